@@ -1,0 +1,8 @@
+//! What the standard library could have had: time and chance as arguments, Redis' number syntax, glob, CRC-64.
+//!
+//! Knows nothing of Redis commands, clients or the data set.
+
+pub mod clock;
+pub mod crc64;
+pub mod glob;
+pub mod number;

@@ -1,0 +1,5 @@
+//! To be described.
+
+/// Placeholder of the type.
+#[derive(Debug, Clone, Default)]
+pub struct Hash;
