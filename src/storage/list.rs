@@ -3,3 +3,17 @@
 /// Placeholder of the type.
 #[derive(Debug, Clone, Default)]
 pub struct List;
+impl List {
+    pub fn len(&self) -> usize {
+        0
+    }
+    pub fn free_effort(&self) -> usize {
+        0
+    }
+    pub fn encoding(&self) -> &'static str {
+        ""
+    }
+    pub fn memory_bytes(&self) -> usize {
+        0
+    }
+}

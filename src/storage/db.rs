@@ -1,0 +1,477 @@
+//! One database: an extendible hash table of copy-on-write segments.
+//!
+//! The leading bits of a key's hash index `directory`, which names one of `segments`; a full segment splits by the next
+//! bit, alone, so that no operation ever rehashes the whole. Cloning a `Db` freezes it: the clone shares every segment,
+//! and a later write copies the one segment that it touches.
+//!
+//! A `Db` knows no time: it stores expiries and finds what is due at an instant, and `LiveDb` decides what to do.
+
+use std::sync::Arc;
+
+use ahash::RandomState;
+
+use super::segment::{Entry, NewValue, Segment, Slot, VALUE_INLINE_MAX};
+use super::value::{Value, ValueRef, WrongType};
+use crate::base::number::parse_i64;
+
+/// Without an expiry.
+const NEVER: i64 = i64::MAX;
+
+#[derive(Debug, Clone)]
+pub struct Db {
+    /// For each value of the leading `depth` bits, the index of a segment.
+    directory: Vec<u32>,
+    segments: Vec<Arc<Segment>>,
+    /// For each segment, an instant (ms) before which nothing in it expires.
+    next_expiry: Vec<i64>,
+    depth: u8,
+    len: usize,
+    expires: usize,
+    hasher: RandomState,
+}
+
+/// Where a key was found.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found {
+    segment: usize,
+    slot: Slot,
+}
+
+/// One key of a frozen database.
+#[derive(Debug, Clone, Copy)]
+pub struct Item<'a> {
+    pub key: &'a [u8],
+    pub value: ValueRef<'a>,
+    /// Milliseconds since 1970.
+    pub expires_at: Option<i64>,
+    /// The 24-bit access stamp: seconds for LRU, minutes and counter for LFU.
+    pub access: u32,
+}
+
+impl Db {
+    /// `seed` makes the hash function unpredictable for those who choose the keys.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            directory: vec![0],
+            segments: vec![Arc::new(Segment::new(0))],
+            next_expiry: vec![NEVER],
+            depth: 0,
+            len: 0,
+            expires: 0,
+            hasher: RandomState::with_seeds(seed, !seed, seed.rotate_left(21), seed.rotate_left(42)),
+        }
+    }
+
+    /// An empty database that hashes as this one does.
+    pub fn emptied(&self) -> Self {
+        Self {
+            directory: vec![0],
+            segments: vec![Arc::new(Segment::new(0))],
+            next_expiry: vec![NEVER],
+            depth: 0,
+            len: 0,
+            expires: 0,
+            hasher: self.hasher.clone(),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How many keys have an expiry.
+    pub fn expires_len(&self) -> usize {
+        self.expires
+    }
+
+    /// Every key, in no order; those that are due to expire included.
+    pub fn iter(&self) -> impl Iterator<Item = Item<'_>> {
+        self.segments.iter().flat_map(|segment| segment.iter()).map(item)
+    }
+
+    /// Bytes of the table itself, without what collections and long strings hold.
+    pub fn table_bytes(&self) -> usize {
+        let segments: usize = self.segments.iter().map(|segment| segment.memory_bytes()).sum();
+        self.directory.capacity() * 4 + self.segments.capacity() * 16 + segments
+    }
+
+    /// How many segments there are; for DEBUG HTSTATS.
+    pub fn segments_len(&self) -> usize {
+        self.segments.len()
+    }
+
+    pub(super) fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    fn segment_index(&self, hash: u64) -> usize {
+        let prefix = if self.depth == 0 { 0 } else { hash >> (64 - self.depth) };
+        self.directory[prefix as usize] as usize
+    }
+
+    pub(super) fn find(&self, key: &[u8]) -> Option<Found> {
+        let hash = self.hash(key);
+        let segment = self.segment_index(hash);
+        let slot = self.segments[segment].find(hash, key)?;
+        Some(Found { segment, slot })
+    }
+
+    pub(super) fn entry(&self, found: Found) -> Entry<'_> {
+        self.segments[found.segment].entry(found.slot)
+    }
+
+    pub(super) fn expires_at(&self, found: Found) -> Option<i64> {
+        self.segments[found.segment].expires_at(found.slot)
+    }
+
+    /// Records an access, unless a snapshot shares the segment: reading never copies.
+    pub(super) fn touch(&mut self, found: Found, access: impl FnOnce(u32) -> u32) {
+        let segment = &mut self.segments[found.segment];
+        let old = segment.access(found.slot);
+        let new = access(old);
+        if new != old
+            && let Some(segment) = Arc::get_mut(segment)
+        {
+            segment.set_access(found.slot, new);
+        }
+    }
+
+    /// Sets the access stamp, as a loader does.
+    pub(super) fn set_access(&mut self, found: Found, access: u32) {
+        Arc::make_mut(&mut self.segments[found.segment]).set_access(found.slot, access);
+    }
+
+    /// The collection or long string at a place.
+    pub(super) fn object(&self, found: Found) -> Option<&Value> {
+        self.segments[found.segment].object(found.slot)
+    }
+
+    /// The bytes of a long string, to be changed in place; none if it lies inline.
+    pub(super) fn object_mut_if_string(&mut self, found: Found) -> Result<Option<&mut Vec<u8>>, WrongType> {
+        match self.object(found) {
+            None => return Ok(None),
+            Some(Value::String(_)) => {}
+            Some(_) => return Err(WrongType),
+        }
+        Ok(self.object_mut(found).and_then(|value| match value {
+            Value::String(bytes) => Some(Arc::make_mut(bytes)),
+            _ => None,
+        }))
+    }
+
+    /// Bytes that an entry takes in its segment.
+    pub(super) fn entry_bytes(&self, found: Found) -> usize {
+        self.segments[found.segment].entry_bytes(found.slot)
+    }
+
+    pub(super) fn object_mut(&mut self, found: Found) -> Option<&mut Value> {
+        Arc::make_mut(&mut self.segments[found.segment]).object_mut(found.slot)
+    }
+
+    /// Stores a string, as an integer when it is one in canonical form. Answers a displaced object.
+    pub(super) fn put_string(
+        &mut self,
+        key: &[u8],
+        bytes: &[u8],
+        raw: bool,
+        expires_at: Option<i64>,
+        access: u32,
+    ) -> Option<Value> {
+        let value = match if raw || bytes.len() > 20 { None } else { parse_i64(bytes) } {
+            Some(n) => NewValue::Int(n),
+            None if bytes.len() <= VALUE_INLINE_MAX => NewValue::Inline { bytes, raw },
+            None => NewValue::Object(Value::string(bytes)),
+        };
+        self.put(key, value, expires_at, access)
+    }
+
+    /// Stores a string that was changed as bytes; it stays bytes even where it reads as an integer.
+    pub(super) fn put_raw_string(
+        &mut self,
+        key: &[u8],
+        bytes: Vec<u8>,
+        expires_at: Option<i64>,
+        access: u32,
+    ) -> Option<Value> {
+        let value = if bytes.len() <= VALUE_INLINE_MAX {
+            NewValue::Inline { bytes: &bytes, raw: true }
+        } else {
+            return self.put(key, NewValue::Object(Value::string(bytes)), expires_at, access);
+        };
+        self.put(key, value, expires_at, access)
+    }
+
+    pub(super) fn put_integer(
+        &mut self,
+        key: &[u8],
+        n: i64,
+        expires_at: Option<i64>,
+        access: u32,
+    ) -> Option<Value> {
+        self.put(key, NewValue::Int(n), expires_at, access)
+    }
+
+    /// Stores a value of any kind; a short string goes inline. Answers a displaced object.
+    pub(super) fn put_value(
+        &mut self,
+        key: &[u8],
+        value: Value,
+        expires_at: Option<i64>,
+        access: u32,
+    ) -> Option<Value> {
+        match value {
+            Value::String(bytes) if bytes.len() <= VALUE_INLINE_MAX => {
+                self.put_string(key, &bytes, false, expires_at, access)
+            }
+            value => self.put(key, NewValue::Object(value), expires_at, access),
+        }
+    }
+
+    pub(super) fn put(
+        &mut self,
+        key: &[u8],
+        value: NewValue<'_>,
+        expires_at: Option<i64>,
+        access: u32,
+    ) -> Option<Value> {
+        let hash = self.hash(key);
+        let mut index = self.segment_index(hash);
+        while !self.segments[index].has_room(key, &value) && self.can_split(index) {
+            self.split(index);
+            index = self.segment_index(hash);
+        }
+        let segment = Arc::make_mut(&mut self.segments[index]);
+        let found = segment.find(hash, key);
+        let had_expiry = found.is_some_and(|slot| segment.expires_at(slot).is_some());
+        let displaced = segment.put(hash, key, found, value, expires_at, access);
+        if found.is_none() {
+            self.len += 1;
+        }
+        self.expires = self.expires + usize::from(expires_at.is_some()) - usize::from(had_expiry);
+        if let Some(at) = expires_at {
+            self.next_expiry[index] = self.next_expiry[index].min(at);
+        }
+        displaced
+    }
+
+    pub(super) fn set_expires_at(&mut self, key: &[u8], expires_at: Option<i64>) {
+        let hash = self.hash(key);
+        let mut index = self.segment_index(hash);
+        while !self.segments[index].has_room_for_expiry() && self.can_split(index) {
+            self.split(index);
+            index = self.segment_index(hash);
+        }
+        let segment = Arc::make_mut(&mut self.segments[index]);
+        let slot = segment.find(hash, key).expect("the caller has found the key");
+        let had_expiry = segment.expires_at(slot).is_some();
+        segment.set_expiry(slot, expires_at);
+        self.expires = self.expires + usize::from(expires_at.is_some()) - usize::from(had_expiry);
+        if let Some(at) = expires_at {
+            self.next_expiry[index] = self.next_expiry[index].min(at);
+        }
+    }
+
+    /// Removes a key; answers its object, if it had one.
+    pub(super) fn remove(&mut self, found: Found) -> Option<Value> {
+        let segment = Arc::make_mut(&mut self.segments[found.segment]);
+        self.expires -= usize::from(segment.expires_at(found.slot).is_some());
+        self.len -= 1;
+        let object = segment.remove(found.slot);
+        if segment.len() < MERGE_BELOW {
+            self.merge(found.segment);
+        }
+        object
+    }
+
+    /// Calls `f` for keys in the order of their hashes, from `cursor` on, until about `count` were seen.
+    /// Answers the next cursor, 0 at the end. A key that is there all the time is seen at least once:
+    /// the cursor is a place in the space of hashes, which splitting and merging do not move.
+    pub fn scan(&self, cursor: u64, count: usize, mut f: impl FnMut(Item<'_>)) -> u64 {
+        let mut from = unfold_cursor(cursor);
+        let mut left = count.max(1);
+        let mut ordered: Vec<(u64, Slot)> = Vec::new();
+        loop {
+            let index = self.segment_index(from);
+            let segment = &self.segments[index];
+            ordered.clear();
+            ordered.extend(
+                segment
+                    .slots()
+                    .map(|slot| (self.hash(segment.entry(slot).key) & CURSOR_BITS, slot))
+                    .filter(|&(hash, _)| hash >= from),
+            );
+            ordered.sort_unstable_by_key(|&(hash, _)| hash);
+            let mut seen = 0;
+            while seen < ordered.len() && (seen < left || ordered[seen].0 == ordered[seen - 1].0) {
+                f(item(segment.entry(ordered[seen].1)));
+                seen += 1;
+            }
+            if seen < ordered.len() {
+                return fold_cursor(ordered[seen].0);
+            }
+            left = left.saturating_sub(seen.max(1));
+            match segment_end(from, segment.depth) {
+                None => return 0,
+                Some(next) if left == 0 => return fold_cursor(next),
+                Some(next) => from = next,
+            }
+        }
+    }
+
+    /// A key chosen uniformly.
+    pub fn random_key(&self, rng: &mut fastrand::Rng) -> Option<Vec<u8>> {
+        if self.len == 0 {
+            return None;
+        }
+        // A segment is chosen with the weight of its share of the directory, which its depth undoes, and
+        // accepted with the weight of its entries.
+        loop {
+            let prefix = rng.usize(..self.directory.len());
+            let segment = &self.segments[self.directory[prefix] as usize];
+            let repeats = 1usize << (self.depth - segment.depth);
+            let ticket = rng.usize(..super::segment::ENTRIES_MAX * repeats);
+            if ticket < segment.len() {
+                return segment.iter().nth(ticket).map(|entry| entry.key.to_vec());
+            }
+            if self.len < 16 && self.segments.len() == 1 {
+                return segment.iter().nth(rng.usize(..self.len)).map(|entry| entry.key.to_vec());
+            }
+        }
+    }
+
+    /// Collects up to `max` keys that are due at `now`, looking at no more than `segments_max` segments from `from` on.
+    /// Answers where to go on; a round is over when that is 0.
+    pub fn due_keys(
+        &mut self,
+        from: usize,
+        segments_max: usize,
+        max: usize,
+        now: i64,
+        due: &mut Vec<Vec<u8>>,
+    ) -> usize {
+        let end = from.saturating_add(segments_max).min(self.segments.len());
+        for index in from..end {
+            if self.next_expiry[index] > now {
+                continue;
+            }
+            let mut next = NEVER;
+            for entry in self.segments[index].iter() {
+                match entry.expires_at {
+                    Some(at) if at <= now && due.len() < max => due.push(entry.key.to_vec()),
+                    Some(at) => next = next.min(at),
+                    None => {}
+                }
+            }
+            // What is due stays due until it is removed; the next round looks again only if some was left.
+            self.next_expiry[index] = next;
+            if due.len() >= max {
+                self.next_expiry[index] = next.min(now);
+                return index;
+            }
+        }
+        if end == self.segments.len() { 0 } else { end }
+    }
+
+    fn can_split(&self, index: usize) -> bool {
+        self.segments[index].len() > 1 && self.segments[index].depth < 48
+    }
+
+    fn split(&mut self, index: usize) {
+        let segment = Arc::make_mut(&mut self.segments[index]);
+        let hasher = &self.hasher;
+        let high = segment.split(|key| hasher.hash_one(key));
+        let depth = segment.depth;
+        if depth > self.depth {
+            self.directory = self.directory.iter().flat_map(|&segment| [segment, segment]).collect();
+            self.depth += 1;
+        }
+        let new = self.segments.len() as u32;
+        let span = 1usize << (self.depth - depth);
+        let places = self.places_of(index as u32, 2 * span);
+        self.directory[places.start + span..places.end].fill(new);
+        self.segments.push(Arc::new(high));
+        self.next_expiry.push(self.next_expiry[index]);
+    }
+
+    /// The directory's run of `span` places that name `segment`.
+    fn places_of(&self, segment: u32, span: usize) -> std::ops::Range<usize> {
+        let entry = self.segments[segment as usize].iter().map(|entry| entry.key).next();
+        let start = match entry {
+            Some(key) if self.depth > 0 => (self.hash(key) >> (64 - self.depth)) as usize / span * span,
+            _ => self.directory.iter().position(|&s| s == segment).expect("every segment has a place") / span * span,
+        };
+        start..start + span
+    }
+
+    /// Unites a segment that has become small with its buddy, when that one is small too.
+    fn merge(&mut self, index: usize) {
+        let depth = self.segments[index].depth;
+        if depth == 0 {
+            return;
+        }
+        let span = 1usize << (self.depth - depth);
+        let places = self.places_of(index as u32, span);
+        let buddy_start = places.start ^ span;
+        let buddy = self.directory[buddy_start] as usize;
+        let together = self.segments[index].len() + self.segments[buddy].len();
+        if self.segments[buddy].depth != depth || together > 2 * MERGE_BELOW {
+            return;
+        }
+        let other = Arc::unwrap_or_clone(std::mem::take(&mut self.segments[buddy]));
+        let hasher = &self.hasher;
+        Arc::make_mut(&mut self.segments[index]).merge(other, |key| hasher.hash_one(key));
+        self.next_expiry[index] = self.next_expiry[index].min(self.next_expiry[buddy]);
+        self.directory[buddy_start..buddy_start + span].fill(index as u32);
+        // The last segment takes the place of the one that is gone.
+        let last = self.segments.len() - 1;
+        if buddy != last {
+            let span = 1usize << (self.depth - self.segments[last].depth);
+            let places = self.places_of(last as u32, span);
+            self.directory[places].fill(buddy as u32);
+        }
+        self.segments.swap_remove(buddy);
+        self.next_expiry.swap_remove(buddy);
+        self.shrink_directory();
+    }
+
+    /// Halves the directory while it is four times as large as its segments need.
+    fn shrink_directory(&mut self) {
+        while self.depth > 0 && self.directory.len() >= 8 * self.segments.len() {
+            if self.segments.iter().any(|segment| segment.depth == self.depth) {
+                return;
+            }
+            self.directory = self.directory.iter().step_by(2).copied().collect();
+            self.depth -= 1;
+        }
+    }
+}
+
+/// A segment with fewer entries looks for a buddy to merge with.
+const MERGE_BELOW: usize = 48;
+
+/// Cursors are 48-bit prefixes of hashes, so that every client can hold one in a double or a signed integer.
+const CURSOR_BITS: u64 = !0 << 16;
+
+fn fold_cursor(hash: u64) -> u64 {
+    hash >> 16
+}
+
+fn unfold_cursor(cursor: u64) -> u64 {
+    cursor << 16
+}
+
+/// The first hash behind the segment of `depth` bits that holds `hash`; none at the end of the space.
+fn segment_end(hash: u64, depth: u8) -> Option<u64> {
+    if depth == 0 {
+        return None;
+    }
+    ((hash >> (64 - depth)) + 1).checked_shl(64 - u32::from(depth)).filter(|&end| end > hash)
+}
+
+fn item(entry: Entry<'_>) -> Item<'_> {
+    Item { key: entry.key, value: entry.value, expires_at: entry.expires_at, access: entry.access }
+}

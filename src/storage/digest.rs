@@ -1,0 +1,77 @@
+//! DEBUG DIGEST: one 160-bit value for a data set, equal for equal data whatever its order in memory.
+//!
+//! The construction is Redis' own, so that the digest of a Russet equals that of a Redis with the same data: elements
+//! whose order matters are mixed (hash of the digest so far), those without order are combined with xor.
+
+use sha1::{Digest as _, Sha1};
+
+use super::{Db, Keyspace, ValueRef};
+
+/// A SHA-1 sized digest.
+pub type Digest = [u8; 20];
+
+/// The digest of all databases; zero when there is no key.
+pub fn of_keyspace(keyspace: &Keyspace) -> Digest {
+    let mut digest = [0; 20];
+    for (index, db) in keyspace.dbs().enumerate().filter(|(_, db)| !db.is_empty()) {
+        mix(&mut digest, &(index as u32).to_be_bytes());
+        xor_db(&mut digest, db);
+    }
+    digest
+}
+
+fn xor_db(digest: &mut Digest, db: &Db) {
+    for item in db.iter() {
+        let mut of_key = [0; 20];
+        mix(&mut of_key, item.key);
+        mix_value(&mut of_key, item.value, item.expires_at.is_some());
+        xor(digest, &of_key);
+    }
+}
+
+/// The digest of one value, as DEBUG DIGEST-VALUE answers it.
+pub fn of_value(value: ValueRef<'_>, has_expiry: bool) -> Digest {
+    let mut digest = [0; 20];
+    mix_value(&mut digest, value, has_expiry);
+    digest
+}
+
+fn mix_value(digest: &mut Digest, value: ValueRef<'_>, has_expiry: bool) {
+    let mut kind = |number: u32| mix(digest, &number.to_be_bytes());
+    match value {
+        ValueRef::Int(n) => {
+            kind(0);
+            mix(digest, itoa::Buffer::new().format(n).as_bytes());
+        }
+        ValueRef::Str(bytes) => {
+            kind(0);
+            mix(digest, bytes);
+        }
+        ValueRef::List(_list) => {
+            kind(1);
+        }
+        ValueRef::Set(_set) => {
+            kind(2);
+        }
+        ValueRef::Hash(_hash) => {
+            kind(4);
+        }
+    }
+    if has_expiry {
+        xor(digest, b"!!expire!!");
+    }
+}
+
+/// Adds an element whose place does not matter.
+fn xor(digest: &mut Digest, element: &[u8]) {
+    let hash = Sha1::digest(element);
+    for (byte, other) in digest.iter_mut().zip(hash) {
+        *byte ^= other;
+    }
+}
+
+/// Adds an element whose place matters.
+fn mix(digest: &mut Digest, element: &[u8]) {
+    xor(digest, element);
+    *digest = Sha1::digest(*digest).into();
+}

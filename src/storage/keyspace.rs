@@ -1,0 +1,51 @@
+//! All databases of one server, and the frozen copy of them that a snapshot is.
+
+use super::db::Db;
+
+/// The databases, by index. Cloning it takes microseconds per thousand segments and freezes one instant of all data.
+#[derive(Debug, Clone)]
+pub struct Keyspace {
+    dbs: Vec<Db>,
+}
+
+impl Keyspace {
+    pub fn new(databases: usize, seed: u64) -> Self {
+        Self { dbs: (0..databases).map(|_| Db::new(seed)).collect() }
+    }
+
+    /// How many databases there are.
+    pub fn len(&self) -> usize {
+        self.dbs.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.dbs.iter().all(Db::is_empty)
+    }
+
+    /// Keys in all databases.
+    pub fn keys_len(&self) -> usize {
+        self.dbs.iter().map(Db::len).sum()
+    }
+
+    pub fn db(&self, index: usize) -> &Db {
+        &self.dbs[index]
+    }
+
+    pub fn db_mut(&mut self, index: usize) -> &mut Db {
+        &mut self.dbs[index]
+    }
+
+    pub fn dbs(&self) -> impl Iterator<Item = &Db> {
+        self.dbs.iter()
+    }
+
+    pub fn swap(&mut self, a: usize, b: usize) {
+        self.dbs.swap(a, b);
+    }
+
+    /// Empties one database; answers what was in it.
+    pub fn take_db(&mut self, index: usize) -> Db {
+        let empty = self.dbs[index].emptied();
+        std::mem::replace(&mut self.dbs[index], empty)
+    }
+}

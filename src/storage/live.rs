@@ -1,0 +1,465 @@
+//! One database as a command sees it: at one instant, without what has expired by then.
+//!
+//! Every lookup goes through `LiveDb`, so no handler tests for expiry. What lookups find out on the way (keys that
+//! expired, values to be freed elsewhere, hits and misses) is left in `Upkeep` for the dispatcher.
+
+use super::db::{Db, Found, Item};
+use super::limits::EncodingLimits;
+use super::value::{Collection, Value, ValueRef, WrongType};
+use crate::base::clock::UnixMillis;
+
+/// What a lookup does with a key whose time has passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExpiryPolicy {
+    /// A master removes it and tells its replicas.
+    Remove,
+    /// A replica hides it from clients and waits for the master's DEL.
+    Hide,
+    /// Commands from the master, and loading, see it still.
+    Ignore,
+}
+
+/// How an access changes a key's 24-bit stamp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessPolicy {
+    /// Seconds, modulo 2^24.
+    Lru { seconds: u32 },
+    /// Minutes modulo 2^16, then a logarithmic counter; Redis' LFU.
+    Lfu { minutes: u32, log_factor: u32, decay_minutes: u32 },
+    /// CLIENT NO-TOUCH.
+    Leave,
+}
+
+/// A new key's LFU counter, so that it is not evicted before it can be used again.
+pub const LFU_INITIAL: u32 = 5;
+
+impl AccessPolicy {
+    /// The stamp of a key that is new.
+    pub fn initial(self) -> u32 {
+        match self {
+            Self::Lru { seconds } => seconds & 0xff_ffff,
+            Self::Lfu { minutes, .. } => (minutes & 0xffff) << 8 | LFU_INITIAL,
+            Self::Leave => 0,
+        }
+    }
+
+    /// The stamp of a key after one more access.
+    fn touched(self, old: u32, rng: &mut fastrand::Rng) -> u32 {
+        match self {
+            Self::Lru { seconds } => seconds & 0xff_ffff,
+            Self::Leave => old,
+            Self::Lfu { minutes, log_factor, decay_minutes } => {
+                let counter = decayed_counter(old, minutes, decay_minutes);
+                let base = counter.saturating_sub(LFU_INITIAL);
+                let chance = 1.0 / f64::from(base * log_factor + 1);
+                let counter = if counter < 255 && rng.f64() < chance { counter + 1 } else { counter };
+                (minutes & 0xffff) << 8 | counter
+            }
+        }
+    }
+}
+
+/// The LFU counter of `stamp` after the minutes since its last access have worn it down.
+pub fn decayed_counter(stamp: u32, minutes: u32, decay_minutes: u32) -> u32 {
+    let elapsed = (minutes & 0xffff).wrapping_sub(stamp >> 8) & 0xffff;
+    let lost = elapsed.checked_div(decay_minutes).unwrap_or(0);
+    (stamp & 0xff).saturating_sub(lost)
+}
+
+/// What lookups and changes leave behind for the dispatcher.
+#[derive(Debug, Default)]
+pub struct Upkeep {
+    /// Keys that a lookup removed because their time had passed.
+    pub expired: Vec<Vec<u8>>,
+    /// Values whose memory another thread should free.
+    pub garbage: Vec<Value>,
+    pub hits: u64,
+    pub misses: u64,
+}
+
+/// Values that take more allocations than this to free go to another thread.
+const FREE_EFFORT_INLINE_MAX: usize = 32;
+
+impl Upkeep {
+    /// Takes a value that is no longer in the data set.
+    pub fn discard(&mut self, value: Option<Value>) {
+        if let Some(value) = value
+            && value.as_ref().free_effort() > FREE_EFFORT_INLINE_MAX
+        {
+            self.garbage.push(value);
+        }
+    }
+}
+
+/// The instant and the rules under which a command looks at a database.
+#[derive(Debug)]
+pub struct View<'a> {
+    pub now: UnixMillis,
+    pub expiry: ExpiryPolicy,
+    pub access: AccessPolicy,
+    pub limits: &'a EncodingLimits,
+}
+
+/// One database at one instant.
+#[derive(Debug)]
+pub struct LiveDb<'a> {
+    db: &'a mut Db,
+    now: UnixMillis,
+    expiry: ExpiryPolicy,
+    access: AccessPolicy,
+    pub limits: &'a EncodingLimits,
+    rng: &'a mut fastrand::Rng,
+    upkeep: &'a mut Upkeep,
+}
+
+/// A string value: as an integer where it is stored as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StringRef<'a> {
+    Int(i64),
+    Bytes(&'a [u8]),
+}
+
+impl<'a> StringRef<'a> {
+    /// The bytes, formatted into `buffer` for an integer.
+    pub fn as_bytes<'b>(self, buffer: &'b mut itoa::Buffer) -> &'b [u8]
+    where
+        'a: 'b,
+    {
+        match self {
+            Self::Int(n) => buffer.format(n).as_bytes(),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+
+    pub fn to_vec(self) -> Vec<u8> {
+        self.as_bytes(&mut itoa::Buffer::new()).to_vec()
+    }
+}
+
+/// What happens to a key's expiry when its value is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewExpiry {
+    Clear,
+    Keep,
+    At(UnixMillis),
+}
+
+impl<'a> LiveDb<'a> {
+    pub fn new(db: &'a mut Db, view: View<'a>, rng: &'a mut fastrand::Rng, upkeep: &'a mut Upkeep) -> Self {
+        Self { db, now: view.now, expiry: view.expiry, access: view.access, limits: view.limits, rng, upkeep }
+    }
+
+    /// The instant at which the database is seen.
+    pub fn now(&self) -> UnixMillis {
+        self.now
+    }
+
+    /// Keys, those included that are due to expire but were not looked at since.
+    pub fn len(&self) -> usize {
+        self.db.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.db.is_empty()
+    }
+
+    /// The value at `key`, for a command that reads: counts as a hit or a miss, and as an access.
+    pub fn get(&mut self, key: &[u8]) -> Option<ValueRef<'_>> {
+        match self.find(key) {
+            Some(found) => {
+                self.upkeep.hits += 1;
+                let (access, rng) = (self.access, &mut *self.rng);
+                self.db.touch(found, |old| access.touched(old, rng));
+                Some(self.db.entry(found).value)
+            }
+            None => {
+                self.upkeep.misses += 1;
+                None
+            }
+        }
+    }
+
+    /// The value at `key` without a trace: no hit, no miss, no access.
+    pub fn peek(&mut self, key: &[u8]) -> Option<ValueRef<'_>> {
+        let found = self.find(key)?;
+        Some(self.db.entry(found).value)
+    }
+
+    pub fn contains(&mut self, key: &[u8]) -> bool {
+        self.find(key).is_some()
+    }
+
+    /// The string at `key`, for a command that reads.
+    pub fn string(&mut self, key: &[u8]) -> Result<Option<StringRef<'_>>, WrongType> {
+        as_string(self.get(key))
+    }
+
+    /// The string at `key`, for a command that will replace it.
+    pub fn peek_string(&mut self, key: &[u8]) -> Result<Option<StringRef<'_>>, WrongType> {
+        as_string(self.peek(key))
+    }
+
+    /// The collection at `key`, for a command that reads.
+    pub fn read<T: Collection + 'static>(&mut self, key: &[u8]) -> Result<Option<&T>, WrongType> {
+        match self.find(key) {
+            Some(found) => {
+                self.upkeep.hits += 1;
+                let (access, rng) = (self.access, &mut *self.rng);
+                self.db.touch(found, |old| access.touched(old, rng));
+                match self.db.object(found).and_then(T::of) {
+                    Some(it) => Ok(Some(it)),
+                    None => Err(WrongType),
+                }
+            }
+            None => {
+                self.upkeep.misses += 1;
+                Ok(None)
+            }
+        }
+    }
+
+    /// The collection at `key`, to be changed.
+    pub fn write<T: Collection + 'static>(&mut self, key: &[u8]) -> Result<Option<&mut T>, WrongType> {
+        let Some(found) = self.find(key) else { return Ok(None) };
+        // The type is checked on the shared segment: a command that fails copies nothing.
+        if self.db.object(found).and_then(T::of).is_none() {
+            return Err(WrongType);
+        }
+        let (access, rng) = (self.access, &mut *self.rng);
+        self.db.touch(found, |old| access.touched(old, rng));
+        Ok(self.db.object_mut(found).and_then(T::of_mut))
+    }
+
+    /// The collection at `key`, created when there is none.
+    pub fn write_or_create<T: Collection + 'static>(&mut self, key: &[u8]) -> Result<&mut T, WrongType> {
+        if self.find(key).is_none() {
+            let access = self.access.initial();
+            self.db.put_value(key, T::default().into_value(), None, access);
+        }
+        self.write(key)?.ok_or(WrongType)
+    }
+
+    /// Removes `key` if its collection has become empty; whether it was.
+    pub fn remove_if_empty<T: Collection + 'static>(&mut self, key: &[u8]) -> bool {
+        let Some(found) = self.db.find(key) else { return false };
+        if !self.db.object(found).and_then(T::of).is_some_and(T::is_empty) {
+            return false;
+        }
+        self.db.remove(found);
+        true
+    }
+
+    /// Replaces whatever is at `key` by a string, stored as an integer where it is one.
+    pub fn set_string(&mut self, key: &[u8], bytes: &[u8], expiry: NewExpiry) {
+        self.store_string(key, bytes, false, expiry);
+    }
+
+    /// Replaces the value of `key` by a string that was put together in place (Redis' `raw` encoding); keeps its expiry.
+    pub fn set_raw_string(&mut self, key: &[u8], bytes: &[u8]) {
+        self.store_string(key, bytes, true, NewExpiry::Keep);
+    }
+
+    /// Replaces the value of `key` by an integer.
+    pub fn set_integer(&mut self, key: &[u8], n: i64, expiry: NewExpiry) {
+        let expires_at = self.expiry_of(key, expiry);
+        let access = self.access.initial();
+        let displaced = self.db.put_integer(key, n, expires_at, access);
+        self.upkeep.discard(displaced);
+    }
+
+    /// Changes the string at `key` (empty, if there is none) as bytes; keeps its expiry. A long one is changed in place.
+    pub fn update_string<R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut Vec<u8>) -> R,
+    ) -> Result<R, WrongType> {
+        let found = self.find(key);
+        if let Some(found) = found
+            && let Some(value) = self.db.object_mut_if_string(found)?
+        {
+            return Ok(change(value));
+        }
+        let mut bytes = match found {
+            Some(_) => self.peek_string(key)?.map(StringRef::to_vec).unwrap_or_default(),
+            None => Vec::new(),
+        };
+        let result = change(&mut bytes);
+        let expires_at = self.expiry_of(key, NewExpiry::Keep);
+        let access = self.access.initial();
+        let displaced = self.db.put_raw_string(key, bytes, expires_at, access);
+        self.upkeep.discard(displaced);
+        Ok(result)
+    }
+
+    /// Replaces whatever is at `key`.
+    pub fn insert(&mut self, key: &[u8], value: Value, expires_at: Option<UnixMillis>) {
+        let access = self.access.initial();
+        let displaced = self.db.put_value(key, value, expires_at.map(|at| at.0), access);
+        self.upkeep.discard(displaced);
+    }
+
+    /// Removes `key`; whether it was there.
+    pub fn remove(&mut self, key: &[u8]) -> bool {
+        let Some(found) = self.find(key) else { return false };
+        let object = self.db.remove(found);
+        self.upkeep.discard(object);
+        true
+    }
+
+    /// Takes a key's value and expiry out of the database.
+    pub fn take(&mut self, key: &[u8]) -> Option<(Value, Option<UnixMillis>)> {
+        let found = self.find(key)?;
+        let entry = self.db.entry(found);
+        let expires_at = entry.expires_at.map(UnixMillis);
+        let inline = match entry.value {
+            value @ (ValueRef::Int(_) | ValueRef::Str(_)) => Some(value),
+            _ => None,
+        };
+        let inline = inline.map(|value| value.to_value());
+        let object = self.db.remove(found);
+        Some((object.or(inline)?, expires_at))
+    }
+
+    /// A copy of the value and the expiry of `key`; collections share their chunks with it.
+    pub fn copy_of(&mut self, key: &[u8]) -> Option<(Value, Option<UnixMillis>)> {
+        let found = self.find(key)?;
+        let entry = self.db.entry(found);
+        let value = self.db.object(found).cloned().unwrap_or_else(|| entry.value.to_value());
+        Some((value, entry.expires_at.map(UnixMillis)))
+    }
+
+    /// The expiry of `key`: none if the key is missing, `Some(None)` if it never expires.
+    pub fn expires_at(&mut self, key: &[u8]) -> Option<Option<UnixMillis>> {
+        let found = self.find(key)?;
+        Some(self.db.expires_at(found).map(UnixMillis))
+    }
+
+    /// Sets or clears the expiry of a key; whether the key is there.
+    pub fn set_expires_at(&mut self, key: &[u8], expires_at: Option<UnixMillis>) -> bool {
+        if self.find(key).is_none() {
+            return false;
+        }
+        self.db.set_expires_at(key, expires_at.map(|at| at.0));
+        true
+    }
+
+    /// The name of the encoding of the value at `key`, as OBJECT ENCODING answers it.
+    pub fn encoding(&mut self, key: &[u8]) -> Option<&'static str> {
+        /// Redis keeps strings up to this length in one allocation with their header.
+        const EMBEDDED_MAX: usize = 44;
+        let found = self.find(key)?;
+        let entry = self.db.entry(found);
+        Some(match entry.value {
+            ValueRef::Int(_) => "int",
+            ValueRef::Str(bytes) if entry.is_raw || bytes.len() > EMBEDDED_MAX => "raw",
+            ValueRef::Str(_) => "embstr",
+            ValueRef::List(list) => list.encoding(),
+            ValueRef::Hash(hash) => hash.encoding(),
+            ValueRef::Set(set) => set.encoding(),
+        })
+    }
+
+    /// The 24-bit access stamp of `key`.
+    pub fn access_stamp(&mut self, key: &[u8]) -> Option<u32> {
+        let found = self.find(key)?;
+        Some(self.db.entry(found).access)
+    }
+
+    /// Overwrites the access stamp of `key`, as RESTORE and a loader do.
+    pub fn set_access_stamp(&mut self, key: &[u8], stamp: u32) {
+        if let Some(found) = self.find(key) {
+            self.db.set_access(found, stamp);
+        }
+    }
+
+    /// Counts an access to `key` as TOUCH does; whether it is there.
+    pub fn touch(&mut self, key: &[u8]) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// Bytes that `key` takes, with its value and its share of the table.
+    pub fn memory_bytes(&mut self, key: &[u8]) -> Option<usize> {
+        let found = self.find(key)?;
+        let value = match self.db.entry(found).value {
+            ValueRef::Int(_) => 0,
+            ValueRef::Str(bytes) if bytes.len() > super::segment::VALUE_INLINE_MAX => bytes.len() + 40,
+            ValueRef::Str(_) => 0,
+            ValueRef::List(list) => list.memory_bytes(),
+            ValueRef::Hash(hash) => hash.memory_bytes(),
+            ValueRef::Set(set) => set.memory_bytes(),
+        };
+        Some(self.db.entry_bytes(found) + value)
+    }
+
+    /// A key chosen uniformly among those that have not expired.
+    pub fn random_key(&mut self) -> Option<Vec<u8>> {
+        for _ in 0..100 {
+            let key = self.db.random_key(self.rng)?;
+            if self.contains(&key) {
+                return Some(key);
+            }
+        }
+        // Nearly all are due to expire: the first that is not will do.
+        let now = self.now.0;
+        self.db.iter().find(|item| !is_due(item, now)).map(|item| item.key.to_vec())
+    }
+
+    /// Calls `f` for about `count` keys from `cursor` on; answers the next cursor, 0 at the end. See `Db::scan`.
+    pub fn scan(&self, cursor: u64, count: usize, mut f: impl FnMut(Item<'_>)) -> u64 {
+        self.db.scan(cursor, count, |item| {
+            if self.expiry == ExpiryPolicy::Ignore || !is_due(&item, self.now.0) {
+                f(item);
+            }
+        })
+    }
+
+    /// Every key that has not expired.
+    pub fn iter(&self) -> impl Iterator<Item = Item<'_>> {
+        self.db.iter().filter(|item| self.expiry == ExpiryPolicy::Ignore || !is_due(item, self.now.0))
+    }
+
+    fn find(&mut self, key: &[u8]) -> Option<Found> {
+        let found = self.db.find(key)?;
+        match self.db.expires_at(found) {
+            Some(at) if at <= self.now.0 => match self.expiry {
+                ExpiryPolicy::Ignore => Some(found),
+                ExpiryPolicy::Hide => None,
+                ExpiryPolicy::Remove => {
+                    let object = self.db.remove(found);
+                    self.upkeep.discard(object);
+                    self.upkeep.expired.push(key.to_vec());
+                    None
+                }
+            },
+            _ => Some(found),
+        }
+    }
+
+    fn store_string(&mut self, key: &[u8], bytes: &[u8], raw: bool, expiry: NewExpiry) {
+        let expires_at = self.expiry_of(key, expiry);
+        let access = self.access.initial();
+        let displaced = self.db.put_string(key, bytes, raw, expires_at, access);
+        self.upkeep.discard(displaced);
+    }
+
+    fn expiry_of(&mut self, key: &[u8], expiry: NewExpiry) -> Option<i64> {
+        match expiry {
+            NewExpiry::Clear => None,
+            NewExpiry::At(at) => Some(at.0),
+            NewExpiry::Keep => self.expires_at(key).flatten().map(|at| at.0),
+        }
+    }
+}
+
+fn is_due(item: &Item<'_>, now: i64) -> bool {
+    item.expires_at.is_some_and(|at| at <= now)
+}
+
+fn as_string(value: Option<ValueRef<'_>>) -> Result<Option<StringRef<'_>>, WrongType> {
+    match value {
+        None => Ok(None),
+        Some(ValueRef::Int(n)) => Ok(Some(StringRef::Int(n))),
+        Some(ValueRef::Str(bytes)) => Ok(Some(StringRef::Bytes(bytes))),
+        Some(_) => Err(WrongType),
+    }
+}
