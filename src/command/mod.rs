@@ -1,1 +1,20 @@
-//! To be described.
+//! The command table and the handlers, one file per command group, in Redis' own group names.
+//!
+//! A command is one row and one function, adjacent in one file; `TABLE` collects the rows. Everything that is asked
+//! about a command (arity, keys, gates, propagation, COMMAND DOCS) follows from its row.
+
+pub mod context;
+pub mod dispatch;
+pub mod options;
+pub mod spec;
+pub mod table;
+
+mod string;
+
+pub use context::Ctx;
+pub use dispatch::Executed;
+pub use spec::{CommandResult, CommandSpec, Flow};
+pub use table::{Lookup, TABLE};
+
+/// The rows of every group.
+const GROUPS: &[&[CommandSpec]] = &[string::COMMANDS];

@@ -154,6 +154,11 @@ impl<'a> LiveDb<'a> {
         self.now
     }
 
+    /// The keys that lookups have removed so far because their time had passed.
+    pub fn take_expired(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.upkeep.expired)
+    }
+
     /// Keys, those included that are due to expire but were not looked at since.
     pub fn len(&self) -> usize {
         self.db.len()

@@ -1,0 +1,81 @@
+//! What a data command may reach: the keys of one database, the reply, time, chance and the effects. Nothing else.
+
+use crate::base::clock::UnixMillis;
+use crate::config::Config;
+use crate::engine::effects::{Effects, Propagation};
+use crate::engine::{ClientId, Engine};
+use crate::resp::reply::Reply;
+use crate::storage::LiveDb;
+use crate::storage::live::{ExpiryPolicy, View};
+
+pub struct Ctx<'a> {
+    pub db: LiveDb<'a>,
+    pub reply: Reply<'a>,
+    pub rng: &'a mut fastrand::Rng,
+    pub config: &'a Config,
+    /// The instant at which the command runs; it stands still meanwhile.
+    pub now: UnixMillis,
+    pub db_index: usize,
+    effects: &'a mut Effects,
+}
+
+impl<'a> Ctx<'a> {
+    /// Borrows from the engine what a command of client `id` needs to work on `db_index`.
+    pub fn new(engine: &'a mut Engine, id: ClientId, db_index: usize, expiry: ExpiryPolicy) -> Option<Self> {
+        let access = engine.access_policy();
+        let now = engine.now();
+        let client = engine.clients.get_mut(id)?;
+        let access = if client.is_no_touch { crate::storage::live::AccessPolicy::Leave } else { access };
+        let view = View { now, expiry, access, limits: &engine.limits };
+        let db = engine.keyspace.db_mut(db_index);
+        Some(Self {
+            db: LiveDb::new(db, view, &mut engine.access_rng, &mut engine.upkeep),
+            reply: client.reply(),
+            rng: &mut engine.rng,
+            config: &engine.config,
+            now,
+            db_index,
+            effects: &mut engine.effects,
+        })
+    }
+
+    /// Says that `key` has changed: counts a change, wakes those who wait for it, and the command is propagated.
+    pub fn modified(&mut self, key: &[u8], event: &'static str) {
+        self.effects.modified(self.db_index, key, event);
+    }
+
+    /// Removes `key` if its collection has become empty, with the event that tells of it.
+    pub fn remove_if_empty<T: crate::storage::value::Collection + 'static>(&mut self, key: &[u8]) {
+        if self.db.remove_if_empty::<T>(key) {
+            self.effects.event(self.db_index, key, "del");
+        }
+    }
+
+    /// An event that is no change of its own.
+    pub fn event(&mut self, key: &[u8], event: &'static str) {
+        self.effects.event(self.db_index, key, event);
+    }
+
+    /// Counts more changes than `modified` has counted, as Redis counts elements.
+    pub fn add_dirty(&mut self, changes: u64) {
+        self.effects.dirty += changes;
+    }
+
+    /// Propagates this instead of the command as it came. May be called several times, in order.
+    pub fn propagate_as<A: AsRef<[u8]>>(
+        &mut self,
+        args: impl IntoIterator<Item = A, IntoIter: ExactSizeIterator>,
+    ) {
+        // Keys that expired under this command go first, as they went first here.
+        for key in self.db.take_expired() {
+            self.effects.expired(self.db_index, &key);
+        }
+        self.effects.propagation = Propagation::Replaced;
+        self.effects.propagate(self.db_index, args);
+    }
+
+    /// Propagates nothing, whatever has changed.
+    pub fn propagate_nothing(&mut self) {
+        self.effects.propagation = Propagation::Replaced;
+    }
+}

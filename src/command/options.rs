@@ -1,0 +1,47 @@
+//! Arguments to numbers and options, with the error sentence that a bad one earns.
+
+use crate::base::clock::UnixMillis;
+use crate::base::number::{parse_f64, parse_i64};
+use crate::resp::error::ErrorReply;
+use crate::storage::WrongType;
+
+impl From<WrongType> for ErrorReply {
+    fn from(_: WrongType) -> Self {
+        Self::WRONG_TYPE
+    }
+}
+
+/// A 64-bit integer.
+pub fn integer(arg: &[u8]) -> Result<i64, ErrorReply> {
+    parse_i64(arg).ok_or(ErrorReply::NOT_AN_INTEGER)
+}
+
+/// A 64-bit integer within bounds; `error` tells of one outside.
+pub fn integer_in(arg: &[u8], range: std::ops::RangeInclusive<i64>, error: ErrorReply) -> Result<i64, ErrorReply> {
+    let n = integer(arg)?;
+    if range.contains(&n) { Ok(n) } else { Err(error) }
+}
+
+/// A double; NaN is none.
+pub fn float(arg: &[u8]) -> Result<f64, ErrorReply> {
+    parse_f64(arg).ok_or(ErrorReply::NOT_A_FLOAT)
+}
+
+/// The timeout of a blocking command, in seconds with a fraction: the instant at which it ends, none for 0.
+pub fn timeout(arg: &[u8], now: UnixMillis) -> Result<Option<UnixMillis>, ErrorReply> {
+    let seconds = parse_f64(arg).ok_or(ErrorReply::TIMEOUT_NOT_A_FLOAT)?;
+    if seconds < 0.0 {
+        return Err(ErrorReply::TIMEOUT_NEGATIVE);
+    }
+    let ms = (seconds * 1000.0).ceil();
+    if ms > (i64::MAX - now.0) as f64 {
+        return Err(ErrorReply::fixed("ERR timeout is out of range"));
+    }
+    Ok((ms > 0.0).then(|| UnixMillis(now.0 + ms as i64)))
+}
+
+/// The number of a database.
+pub fn db_index(arg: &[u8], databases: usize) -> Result<usize, ErrorReply> {
+    let n = parse_i64(arg).ok_or(ErrorReply::fixed("ERR invalid DB index"))?;
+    usize::try_from(n).ok().filter(|&n| n < databases).ok_or(ErrorReply::DB_INDEX_OUT_OF_RANGE)
+}

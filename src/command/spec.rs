@@ -1,0 +1,200 @@
+//! What a row of the command table says.
+
+use super::context::Ctx;
+use crate::base::clock::UnixMillis;
+use crate::engine::{ClientId, Engine, TimeoutReply};
+use crate::resp::args::Args;
+use crate::resp::error::ErrorReply;
+
+/// Properties of a command, by which alone the dispatcher decides what to do with it. The names are Redis' own.
+pub type Flags = u32;
+pub const WRITE: Flags = 1 << 0;
+pub const READONLY: Flags = 1 << 1;
+pub const DENYOOM: Flags = 1 << 2;
+pub const FAST: Flags = 1 << 3;
+pub const ADMIN: Flags = 1 << 4;
+pub const PUBSUB: Flags = 1 << 5;
+pub const NOSCRIPT: Flags = 1 << 6;
+pub const BLOCKING: Flags = 1 << 7;
+pub const LOADING: Flags = 1 << 8;
+pub const STALE: Flags = 1 << 9;
+pub const SKIP_MONITOR: Flags = 1 << 10;
+pub const SKIP_SLOWLOG: Flags = 1 << 11;
+pub const NO_AUTH: Flags = 1 << 12;
+pub const NO_MULTI: Flags = 1 << 13;
+/// Runs at once inside MULTI instead of being queued.
+pub const NOT_QUEUED: Flags = 1 << 14;
+pub const MAY_REPLICATE: Flags = 1 << 15;
+pub const ALLOW_BUSY: Flags = 1 << 16;
+/// Allowed to a RESP2 client that has subscriptions.
+pub const SUBSCRIBER: Flags = 1 << 17;
+/// Refused unless its `enable-*-command` parameter allows it.
+pub const PROTECTED: Flags = 1 << 18;
+pub const MOVABLE_KEYS: Flags = 1 << 19;
+pub const NO_ASYNC_LOADING: Flags = 1 << 20;
+pub const DANGEROUS: Flags = 1 << 21;
+
+/// How a command uses a key; Redis' names.
+pub type KeyFlags = u16;
+pub const RO: KeyFlags = 1 << 0;
+pub const RW: KeyFlags = 1 << 1;
+pub const OW: KeyFlags = 1 << 2;
+pub const RM: KeyFlags = 1 << 3;
+pub const ACCESS: KeyFlags = 1 << 4;
+pub const UPDATE: KeyFlags = 1 << 5;
+pub const INSERT: KeyFlags = 1 << 6;
+pub const DELETE: KeyFlags = 1 << 7;
+pub const NOT_KEY: KeyFlags = 1 << 8;
+pub const INCOMPLETE: KeyFlags = 1 << 9;
+pub const VARIABLE_FLAGS: KeyFlags = 1 << 10;
+
+/// Where some of a command's keys are among its arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeySpec {
+    pub flags: KeyFlags,
+    pub begin: BeginSearch,
+    pub find: FindKeys,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BeginSearch {
+    /// At this argument.
+    Index(usize),
+    /// Behind this word, looked for from an argument on (from the end when negative).
+    Keyword { word: &'static str, start_from: i32 },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FindKeys {
+    /// From the begin to `last` (relative to it; negative: from the end), each `step`-th. `limit` 2: half of the rest.
+    Range { last: i32, step: usize, limit: usize },
+    /// A number of keys at `count`, the first at `first`, both relative to the begin.
+    Count { count: usize, first: usize, step: usize },
+}
+
+impl KeySpec {
+    /// Keys from argument `first` to `last` (absolute; negative from the end), each `step`-th.
+    pub const fn range(first: usize, last: i32, step: usize, flags: KeyFlags) -> Self {
+        let last = if last < 0 { last } else { last - first as i32 };
+        Self { flags, begin: BeginSearch::Index(first), find: FindKeys::Range { last, step, limit: 0 } }
+    }
+
+    /// `numkeys key [key ...]`, the number at argument `count`.
+    pub const fn counted(count: usize, flags: KeyFlags) -> Self {
+        Self {
+            flags,
+            begin: BeginSearch::Index(count),
+            find: FindKeys::Count { count: 0, first: 1, step: 1 },
+        }
+    }
+}
+
+/// What a handler may touch is its type.
+#[derive(Clone, Copy)]
+pub enum Handler {
+    /// The keys of one database, the reply, time, chance and the effects.
+    Data(fn(&mut Ctx<'_>, &Args<'_>) -> CommandResult),
+    /// All of the server: clients, replication, configuration.
+    Engine(fn(&mut Engine, ClientId, &Args<'_>) -> CommandResult),
+    /// Has sub-commands only.
+    Container,
+}
+
+pub type CommandResult = Result<Flow, ErrorReply>;
+
+/// How a handler ends when it does not fail.
+#[derive(Debug)]
+pub enum Flow {
+    /// The reply is written.
+    Done,
+    /// Nothing was done or written: the command is run again when one of the keys was modified.
+    Block(BlockOnKeys),
+    /// The client was parked by the handler; whoever unparks it writes the reply.
+    Parked,
+}
+
+#[derive(Debug)]
+pub struct BlockOnKeys {
+    pub keys: Vec<Vec<u8>>,
+    pub deadline: Option<UnixMillis>,
+    pub on_timeout: TimeoutReply,
+}
+
+/// What COMMAND DOCS tells of a command.
+#[derive(Debug, Clone, Copy)]
+pub struct Docs {
+    /// The version of Redis that brought it.
+    pub since: &'static str,
+    pub complexity: &'static str,
+    pub summary: &'static str,
+    /// The arguments in the notation of the command reference: `key value [NX | XX] [GET] [EX seconds]`.
+    pub usage: &'static str,
+}
+
+/// One row.
+pub struct CommandSpec {
+    /// In lower case; `config|get` for a sub-command.
+    pub name: &'static str,
+    /// Number of arguments with the name; negative: at least that many.
+    pub arity: i32,
+    pub flags: Flags,
+    /// The group of the command reference, which is also an ACL category where Redis has one of that name.
+    pub group: &'static str,
+    pub handler: Handler,
+    pub keys: &'static [KeySpec],
+    pub docs: Docs,
+}
+
+const NO_DOCS: Docs = Docs { since: "1.0.0", complexity: "O(1)", summary: "", usage: "" };
+
+impl CommandSpec {
+    pub const fn data(
+        name: &'static str,
+        arity: i32,
+        flags: Flags,
+        group: &'static str,
+        handler: fn(&mut Ctx<'_>, &Args<'_>) -> CommandResult,
+    ) -> Self {
+        Self { name, arity, flags, group, handler: Handler::Data(handler), keys: &[], docs: NO_DOCS }
+    }
+
+    pub const fn engine(
+        name: &'static str,
+        arity: i32,
+        flags: Flags,
+        group: &'static str,
+        handler: fn(&mut Engine, ClientId, &Args<'_>) -> CommandResult,
+    ) -> Self {
+        Self { name, arity, flags, group, handler: Handler::Engine(handler), keys: &[], docs: NO_DOCS }
+    }
+
+    /// A name that only sub-commands follow.
+    pub const fn container(name: &'static str, group: &'static str) -> Self {
+        Self { name, arity: -2, flags: 0, group, handler: Handler::Container, keys: &[], docs: NO_DOCS }
+    }
+
+    pub const fn keys(self, keys: &'static [KeySpec]) -> Self {
+        Self { keys, ..self }
+    }
+
+    pub const fn docs(
+        self,
+        since: &'static str,
+        complexity: &'static str,
+        summary: &'static str,
+        usage: &'static str,
+    ) -> Self {
+        Self { docs: Docs { since, complexity, summary, usage }, ..self }
+    }
+
+    pub fn has(&self, flag: Flags) -> bool {
+        self.flags & flag != 0
+    }
+
+    pub fn accepts_arity(&self, args: usize) -> bool {
+        match usize::try_from(self.arity) {
+            Ok(exact) => args == exact,
+            Err(_) => args >= self.arity.unsigned_abs() as usize,
+        }
+    }
+}

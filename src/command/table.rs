@@ -1,0 +1,114 @@
+//! The command table: every row, found by name.
+
+use std::sync::LazyLock;
+
+use hashbrown::HashTable;
+
+use super::GROUPS;
+use super::spec::{CommandSpec, Handler};
+use crate::resp::args::Args;
+use crate::resp::error::ErrorReply;
+
+/// All commands of this server.
+pub static TABLE: LazyLock<CommandTable> = LazyLock::new(CommandTable::new);
+
+/// Names longer than this are no command's.
+const NAME_BYTES_MAX: usize = 48;
+
+pub struct CommandTable {
+    rows: Vec<&'static CommandSpec>,
+    by_name: HashTable<u16>,
+    hasher: ahash::RandomState,
+}
+
+/// What a request's first words name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookup {
+    /// The index of a row.
+    Found(u16),
+    Unknown,
+    /// The index of the container whose sub-command is unknown.
+    UnknownSubcommand(u16),
+}
+
+impl CommandTable {
+    fn new() -> Self {
+        let rows: Vec<&'static CommandSpec> = GROUPS.iter().flat_map(|group| group.iter()).collect();
+        let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
+        let mut by_name = HashTable::with_capacity(rows.len() * 2);
+        for (index, row) in rows.iter().enumerate() {
+            let hash = hasher.hash_one(row.name.as_bytes());
+            let hash_of = |&i: &u16| hasher.hash_one(rows[i as usize].name.as_bytes());
+            by_name.insert_unique(hash, index as u16, hash_of);
+        }
+        Self { rows, by_name, hasher }
+    }
+
+    pub fn rows(&self) -> &[&'static CommandSpec] {
+        &self.rows
+    }
+
+    pub fn row(&self, index: u16) -> &'static CommandSpec {
+        self.rows[index as usize]
+    }
+
+    /// The row of a full name (`get`, `config|get`) in any case.
+    pub fn by_name(&self, name: &[u8]) -> Option<u16> {
+        let mut lower = [0; NAME_BYTES_MAX];
+        let lower = lower.get_mut(..name.len())?;
+        for (to, from) in lower.iter_mut().zip(name) {
+            *to = from.to_ascii_lowercase();
+        }
+        let hash = self.hasher.hash_one(&*lower);
+        self.by_name.find(hash, |&i| self.rows[i as usize].name.as_bytes() == lower).copied()
+    }
+
+    /// The sub-commands of a container.
+    pub fn subcommands(&self, container: &CommandSpec) -> impl Iterator<Item = &'static CommandSpec> {
+        let name = container.name;
+        self.rows.iter().copied().filter(move |row| {
+            row.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('|'))
+        })
+    }
+
+    /// What a request names.
+    pub fn lookup(&self, args: &Args<'_>) -> Lookup {
+        let Some(index) = self.by_name(args.bytes(0)) else { return Lookup::Unknown };
+        if !matches!(self.row(index).handler, Handler::Container) {
+            return Lookup::Found(index);
+        }
+        let Some(sub) = args.get(1) else { return Lookup::Found(index) };
+        let mut name = Vec::with_capacity(NAME_BYTES_MAX);
+        name.extend_from_slice(self.row(index).name.as_bytes());
+        name.push(b'|');
+        name.extend_from_slice(&sub[..sub.len().min(NAME_BYTES_MAX)]);
+        self.by_name(&name).map_or(Lookup::UnknownSubcommand(index), Lookup::Found)
+    }
+
+    /// The row that a request names and whose arity it meets, or what its client reads.
+    pub fn resolve(&self, lookup: Lookup, args: &Args<'_>) -> Result<&'static CommandSpec, ErrorReply> {
+        match lookup {
+            Lookup::Found(index) => {
+                let row = self.row(index);
+                if row.accepts_arity(args.len()) { Ok(row) } else { Err(ErrorReply::wrong_arity(row.name)) }
+            }
+            Lookup::Unknown => Err(ErrorReply::unknown_command(args.bytes(0), args.from(1).iter())),
+            Lookup::UnknownSubcommand(index) => {
+                Err(ErrorReply::unknown_subcommand(self.row(index).name, args.bytes(1)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_lower_case_and_found_in_any_case() {
+        for (index, row) in TABLE.rows().iter().enumerate() {
+            assert_eq!(row.name, row.name.to_ascii_lowercase());
+            assert_eq!(TABLE.by_name(row.name.to_ascii_uppercase().as_bytes()), Some(index as u16), "{}", row.name);
+        }
+    }
+}

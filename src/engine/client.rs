@@ -1,0 +1,253 @@
+//! What the server knows of one connection, and the table of all of them.
+//!
+//! Every byte for a client, whoever causes it, is appended to its one ordered output buffer.
+
+use std::hash::{BuildHasherDefault, Hasher};
+
+use hashbrown::HashMap;
+
+use super::blocked::BlockedState;
+use crate::base::clock::UnixMillis;
+use crate::resp::args::OwnedArgs;
+use crate::resp::reply::{Protocol, Reply};
+
+/// A connection's number, as CLIENT ID answers it. Never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(pub u64);
+
+/// Whether a command's replies are sent: CLIENT REPLY.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReplyMode {
+    #[default]
+    On,
+    Off,
+    /// The next command's reply is dropped.
+    SkipNext,
+    /// This command's reply is dropped.
+    Skip,
+}
+
+/// When the connection closes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Closing {
+    #[default]
+    No,
+    /// Once the output buffer is written.
+    AfterReplies,
+    Now,
+}
+
+/// What is on the other side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClientKind {
+    #[default]
+    Normal,
+    /// A replica of ours, after PSYNC.
+    Replica,
+    /// The link to our master: its commands are applied, not answered.
+    Master,
+}
+
+/// Commands queued between MULTI and EXEC.
+#[derive(Debug, Default)]
+pub struct Transaction {
+    pub queued: Vec<QueuedCommand>,
+    /// A command was refused while queueing: EXEC answers EXECABORT.
+    pub is_aborted: bool,
+    pub has_write: bool,
+}
+
+#[derive(Debug)]
+pub struct QueuedCommand {
+    /// The command's index in the table.
+    pub command: usize,
+    pub args: OwnedArgs,
+}
+
+#[derive(Debug)]
+pub struct Client {
+    pub id: ClientId,
+    pub kind: ClientKind,
+    pub addr: String,
+    pub local_addr: String,
+    pub fd: i32,
+    pub name: Vec<u8>,
+    pub lib_name: Vec<u8>,
+    pub lib_version: Vec<u8>,
+    pub created_at: UnixMillis,
+    pub last_interaction: UnixMillis,
+    pub last_command: &'static str,
+
+    pub protocol: Protocol,
+    pub db_index: usize,
+    pub is_authenticated: bool,
+    pub reply_mode: ReplyMode,
+    pub closing: Closing,
+    pub is_monitor: bool,
+    pub is_no_evict: bool,
+    pub is_no_touch: bool,
+    /// Came in over a Unix socket.
+    pub is_unix: bool,
+
+    pub transaction: Option<Box<Transaction>>,
+    /// Databases and keys under WATCH.
+    pub watching: Vec<(usize, Vec<u8>)>,
+    /// A watched key has changed: EXEC answers null.
+    pub is_dirty: bool,
+    pub channels: Vec<Vec<u8>>,
+    pub patterns: Vec<Vec<u8>>,
+    pub blocked: Option<Box<BlockedState>>,
+    /// End of the replication log after this client's last write: what WAIT waits for.
+    pub last_write_offset: u64,
+
+    /// Replies and messages that its task has not taken yet.
+    pub out: Vec<u8>,
+    is_write_pending: bool,
+    /// Bytes that its task read but did not execute yet, and that it took but did not write yet; for CLIENT LIST.
+    pub query_bytes: usize,
+    pub unwritten_bytes: usize,
+}
+
+impl Client {
+    pub fn new(id: ClientId, now: UnixMillis) -> Self {
+        Self {
+            id,
+            kind: ClientKind::Normal,
+            addr: String::new(),
+            local_addr: String::new(),
+            fd: -1,
+            name: Vec::new(),
+            lib_name: Vec::new(),
+            lib_version: Vec::new(),
+            created_at: now,
+            last_interaction: now,
+            last_command: "",
+            protocol: Protocol::Resp2,
+            db_index: 0,
+            is_authenticated: false,
+            reply_mode: ReplyMode::On,
+            closing: Closing::No,
+            is_monitor: false,
+            is_no_evict: false,
+            is_no_touch: false,
+            is_unix: false,
+            transaction: None,
+            watching: Vec::new(),
+            is_dirty: false,
+            channels: Vec::new(),
+            patterns: Vec::new(),
+            blocked: None,
+            last_write_offset: 0,
+            out: Vec::new(),
+            is_write_pending: false,
+            query_bytes: 0,
+            unwritten_bytes: 0,
+        }
+    }
+
+    pub fn reply(&mut self) -> Reply<'_> {
+        Reply::new(&mut self.out, self.protocol)
+    }
+
+    pub fn subscriptions_len(&self) -> usize {
+        self.channels.len() + self.patterns.len()
+    }
+
+    /// A RESP2 client with subscriptions may only change them, PING, QUIT or RESET.
+    pub fn is_in_subscriber_mode(&self) -> bool {
+        self.protocol == Protocol::Resp2 && self.subscriptions_len() > 0
+    }
+
+    /// Gives the output buffer to the connection's task, which hands in an empty one to be filled next.
+    pub fn swap_output(&mut self, buffer: &mut Vec<u8>) {
+        debug_assert!(buffer.is_empty());
+        std::mem::swap(&mut self.out, buffer);
+        self.is_write_pending = false;
+    }
+}
+
+/// All connections, and which of them have something for their task to do.
+#[derive(Debug, Default)]
+pub struct Clients {
+    table: HashMap<ClientId, Box<Client>, BuildHasherDefault<IdHasher>>,
+    last_id: u64,
+    pub(super) pending_writes: Vec<ClientId>,
+}
+
+impl Clients {
+    /// Adds a connection; its fields are filled in by the caller.
+    pub fn connect(&mut self, now: UnixMillis) -> &mut Client {
+        self.last_id += 1;
+        let id = ClientId(self.last_id);
+        self.table.entry(id).or_insert_with(|| Box::new(Client::new(id, now)))
+    }
+
+    /// Takes a connection out; the engine's `disconnect` clears what else refers to it.
+    pub fn remove(&mut self, id: ClientId) -> Option<Box<Client>> {
+        self.table.remove(&id)
+    }
+
+    pub fn get(&self, id: ClientId) -> Option<&Client> {
+        self.table.get(&id).map(|client| &**client)
+    }
+
+    pub fn get_mut(&mut self, id: ClientId) -> Option<&mut Client> {
+        self.table.get_mut(&id).map(|client| &mut **client)
+    }
+
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Client> {
+        self.table.values().map(|client| &**client)
+    }
+
+    /// Every client's number, oldest first.
+    pub fn ids(&self) -> Vec<ClientId> {
+        let mut ids: Vec<ClientId> = self.table.keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Notes that the client's task has something to do: output to write, a block that ended, or closing.
+    pub fn wake(&mut self, id: ClientId) {
+        let Self { table, pending_writes, .. } = self;
+        if let Some(client) = table.get_mut(&id)
+            && !client.is_write_pending
+        {
+            client.is_write_pending = true;
+            pending_writes.push(id);
+        }
+    }
+
+    /// Closes a connection from the server's side.
+    pub fn close(&mut self, id: ClientId, closing: Closing) {
+        if let Some(client) = self.get_mut(id) {
+            client.closing = closing;
+            self.wake(id);
+        }
+    }
+}
+
+/// Client numbers are unique and small: they are their own hash, spread by one multiplication.
+#[derive(Debug, Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("only ClientId is hashed")
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        self.0 = id.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

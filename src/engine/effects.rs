@@ -1,0 +1,100 @@
+//! What one atomic unit (a command, or the commands of one EXEC) has changed, until the dispatcher draws the
+//! consequences.
+
+use crate::resp::reply::write_request;
+
+/// Collected while handlers run, emptied when the unit ends.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Somebody looks at modified keys (WATCH, blocked clients, notifications), so they are worth remembering.
+    pub is_observed: bool,
+    /// Effects have a reader: replicas, an append-only file, or a test. Otherwise they are not even encoded.
+    pub is_propagating: bool,
+    /// Database, key and event of each change; empty unless observed.
+    pub modified: Vec<Modification>,
+    /// Changes made by the command that runs.
+    pub dirty: u64,
+    /// Keys that expired under the command that runs.
+    pub expired: u64,
+    /// What the running command said about its own propagation.
+    pub propagation: Propagation,
+    /// Effects of the unit so far, encoded as requests.
+    encoded: Vec<u8>,
+    /// Where each effect ends in `encoded`, and the database it applies to.
+    ends: Vec<(usize, usize)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Modification {
+    pub db_index: usize,
+    pub key: Vec<u8>,
+    pub event: &'static str,
+}
+
+/// How the running command is propagated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Propagation {
+    /// As it came, if it changed anything.
+    #[default]
+    Verbatim,
+    /// Even if it changed nothing.
+    Forced,
+    /// Not at all, or as other effects that the handler recorded.
+    Replaced,
+}
+
+impl Effects {
+    /// Notes that `key` has changed: one change for the dirty counter, and an event for those who look.
+    pub fn modified(&mut self, db_index: usize, key: &[u8], event: &'static str) {
+        self.dirty += 1;
+        self.event(db_index, key, event);
+    }
+
+    /// An event that is not a change of its own, such as "del" after the last element was popped.
+    pub fn event(&mut self, db_index: usize, key: &[u8], event: &'static str) {
+        if self.is_observed {
+            self.modified.push(Modification { db_index, key: key.to_vec(), event });
+        }
+    }
+
+    /// A key was removed because its time had passed: replicas are told to remove it too.
+    pub fn expired(&mut self, db_index: usize, key: &[u8]) {
+        self.expired += 1;
+        self.event(db_index, key, "expired");
+        self.propagate(db_index, [&b"DEL"[..], key]);
+    }
+
+    /// Records an effect of the unit, whatever the running command is.
+    pub fn propagate<A: AsRef<[u8]>>(
+        &mut self,
+        db_index: usize,
+        args: impl IntoIterator<Item = A, IntoIter: ExactSizeIterator>,
+    ) {
+        if self.is_propagating {
+            write_request(&mut self.encoded, args.into_iter());
+            self.ends.push((self.encoded.len(), db_index));
+        }
+    }
+
+    /// How many effects the unit has.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The unit's effects in order, as encoded requests with their databases.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &[u8])> {
+        let starts = std::iter::once(0).chain(self.ends.iter().map(|&(end, _)| end));
+        starts.zip(&self.ends).map(|(start, &(end, db_index))| (db_index, &self.encoded[start..end]))
+    }
+
+    /// Ends the unit.
+    pub fn clear(&mut self) {
+        self.encoded.clear();
+        self.ends.clear();
+        self.encoded.shrink_to(1 << 20);
+    }
+}

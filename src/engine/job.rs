@@ -1,0 +1,15 @@
+//! What the engine wants done outside: it decides, the runtime does it and reports back.
+
+use std::time::Duration;
+
+use super::client::ClientId;
+
+#[derive(Debug)]
+pub enum Job {
+    /// Stop everything for this long: DEBUG SLEEP.
+    Stall(Duration),
+    /// End the process with this code once replies are written.
+    Exit { code: i32 },
+    /// A client's connection is to be closed.
+    Close(ClientId),
+}
