@@ -9,6 +9,7 @@ use super::table::{Lookup, TABLE};
 use crate::engine::blocked::{BlockedOn, BlockedState};
 use crate::engine::client::{Closing, QueuedCommand, ReplyMode};
 use crate::engine::effects::Propagation;
+use crate::engine::gates::Demands;
 use crate::engine::{ClientId, Engine, Job, TimeoutReply};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
@@ -83,7 +84,7 @@ fn admit(engine: &mut Engine, id: ClientId, lookup: Lookup, args: &Args<'_>) -> 
     if queueing && row.has(NO_MULTI) {
         return Err(ErrorReply::NOT_ALLOWED_IN_MULTI);
     }
-    if let Some(error) = engine.refusal(id, row.flags) {
+    if let Some(error) = engine.refusal(id, demands(row)) {
         return Err(error);
     }
     if client.is_in_subscriber_mode() && !row.has(SUBSCRIBER) {
@@ -103,6 +104,17 @@ fn admit(engine: &mut Engine, id: ClientId, lookup: Lookup, args: &Args<'_>) -> 
         return Ok(Admission::Queued);
     }
     Ok(Admission::Run(row, index))
+}
+
+/// What a row asks of the server's state.
+fn demands(row: &CommandSpec) -> Demands {
+    Demands {
+        is_write: row.has(WRITE),
+        may_replicate: row.has(MAY_REPLICATE),
+        allowed_while_loading: row.has(LOADING),
+        allowed_when_stale: row.has(STALE),
+        denied_when_out_of_memory: row.has(DENYOOM),
+    }
 }
 
 /// Keeps a command for EXEC.

@@ -18,3 +18,15 @@ pub use table::{Lookup, TABLE};
 
 /// The rows of every group.
 const GROUPS: &[&[CommandSpec]] = &[string::COMMANDS];
+
+use crate::base::clock::Clock;
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::engine::stats::CommandStats;
+
+/// An engine that knows how many commands there are to count.
+pub fn new_engine(config: Config, clock: Box<dyn Clock>, seed: u64) -> Engine {
+    let mut engine = Engine::new(config, clock, seed);
+    engine.stats.commands = vec![CommandStats::default(); TABLE.rows().len()];
+    engine
+}

@@ -14,6 +14,7 @@ pub struct Config {
     pub zset_max_listpack_entries: u64,
     pub zset_max_listpack_value: u64,
     pub slowlog_log_slower_than: i64,
+    pub slowlog_max_len: u64,
     pub maxclients: u32,
 }
 
@@ -32,6 +33,7 @@ impl Default for Config {
             zset_max_listpack_entries: 128,
             zset_max_listpack_value: 64,
             slowlog_log_slower_than: 10_000,
+            slowlog_max_len: 128,
             maxclients: 10_000,
         }
     }

@@ -90,6 +90,8 @@ pub struct Client {
     pub is_unix: bool,
 
     pub transaction: Option<Box<Transaction>>,
+    /// EXEC is running the queued commands.
+    pub is_executing_transaction: bool,
     /// Databases and keys under WATCH.
     pub watching: Vec<(usize, Vec<u8>)>,
     /// A watched key has changed: EXEC answers null.
@@ -132,6 +134,7 @@ impl Client {
             is_no_touch: false,
             is_unix: false,
             transaction: None,
+            is_executing_transaction: false,
             watching: Vec::new(),
             is_dirty: false,
             channels: Vec::new(),

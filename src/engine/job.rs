@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::client::ClientId;
+use crate::storage::Value;
 
 #[derive(Debug)]
 pub enum Job {
@@ -10,6 +11,8 @@ pub enum Job {
     Stall(Duration),
     /// End the process with this code once replies are written.
     Exit { code: i32 },
+    /// Free these values somewhere else.
+    Free(Vec<Value>),
     /// A client's connection is to be closed.
     Close(ClientId),
 }

@@ -7,7 +7,10 @@
 pub mod blocked;
 pub mod client;
 pub mod effects;
+pub mod gates;
 pub mod job;
+pub mod monitor;
+pub mod slowlog;
 pub mod stats;
 pub mod watch;
 
@@ -21,7 +24,9 @@ use crate::storage::{EncodingLimits, Keyspace};
 pub use blocked::{BlockedClients, BlockedOn, TimeoutReply};
 pub use client::{Client, ClientId, Clients};
 pub use effects::Effects;
+pub use gates::Pause;
 pub use job::Job;
+pub use slowlog::SlowLog;
 pub use stats::Stats;
 pub use watch::WatchedKeys;
 
@@ -41,7 +46,12 @@ pub struct Engine {
     pub clients: Clients,
     pub blocked: BlockedClients,
     pub watched: WatchedKeys,
+    pub monitors: Vec<ClientId>,
+    pub pause: Option<Pause>,
     pub stats: Stats,
+    pub slowlog: SlowLog,
+    /// Commands that take at least this long go into the slow log.
+    pub slowlog_threshold_nanos: u64,
 
     pub jobs: Vec<Job>,
     pub log_lines: Vec<LogLine>,
@@ -125,6 +135,10 @@ impl Engine {
             clients: Clients::default(),
             blocked: BlockedClients::default(),
             watched: WatchedKeys::default(),
+            monitors: Vec::new(),
+            pause: None,
+            slowlog: SlowLog::default(),
+            slowlog_threshold_nanos: u64::MAX,
             jobs: Vec::new(),
             log_lines: Vec::new(),
             config,
@@ -146,6 +160,8 @@ impl Engine {
             zset_max_listpack_entries: config.zset_max_listpack_entries as usize,
             zset_max_listpack_value: config.zset_max_listpack_value as usize,
         };
+        self.slowlog_threshold_nanos =
+            u64::try_from(config.slowlog_log_slower_than).map_or(u64::MAX, |micros| micros * 1000);
     }
 
     pub fn now(&self) -> UnixMillis {
@@ -160,6 +176,28 @@ impl Engine {
     /// How an access changes a key's stamp.
     pub fn access_policy(&self) -> AccessPolicy {
         AccessPolicy::Lru { seconds: (self.now().0 / 1000) as u32 }
+    }
+
+    /// Counts changes of the data set since the last save.
+    pub fn count_changes(&mut self, _changes: u64) {}
+
+    /// Tells subscribers of keyspace events about a change.
+    pub fn notify(&mut self, _change: &effects::Modification) {}
+
+    /// Appends the unit's effects to the replication log; the offset behind them.
+    pub fn append_effects(&mut self) -> u64 {
+        self.effects.clear();
+        0
+    }
+
+    /// How many replicas have acknowledged `offset`.
+    pub fn acknowledged_replicas(&self, _offset: u64) -> usize {
+        0
+    }
+
+    /// Removes what refers to a client that has gone.
+    pub fn forget_client(&mut self, id: ClientId) {
+        self.monitors.retain(|&monitor| monitor != id);
     }
 
     pub fn log(&mut self, level: LogLevel, text: impl Into<String>) {

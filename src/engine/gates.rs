@@ -1,0 +1,65 @@
+//! What stands in the way of a command: facts about the server's state, asked by the dispatcher.
+
+use super::blocked::BlockedOn;
+use super::client::{Client, ClientKind};
+use super::{ClientId, Engine};
+use crate::base::clock::UnixMillis;
+use crate::resp::error::ErrorReply;
+use crate::storage::live::ExpiryPolicy;
+
+/// CLIENT PAUSE: which commands wait, and until when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pause {
+    pub until: UnixMillis,
+    pub writes_only: bool,
+}
+
+/// What the dispatcher tells of a command to the gates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Demands {
+    pub is_write: bool,
+    pub may_replicate: bool,
+    pub allowed_while_loading: bool,
+    pub allowed_when_stale: bool,
+    pub denied_when_out_of_memory: bool,
+}
+
+impl Engine {
+    /// Whether a protected command (DEBUG, MODULE) is enabled for this client.
+    pub fn allows_protected(&self, _command: &str, _client: &Client) -> bool {
+        true
+    }
+
+    /// Why the server's state forbids a command, if it does; the order of the answers is Redis'.
+    pub fn refusal(&self, _id: ClientId, _demands: Demands) -> Option<ErrorReply> {
+        None
+    }
+
+    /// Whether a client's command has to wait for the end of CLIENT PAUSE.
+    pub fn must_wait_for_pause(&self, id: ClientId, is_write: bool) -> bool {
+        let Some(pause) = self.pause else { return false };
+        if pause.until <= self.now() || (pause.writes_only && !is_write) {
+            return false;
+        }
+        self.clients.get(id).is_some_and(|client| client.kind == ClientKind::Normal)
+    }
+
+    /// Ends a pause: everybody who waits for it goes on.
+    pub fn end_pause(&mut self) {
+        self.pause = None;
+        for id in self.clients.ids() {
+            let waits = self.clients.get(id).and_then(|client| client.blocked.as_deref());
+            if waits.is_some_and(|state| matches!(state.on, BlockedOn::Pause)) {
+                self.blocked.unblock(&mut self.clients, id);
+            }
+        }
+    }
+
+    /// How lookups of this client's commands treat keys that are due.
+    pub fn expiry_policy_for(&self, id: ClientId) -> ExpiryPolicy {
+        match self.clients.get(id).map(|client| client.kind) {
+            Some(ClientKind::Master) => ExpiryPolicy::Ignore,
+            _ => self.expiry_policy(),
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! One client's connection: reads, decodes, enters the engine once per batch, writes once per batch.
+//!
+//! The task is one hand-written poll function, because it waits for three things at once (bytes to read, room to
+//! write, a signal from the engine) and must do so for a few nanoseconds per request. It goes on reading while output
+//! is pending, as clients expect that send all their requests before they read a reply.
+//!
+//! Requests are decoded where they were read, in a buffer that all connections of a thread share; a connection keeps
+//! bytes of its own only while a request is incomplete or may not run yet.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::hub::{Hub, TaskSignal};
+use crate::command::{Executed, Lookup, TABLE, dispatch};
+use crate::engine::client::Closing;
+use crate::engine::{ClientId, Engine};
+use crate::resp::error::ErrorReply;
+use crate::resp::request::{Batch, Decoder, Limits};
+
+const SHARED_BUFFER_BYTES: usize = 64 * 1024;
+/// What one stay inside the engine may take: others wait meanwhile.
+const BATCH_REQUESTS_MAX: usize = 256;
+const BATCH_BYTES_MAX: usize = 64 * 1024;
+/// An output buffer that grew beyond this is given back once it is written.
+const OUT_BYTES_KEPT: usize = 64 * 1024;
+/// What a blocked client may send ahead before it has to wait.
+const AHEAD_BYTES_MAX: usize = 1 << 20;
+
+thread_local! {
+    static SHARED_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; SHARED_BUFFER_BYTES]);
+}
+
+pub struct Connection<S> {
+    stream: S,
+    hub: Arc<Hub>,
+    id: ClientId,
+    signal: Arc<TaskSignal>,
+    decoder: Decoder,
+    batch: Batch,
+    lookups: Vec<Lookup>,
+    limits: Limits,
+    /// Bytes that wait: of an incomplete request, or behind a blocking one.
+    query: BytesMut,
+    out: Vec<u8>,
+    written: usize,
+    is_blocked: bool,
+    closing: Closing,
+    /// The other side sends nothing any more.
+    is_at_end: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    pub fn new(stream: S, hub: Arc<Hub>, id: ClientId) -> Self {
+        let signal = hub.register(id);
+        Self {
+            stream,
+            hub,
+            id,
+            signal,
+            decoder: Decoder::new(),
+            batch: Batch::new(),
+            lookups: Vec::new(),
+            limits: Limits::default(),
+            query: BytesMut::new(),
+            out: Vec::new(),
+            written: 0,
+            is_blocked: false,
+            closing: Closing::No,
+            is_at_end: false,
+        }
+    }
+
+    /// Serves the client until either side closes.
+    pub async fn serve(mut self) {
+        let hub = self.hub.clone();
+        hub.enter(|engine| self.after_batch(engine));
+        // Whatever the network reports, the connection is over.
+        let _ = std::future::poll_fn(|cx| self.poll(cx)).await;
+        self.hub.enter(|engine| dispatch::disconnect(engine, self.id));
+        self.hub.unregister(self.id);
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.signal.take(cx) {
+                let hub = self.hub.clone();
+                hub.enter(|engine| self.after_batch(engine));
+            }
+            if self.closing == Closing::Now {
+                return Poll::Ready(Ok(()));
+            }
+            if !self.is_blocked && self.closing == Closing::No && !self.query.is_empty() {
+                self.process_query();
+            }
+            let is_written = self.poll_write(cx)?.is_ready();
+            if is_written && self.closing == Closing::AfterReplies {
+                return Poll::Ready(Ok(()));
+            }
+            if self.closing != Closing::No || (self.is_blocked && self.query.len() >= AHEAD_BYTES_MAX) {
+                return Poll::Pending;
+            }
+            if ready!(self.poll_read(cx))? == 0 {
+                self.is_at_end = true;
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Reads once and runs what is complete. Answers how many bytes came.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if !self.query.is_empty() {
+            let wanted = self.decoder.bytes_wanted().max(16 * 1024);
+            self.query.reserve(wanted);
+            return tokio_util::io::poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.query);
+        }
+        SHARED_BUFFER.with_borrow_mut(|shared| {
+            let mut into = ReadBuf::new(shared);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut into))?;
+            let bytes = into.filled();
+            let used = if self.is_blocked { 0 } else { self.process(bytes) };
+            self.query.extend_from_slice(&bytes[used..]);
+            Poll::Ready(Ok(bytes.len()))
+        })
+    }
+
+    fn process_query(&mut self) {
+        let query = std::mem::take(&mut self.query);
+        let used = self.process(&query);
+        self.query = query;
+        self.query.advance(used);
+        if self.query.is_empty() {
+            self.query = BytesMut::new();
+        }
+    }
+
+    /// Runs the complete requests at the start of `bytes`; answers how many bytes are done with.
+    fn process(&mut self, bytes: &[u8]) -> usize {
+        let mut used = 0;
+        while used < bytes.len() && !self.is_blocked && self.closing == Closing::No {
+            let buf = &bytes[used..];
+            let mut batch = std::mem::take(&mut self.batch);
+            let decoded =
+                self.decoder.decode(buf, &self.limits, &mut batch, BATCH_REQUESTS_MAX, BATCH_BYTES_MAX);
+            let consumed = match decoded {
+                Ok(consumed) => {
+                    let executed = self.run_batch(buf, &batch);
+                    if executed < batch.len() {
+                        // What was not run is decoded again once the client may go on.
+                        self.decoder = Decoder::new();
+                        batch.request(executed).start
+                    } else {
+                        consumed
+                    }
+                }
+                Err(error) => {
+                    self.fail(&error.reply_line());
+                    buf.len()
+                }
+            };
+            self.batch = batch;
+            if consumed == 0 {
+                break;
+            }
+            used += consumed;
+        }
+        used
+    }
+
+    /// Enters the engine for one batch; answers how many requests were run.
+    fn run_batch(&mut self, buf: &[u8], batch: &Batch) -> usize {
+        if batch.is_empty() {
+            return 0;
+        }
+        self.lookups.clear();
+        self.lookups.extend(batch.iter(buf).map(|args| TABLE.lookup(&args)));
+        let hub = self.hub.clone();
+        hub.enter(|engine| {
+            let mut executed = 0;
+            for (args, &lookup) in batch.iter(buf).zip(&self.lookups) {
+                match dispatch::execute(engine, self.id, lookup, &args) {
+                    Executed::Done => executed += 1,
+                    Executed::Blocked => {
+                        executed += 1;
+                        break;
+                    }
+                    Executed::Postponed => break,
+                }
+                if dispatch::is_closing(engine, self.id) {
+                    break;
+                }
+            }
+            engine.stats.net_input_bytes += buf.len() as u64;
+            self.after_batch(engine);
+            executed
+        })
+    }
+
+    fn fail(&mut self, error: &ErrorReply) {
+        let hub = self.hub.clone();
+        hub.enter(|engine| {
+            if let Some(client) = engine.clients.get_mut(self.id) {
+                client.reply().error(error);
+                client.closing = Closing::AfterReplies;
+            }
+            self.after_batch(engine);
+        });
+    }
+
+    /// Takes the output and what else has changed.
+    fn after_batch(&mut self, engine: &mut Engine) {
+        let Some(client) = engine.clients.get_mut(self.id) else {
+            self.closing = Closing::Now;
+            return;
+        };
+        if self.written == self.out.len() {
+            self.out.clear();
+            self.written = 0;
+            client.swap_output(&mut self.out);
+        } else {
+            let mut more = Vec::new();
+            client.swap_output(&mut more);
+            self.out.extend_from_slice(&more);
+        }
+        client.unwritten_bytes = self.out.len() - self.written;
+        self.is_blocked = client.blocked.is_some();
+        self.closing = client.closing;
+        self.limits.authenticated = client.is_authenticated;
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.written < self.out.len() {
+            let n = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.out[self.written..]))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written += n;
+        }
+        self.out.clear();
+        self.out.shrink_to(OUT_BYTES_KEPT);
+        self.written = 0;
+        Poll::Ready(Ok(()))
+    }
+}

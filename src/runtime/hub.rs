@@ -1,0 +1,126 @@
+//! Where connections meet the engine: one mutex, entered once per batch of requests.
+//!
+//! A std mutex is right here because nothing awaits inside. What the engine leaves behind (clients to wake, jobs, log
+//! lines) is collected under the lock and carried out after it is released.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use atomic_waker::AtomicWaker;
+use smallvec::SmallVec;
+use tokio::sync::Notify;
+
+use super::log;
+use crate::base::clock::UnixMillis;
+use crate::engine::{ClientId, Engine, Job};
+
+pub struct Hub {
+    state: Mutex<State>,
+    /// Signalled when the earliest deadline has changed.
+    pub deadline_changed: Notify,
+}
+
+struct State {
+    engine: Engine,
+    tasks: HashMap<ClientId, Arc<TaskSignal>>,
+    next_deadline: Option<UnixMillis>,
+}
+
+/// How the hub tells a connection's task that the engine has something for it.
+#[derive(Debug, Default)]
+pub struct TaskSignal {
+    waker: AtomicWaker,
+    is_raised: std::sync::atomic::AtomicBool,
+}
+
+impl TaskSignal {
+    fn raise(&self) {
+        self.is_raised.store(true, std::sync::atomic::Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Whether it was raised since the last call. The task in `cx` is woken when it is raised next.
+    pub fn take(&self, cx: &std::task::Context<'_>) -> bool {
+        self.waker.register(cx.waker());
+        self.is_raised.load(std::sync::atomic::Ordering::Acquire)
+            && self.is_raised.swap(false, std::sync::atomic::Ordering::Acquire)
+    }
+}
+
+impl Hub {
+    pub fn new(engine: Engine) -> Self {
+        let state = State { engine, tasks: HashMap::new(), next_deadline: None };
+        Self { state: Mutex::new(state), deadline_changed: Notify::new() }
+    }
+
+    /// Runs `f` on the engine, then carries out what it left behind.
+    pub fn enter<R>(&self, f: impl FnOnce(&mut Engine) -> R) -> R {
+        let mut state = self.lock();
+        state.engine.time.sample();
+        let result = f(&mut state.engine);
+        let aftermath = state.collect();
+        drop(state);
+        aftermath.carry_out(self);
+        result
+    }
+
+    /// Registers a connection's task.
+    pub fn register(&self, id: ClientId) -> Arc<TaskSignal> {
+        self.lock().tasks.entry(id).or_default().clone()
+    }
+
+    pub fn unregister(&self, id: ClientId) {
+        self.lock().tasks.remove(&id);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic inside a command aborts the process, so a poisoned lock cannot be seen.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is left to do once the lock is released.
+#[derive(Default)]
+struct Aftermath {
+    signals: SmallVec<[Arc<TaskSignal>; 4]>,
+    jobs: Vec<Job>,
+    log_lines: Vec<crate::engine::LogLine>,
+    deadline_changed: bool,
+}
+
+impl State {
+    fn collect(&mut self) -> Aftermath {
+        let mut aftermath = Aftermath::default();
+        let engine = &mut self.engine;
+        for id in engine.take_pending_writes() {
+            aftermath.signals.extend(self.tasks.get(&id).cloned());
+        }
+        if !engine.jobs.is_empty() {
+            aftermath.jobs = std::mem::take(&mut engine.jobs);
+        }
+        if !engine.log_lines.is_empty() {
+            aftermath.log_lines = std::mem::take(&mut engine.log_lines);
+        }
+        let next_deadline = engine.blocked.next_deadline();
+        aftermath.deadline_changed = next_deadline != self.next_deadline;
+        self.next_deadline = next_deadline;
+        aftermath
+    }
+}
+
+impl Aftermath {
+    fn carry_out(self, hub: &Hub) {
+        for line in self.log_lines {
+            log::write(line.level, &line.text);
+        }
+        for signal in self.signals {
+            signal.raise();
+        }
+        if self.deadline_changed {
+            hub.deadline_changed.notify_one();
+        }
+        for job in self.jobs {
+            drop(job);
+        }
+    }
+}
