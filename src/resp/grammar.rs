@@ -180,7 +180,7 @@ fn integer(input: &[u8]) -> Parsed<'_, i64> {
 }
 
 fn length(input: &[u8]) -> Parsed<'_, usize> {
-    map_opt(line, |digits| number::parse_u64(digits).and_then(|len| usize::try_from(len).ok())).parse(input)
+    map_opt(line, |digits| usize::try_from(number::parse_i64(digits)?).ok()).parse(input)
 }
 
 fn boolean(input: &[u8]) -> Parsed<'_, Value> {

@@ -119,8 +119,9 @@ mod tests {
     #[test]
     fn a_request_stays_within_32_bits() {
         let limits = Limits { bulk_bytes_max: u64::MAX, ..Limits::default() };
-        assert_eq!(limits.bulk_len(b"4294967200", 4), Ok(4_294_967_200));
-        assert_eq!(limits.bulk_len(b"4294967200", 80), Err(ProtocolError::BulkLength));
+        // The header takes 13 bytes, the line break after the bulk 2.
+        assert_eq!(limits.bulk_len(b"4294967200", 80), Ok(4_294_967_200));
+        assert_eq!(limits.bulk_len(b"4294967200", 81), Err(ProtocolError::BulkLength));
         assert_eq!(limits.bulk_len(b"18446744073709551615", 4), Err(ProtocolError::BulkLength));
     }
 }
