@@ -3,7 +3,10 @@
 //! Knows nothing of RESP, clients, commands or clocks: instants come in as arguments.
 
 pub mod hash;
+pub mod intset;
 pub mod limits;
 pub mod list;
+pub mod packed;
 pub mod set;
+pub mod table;
 pub mod value;
