@@ -7,12 +7,15 @@ pub mod db;
 mod db_tests;
 pub mod digest;
 pub mod hash;
+pub mod intset;
 pub mod keyspace;
 pub mod limits;
 pub mod list;
 pub mod live;
+pub mod packed;
 mod segment;
 pub mod set;
+pub mod table;
 pub mod value;
 
 pub use db::{Db, Item};
