@@ -1,0 +1,474 @@
+//! Files that a real Redis saved or agreed on (`tests/data/rdb/make.py`), random data sets, and broken bytes.
+
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+
+use super::values::ValueRef;
+use super::values::{self, Hash, List, Set, SortedSet, Value, as_ref};
+use super::*;
+use crate::base::clock::UnixMillis;
+use crate::storage::limits::EncodingLimits;
+
+const GOLDENS: [&str; 9] = [
+    "strings",
+    "collections",
+    "databases_lfu",
+    "lru",
+    "no_checksum",
+    "stream",
+    "version_1",
+    "version_6",
+    "empty_keys",
+];
+
+fn golden(name: &str) -> Vec<u8> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/rdb/{name}.rdb"));
+    std::fs::read(path).unwrap()
+}
+
+/// A line for each thing in the file.
+#[derive(Default)]
+struct Transcript {
+    db: u64,
+    lines: Vec<String>,
+    refuse_db: Option<u64>,
+}
+
+impl RdbSink for Transcript {
+    fn select_db(&mut self, db: u64) -> Result<(), String> {
+        if self.refuse_db == Some(db) {
+            return Err(format!("no database {db}"));
+        }
+        self.db = db;
+        Ok(())
+    }
+
+    fn resize(&mut self, keys: u64, expires: u64) {
+        self.lines.push(format!("db{} resize {keys} {expires}", self.db));
+    }
+
+    fn entry(
+        &mut self,
+        key: Vec<u8>,
+        value: Value,
+        expires_at: Option<UnixMillis>,
+        usage: Option<KeyUsage>,
+    ) -> Result<(), String> {
+        let mut line = format!("db{} {} {}", self.db, text(&key), describe(&value));
+        if let Some(UnixMillis(at)) = expires_at {
+            line += &format!(" expires {at}");
+        }
+        if let Some(usage) = usage {
+            line += &format!(" {usage:?}");
+        }
+        self.lines.push(line);
+        Ok(())
+    }
+
+    fn function(&mut self, code: Vec<u8>) {
+        self.lines.push(format!("function {}", text(&code)));
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    match bytes.len() {
+        0..=60 => bytes.escape_ascii().to_string(),
+        length => format!("<{length} bytes, {:x}>", crate::base::crc64::update(0, bytes)),
+    }
+}
+
+fn describe(value: &Value) -> String {
+    let (name, mut parts): (_, Vec<String>) = match value {
+        Value::String(bytes) => ("string", vec![text(bytes)]),
+        Value::List(list) => ("list", values::elements(list).map(text).collect()),
+        Value::Hash(hash) => {
+            ("hash", values::fields(hash).map(|(f, v)| format!("{}={}", text(f), text(v))).collect())
+        }
+        Value::Set(set) => {
+            let mut members = Vec::new();
+            values::try_for_members(set, |member| {
+                members.push(text(member));
+                Ok::<(), ()>(())
+            })
+            .unwrap();
+            ("set", members)
+        }
+        Value::SortedSet(scores) => {
+            ("zset", values::scored(scores).map(|(m, s)| format!("{}:{s:?}", text(m))).collect())
+        }
+    };
+    if matches!(value, Value::Hash(_) | Value::Set(_)) {
+        parts.sort();
+    }
+    format!("{name} {}", parts.join(" "))
+}
+
+fn transcript(bytes: &[u8]) -> Result<(Vec<String>, Summary), RdbError> {
+    let mut sink = Transcript::default();
+    let summary = read(bytes, &EncodingLimits::default(), &mut sink)?;
+    sink.lines.sort();
+    Ok((sink.lines, summary))
+}
+
+fn check(name: &str, expected: &[&str]) -> Summary {
+    let bytes = golden(name);
+    let (lines, summary) = transcript(&bytes).unwrap();
+    assert_eq!(lines, expected);
+    assert_eq!(summary.bytes, bytes.len() as u64);
+    assert_eq!(summary.read_ahead, b"");
+    summary
+}
+
+#[test]
+fn strings_of_redis_7_are_loaded() {
+    let binary: Vec<u8> = (0..=255).collect();
+    let fourteen: Vec<u8> = (33..133).collect();
+    let lzf = "compressible ".repeat(40);
+    let mut expected = vec![
+        "db0 1234567 string integer key".to_owned(),
+        format!("db0 binary string {}", text(&binary)),
+        "db0 empty string ".to_owned(),
+        format!("db0 fourteen string {}", text(&fourteen)),
+        "db0 int16 string 12345".to_owned(),
+        "db0 int32 string -2000000000".to_owned(),
+        "db0 int64 string 9223372036854775807".to_owned(),
+        "db0 int8 string -5".to_owned(),
+        format!("db0 lzf string {}", text(lzf.as_bytes())),
+        "db0 resize 11 0".to_owned(),
+        "db0 text string hello".to_owned(),
+        "db0 zeros string 007".to_owned(),
+    ];
+    expected.sort();
+    let summary = check("strings", &expected.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!((summary.version, summary.keys), (10, 11));
+    assert!(summary.aux.contains(&(b"redis-ver".to_vec(), b"7.0.15".to_vec())));
+}
+
+#[test]
+fn collections_of_redis_7_are_loaded_from_each_encoding() {
+    let long = text("b".repeat(70).as_bytes());
+    check(
+        "collections",
+        &[
+            "db0 hash:hashtable hash a=1 b=2 c=three",
+            "db0 hash:listpack hash field=value n=42",
+            "db0 list:nodes list 0 1 2 3 4 5 6",
+            "db0 list:plain list small xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx small too",
+            &format!("db0 list:small list a 1 -1 300 -40000 8000000 2000000000 9000000000 {long}"),
+            "db0 resize 11 0",
+            "db0 set:hashtable set 10 x y",
+            "db0 set:int16 set 1 2 3",
+            "db0 set:int32 set -1 70000",
+            "db0 set:int64 set -5 5000000000",
+            "db0 zset:listpack zset low:-inf one:1.0 two and a half:2.5 far:1e300",
+            "db0 zset:skiplist zset tenth:0.1 one:1.0 high:inf",
+        ],
+    );
+}
+
+#[test]
+fn databases_expiries_usage_and_functions_are_loaded() {
+    let bytes = golden("databases_lfu");
+    let (lines, summary) = transcript(&bytes).unwrap();
+    // The counters begin at 5 and may move while the file is made.
+    let without_usage: Vec<&str> = lines.iter().map(|line| line.split(" Freq").next().unwrap()).collect();
+    assert_eq!(
+        without_usage,
+        [
+            "db0 later string 1 expires 4102444800123",
+            "db0 plain string 0",
+            "db0 resize 2 1",
+            "db15 last string db",
+            "db15 resize 1 0",
+            "db3 list list x expires 4102444800000",
+            "db3 resize 1 1",
+            &format!("function {}", text(FUNCTION.as_bytes())),
+        ]
+    );
+    assert_eq!(lines.iter().filter(|line| line.contains(" Frequency(")).count(), 4);
+    assert_eq!((summary.keys, summary.expires, summary.functions), (4, 2, 1));
+    assert_eq!(summary.db_keys, [(0, 2), (3, 1), (15, 1)]);
+    check("lru", &["db0 key string value Idle(0)", "db0 resize 1 0"]);
+    check("no_checksum", &["db0 key string value", "db0 resize 1 0"]);
+}
+
+const FUNCTION: &str = "#!lua name=lib\nredis.register_function('f', function() return 1 end)";
+
+#[test]
+fn files_of_old_versions_are_loaded() {
+    check(
+        "version_1",
+        &[
+            "db0 hash hash f=v",
+            "db0 list list a 7 c",
+            "db0 set set x y",
+            "db0 string string value expires 2000000000000",
+            "db0 zset zset low:-inf half:0.5 one:1.0 high:inf",
+        ],
+    );
+    let long = text("b".repeat(300).as_bytes());
+    check(
+        "version_6",
+        &[
+            "db2 hash hash f=v n=1000 expires 4102444800000",
+            "db2 intset set -1 0 1",
+            &format!("db2 list list a 0 12 13 -129 40000 1073741824 -1099511627776 {long} end"),
+            "db2 quicklist list a b 3",
+            "db2 zipmap hash f=vv field=value",
+            "db2 zset zset minus:-3.0 half:0.5 one:1.0",
+        ],
+    );
+}
+
+#[test]
+fn empty_collections_are_skipped_and_counted() {
+    let summary = check("empty_keys", &["db0 resize 6 1", "db0 string string "]);
+    assert_eq!((summary.keys, summary.expires, summary.empty_keys_skipped), (1, 0, 5));
+    assert!(matches!(
+        read_value(b"\x01\x00", &EncodingLimits::default()).unwrap_err().reason,
+        Reason::EmptyKey
+    ));
+}
+
+#[test]
+fn what_cannot_be_served_is_refused_by_name_and_offset() {
+    let error = transcript(&golden("stream")).unwrap_err();
+    assert!(error.to_string().ends_with(": unsupported type stream"), "{error}");
+    let mut sink = Transcript { refuse_db: Some(2), ..Transcript::default() };
+    let error = read(&golden("version_6")[..], &EncodingLimits::default(), &mut sink).unwrap_err();
+    assert_eq!(error.to_string(), "offset 10: no database 2");
+    for (bytes, message) in [
+        (&b"REDIS0013"[..], "offset 0: expected a version from 1 to 12, found `REDIS0013`"),
+        (b"RODIS0010", "offset 0: expected `REDIS` and a version, found `RODIS0010`"),
+        (b"REDIS0010", "offset 9: expected at least 1 more bytes, found the end of the input"),
+        (b"REDIS0010\x4d\x01k", "offset 9: expected an opcode or value type, found byte 77"),
+    ] {
+        assert_eq!(transcript(bytes).unwrap_err().to_string(), message);
+    }
+}
+
+#[test]
+fn duplicates_nan_and_odd_pairs_are_refused() {
+    for (body, what) in [
+        (&b"\x02\x02\x01a\x01a"[..], "set"),
+        (b"\x04\x02\x01a\x01b\x01a\x01c", "hash"),
+        (b"\x05\x02\x01a\0\0\0\0\0\0\0\0\x01a\0\0\0\0\0\0\0\0", "zset"),
+        (b"\x05\x01\x01a\0\0\0\0\0\0\xf8\x7f", "NaN"),
+        (b"\x03\x01\x01a\xfd", "NaN as text"),
+        (b"\x03\x01\x01a\x03nan", "NaN in words"),
+        (b"\x10\x09\x09\0\0\0\x01\0\x01\x01\xff", "a field without value"),
+        (b"\x00\x01aa", "bytes after the value"),
+        (b"", "nothing"),
+    ] {
+        assert!(read_value(body, &EncodingLimits::default()).is_err(), "{what}");
+    }
+}
+
+#[test]
+fn module_data_and_slots_are_skipped() {
+    let file =
+        b"REDIS0010\xf7\x81\0\0\0\0\0\0\0\x07\x02\x01\x05\x03abc\x01\x09\x03\0\0\0\0\x04\0\0\0\0\0\0\0\0\
+        \x00\xf4\x01\x02\x03\x00\x01k\x01v\xff\0\0\0\0\0\0\0\0";
+    assert_eq!(transcript(file).unwrap().0, ["db0 k string v"]);
+}
+
+#[test]
+fn bytes_after_the_file_are_handed_back() {
+    let mut bytes = golden("strings");
+    let length = bytes.len() as u64;
+    bytes.extend(b"*1\r\n$4\r\nPING\r\n");
+    let (_, summary) = transcript(&bytes).unwrap();
+    assert_eq!(summary.bytes, length);
+    assert_eq!(summary.read_ahead, b"*1\r\n$4\r\nPING\r\n");
+}
+
+#[test]
+fn a_wrong_checksum_is_refused() {
+    let mut bytes = golden("strings");
+    *bytes.last_mut().unwrap() ^= 1;
+    assert!(matches!(transcript(&bytes).unwrap_err().reason, Reason::Checksum { .. }));
+}
+
+#[test]
+fn dump_payloads_carry_version_10_and_a_checksum() {
+    // As redis-server 7.0.15 replies to DUMP of these.
+    assert_eq!(dump_value(ValueRef::Int(10)), b"\x00\xc0\x0a\x0a\x00\x6e\x9f\x57\x45\x0e\xae\x63\xbb");
+    let mut payload = dump_value(ValueRef::Str(b"hello"));
+    assert_eq!(verify_dump_payload(&payload), Some(&b"\x00\x05hello"[..]));
+    payload[1] ^= 1;
+    assert_eq!(verify_dump_payload(&payload), None);
+    assert_eq!(verify_dump_payload(b"short"), None);
+}
+
+#[test]
+fn any_truncation_of_a_file_is_refused() {
+    for name in GOLDENS {
+        let bytes = golden(name);
+        for end in 0..bytes.len() {
+            assert!(transcript(&bytes[..end]).is_err(), "{name} up to {end}");
+            check_reader(&bytes[..end]);
+        }
+    }
+}
+
+#[test]
+fn a_changed_byte_never_panics() {
+    for name in GOLDENS {
+        let mut bytes = golden(name);
+        for at in 0..bytes.len() {
+            let original = bytes[at];
+            let flips = (0..8).map(|bit| original ^ (1 << bit));
+            for changed in flips.chain([0, 0x7f, 0x80, 0xff]) {
+                bytes[at] = changed;
+                check_reader(&bytes);
+            }
+            bytes[at] = original;
+        }
+    }
+}
+
+#[test]
+fn random_mutations_never_panic() {
+    let mut random = fastrand::Rng::with_seed(20);
+    let goldens: Vec<Vec<u8>> = GOLDENS.iter().map(|name| golden(name)).collect();
+    for _ in 0..20_000 {
+        let mut bytes = random.choice(&goldens).unwrap().clone();
+        for _ in 0..random.usize(1..6) {
+            let at = random.usize(9..bytes.len());
+            match random.u8(..4) {
+                0 => bytes[at] = random.u8(..),
+                1 => bytes.insert(at, random.u8(..)),
+                2 => {
+                    let other = random.choice(&goldens).unwrap();
+                    let from = random.usize(..other.len());
+                    let to = random.usize(from..other.len().min(from + 40));
+                    bytes.splice(at..at, other[from..to].iter().copied());
+                }
+                _ => {
+                    bytes.remove(at);
+                }
+            }
+        }
+        check_reader(&bytes);
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Model {
+    String(Vec<u8>),
+    List(Vec<Vec<u8>>),
+    Set(Vec<Vec<u8>>),
+    Hash(Vec<(Vec<u8>, Vec<u8>)>),
+    SortedSet(Vec<(Vec<u8>, f64)>),
+}
+
+impl Model {
+    fn build(&self, limits: &EncodingLimits) -> Value {
+        match self {
+            Self::String(bytes) => Value::String(bytes.clone()),
+            Self::List(elements) => {
+                let mut list = List::default();
+                elements.iter().for_each(|element| values::push(&mut list, element, limits));
+                Value::List(list)
+            }
+            Self::Set(members) => {
+                let mut set = Set::default();
+                for member in members {
+                    let _ = values::insert_member(&mut set, member, limits);
+                }
+                Value::Set(set)
+            }
+            Self::Hash(fields) => {
+                let mut hash = Hash::default();
+                for (field, value) in fields {
+                    let _ = values::insert_field(&mut hash, field, value, limits);
+                }
+                Value::Hash(hash)
+            }
+            Self::SortedSet(scores) => {
+                let mut sorted_set = SortedSet::default();
+                for (member, score) in scores {
+                    let _ = values::insert_scored(&mut sorted_set, *score, member, limits);
+                }
+                Value::SortedSet(sorted_set)
+            }
+        }
+    }
+}
+
+fn element() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        (any::<i64>(), 0u32..64).prop_map(|(n, shift)| (n >> shift).to_string().into_bytes()),
+        prop::collection::vec(any::<u8>(), 0..20),
+        prop::collection::vec(b'a'..b'c', 0..200),
+        (0usize..20_000).prop_map(|length| vec![b'x'; length]),
+    ]
+}
+
+fn model() -> impl Strategy<Value = Model> {
+    let score = prop_oneof![
+        any::<i32>().prop_map(f64::from),
+        any::<f64>().prop_filter("a score is a number", |score| !score.is_nan()),
+        Just(f64::INFINITY),
+        Just(-0.0),
+    ];
+    let integer = any::<i32>().prop_map(|n| n.to_string().into_bytes());
+    prop_oneof![
+        element().prop_map(Model::String),
+        prop::collection::vec(element(), 1..40).prop_map(Model::List),
+        prop::collection::vec(element(), 1..40).prop_map(Model::Set),
+        prop::collection::vec(integer, 1..600).prop_map(Model::Set),
+        prop::collection::vec((element(), element()), 1..40).prop_map(Model::Hash),
+        prop::collection::vec((element(), score), 1..40).prop_map(Model::SortedSet),
+    ]
+}
+
+fn usage() -> impl Strategy<Value = Option<KeyUsage>> {
+    let usage = prop_oneof![any::<u64>().prop_map(KeyUsage::Idle), any::<u8>().prop_map(KeyUsage::Frequency)];
+    prop::option::of(usage)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn what_is_written_comes_back(
+        entries in prop::collection::vec((element(), model(), prop::option::of(any::<i64>()), usage()), 0..12),
+        checksum in any::<bool>(),
+        compress in any::<bool>(),
+        version in 10u16..=12,
+    ) {
+        let limits = EncodingLimits::default();
+        let mut expected = Transcript { db: 7, ..Transcript::default() };
+        let options = WriterOptions { checksum, compress, version };
+        let mut writer = RdbWriter::new(Vec::new(), options);
+        let mut counter = RdbWriter::new(CountingWriter::default(), options);
+        writer.aux(b"redis-ver", b"7.4.0").unwrap();
+        counter.aux(b"redis-ver", b"7.4.0").unwrap();
+        writer.function(b"code").unwrap();
+        counter.function(b"code").unwrap();
+        expected.function(b"code".to_vec());
+        let keys = entries.len() as u64;
+        writer.select_db(7, keys, 2).unwrap();
+        counter.select_db(7, keys, 2).unwrap();
+        expected.resize(keys, 2);
+        for (key, model, expires_at, usage) in &entries {
+            let value = model.build(&limits);
+            let expires_at = expires_at.map(UnixMillis);
+            writer.entry(key, as_ref(&value), expires_at, *usage).unwrap();
+            counter.entry(key, as_ref(&value), expires_at, *usage).unwrap();
+            let payload = dump_value(as_ref(&value));
+            let again = read_value(verify_dump_payload(&payload).unwrap(), &limits).unwrap();
+            prop_assert_eq!(describe(&again), describe(&value));
+            expected.entry(key.clone(), value, expires_at, *usage).unwrap();
+        }
+        let bytes = writer.finish().unwrap();
+        prop_assert_eq!(counter.finish().unwrap().bytes, bytes.len() as u64);
+        let (lines, summary) = transcript(&bytes).unwrap();
+        expected.lines.sort();
+        prop_assert_eq!(lines, expected.lines);
+        prop_assert_eq!(summary.version, version);
+        prop_assert_eq!(summary.keys, keys);
+    }
+}

@@ -1,0 +1,126 @@
+//! The one place where RDB meets the collections of `storage`: building them and looking into them.
+
+use super::error::Reason;
+use crate::storage::limits::EncodingLimits;
+use crate::storage::set::Member;
+
+pub(super) use crate::storage::hash::Hash;
+pub(super) use crate::storage::list::List;
+pub(super) use crate::storage::set::Set;
+pub(super) use crate::storage::sorted_set::SortedSet;
+pub(super) use crate::storage::value::{Value, ValueRef};
+
+pub(super) fn push(list: &mut List, element: &[u8], limits: &EncodingLimits) {
+    list.push_back(element, limits);
+}
+
+pub(super) fn insert_field(
+    hash: &mut Hash,
+    field: &[u8],
+    value: &[u8],
+    limits: &EncodingLimits,
+) -> Result<(), Reason> {
+    let before = hash.len();
+    hash.insert(field, value, limits);
+    refuse_duplicate(before, hash.len(), "field")
+}
+
+pub(super) fn insert_member(set: &mut Set, member: &[u8], limits: &EncodingLimits) -> Result<(), Reason> {
+    let before = set.len();
+    set.insert(member, limits);
+    refuse_duplicate(before, set.len(), "member")
+}
+
+pub(super) fn insert_scored(
+    sorted_set: &mut SortedSet,
+    score: f64,
+    member: &[u8],
+    limits: &EncodingLimits,
+) -> Result<(), Reason> {
+    if score.is_nan() {
+        return Err(Reason::malformed("a score", "NaN"));
+    }
+    let before = sorted_set.len();
+    sorted_set.insert(score, member, limits);
+    refuse_duplicate(before, sorted_set.len(), "member")
+}
+
+fn refuse_duplicate(before: usize, after: usize, what: &'static str) -> Result<(), Reason> {
+    if before == after {
+        return Err(Reason::malformed(format!("each {what} once"), "one of them twice"));
+    }
+    Ok(())
+}
+
+/// `None` if the collection is empty, which a key cannot hold.
+pub(super) fn unless_empty(value: Value) -> Option<Value> {
+    let empty = match &value {
+        Value::String(_) => false,
+        Value::List(list) => list.len() == 0,
+        Value::Hash(hash) => hash.len() == 0,
+        Value::Set(set) => set.len() == 0,
+        Value::SortedSet(sorted_set) => sorted_set.len() == 0,
+    };
+    (!empty).then_some(value)
+}
+
+pub(super) fn as_ref(value: &Value) -> ValueRef<'_> {
+    match value {
+        Value::String(bytes) => ValueRef::Str(bytes),
+        Value::List(list) => ValueRef::List(list),
+        Value::Hash(hash) => ValueRef::Hash(hash),
+        Value::Set(set) => ValueRef::Set(set),
+        Value::SortedSet(sorted_set) => ValueRef::SortedSet(sorted_set),
+    }
+}
+
+pub(super) fn elements(list: &List) -> impl Iterator<Item = &[u8]> {
+    list.iter()
+}
+
+pub(super) fn fields(hash: &Hash) -> impl Iterator<Item = (&[u8], &[u8])> {
+    hash.iter()
+}
+
+/// Calls `each` with the members as strings.
+pub(super) fn try_for_members<E>(set: &Set, mut each: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+    let mut digits = itoa::Buffer::new();
+    for member in set.iter() {
+        match member {
+            Member::Int(number) => each(digits.format(number).as_bytes())?,
+            Member::Bytes(bytes) => each(bytes)?,
+        }
+    }
+    Ok(())
+}
+
+/// The members in ascending order, if all of them are integers and stored so.
+pub(super) fn integers(set: &Set) -> Option<Vec<i64>> {
+    if set.encoding() != "intset" {
+        return None;
+    }
+    let numbers = set.iter().map(|member| match member {
+        Member::Int(number) => Some(number),
+        Member::Bytes(_) => None,
+    });
+    let mut numbers: Vec<i64> = numbers.collect::<Option<_>>()?;
+    numbers.sort_unstable();
+    Some(numbers)
+}
+
+/// Members and scores, ascending.
+pub(super) fn scored(sorted_set: &SortedSet) -> impl Iterator<Item = (&[u8], f64)> {
+    sorted_set.iter()
+}
+
+pub(super) fn is_listpack_hash(hash: &Hash) -> bool {
+    hash.encoding() == "listpack"
+}
+
+pub(super) fn is_listpack_set(set: &Set) -> bool {
+    set.encoding() == "listpack"
+}
+
+pub(super) fn is_listpack_sorted_set(sorted_set: &SortedSet) -> bool {
+    sorted_set.encoding() == "listpack"
+}
