@@ -6,4 +6,5 @@ pub mod hash;
 pub mod limits;
 pub mod list;
 pub mod set;
+pub mod sorted_set;
 pub mod value;
