@@ -67,6 +67,33 @@ fn parse_hex_f64(text: &str) -> Option<f64> {
     u64::from_str_radix(digits, 16).ok().map(|n| sign * n as f64)
 }
 
+/// A double as C's `%.17g` prints it.
+pub fn format_g17(value: f64) -> String {
+    const DIGITS: i32 = 17;
+    if value.is_nan() {
+        return "nan".to_owned();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "inf" } else { "-inf" }.to_owned();
+    }
+    let scientific = format!("{value:.16e}");
+    let (mantissa, exponent) = scientific.split_once('e').expect("`{:e}` prints an exponent");
+    let exponent: i32 = exponent.parse().expect("`{:e}` prints a decimal exponent");
+    let trimmed = |text: &str| {
+        if text.contains('.') {
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        } else {
+            text.to_owned()
+        }
+    };
+    if (-4..DIGITS).contains(&exponent) {
+        trimmed(&format!("{value:.*}", (DIGITS - 1 - exponent) as usize))
+    } else {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        format!("{}e{sign}{:02}", trimmed(mantissa), exponent.abs())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,6 +107,24 @@ mod tests {
             ["", "-", "+1", "01", "-0", " 1", "1 ", "1.0", "9223372036854775808", "99999999999999999999"]
         {
             assert_eq!(parse_i64(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn doubles_print_as_percent_17_g() {
+        let cases = [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (1.0, "1"),
+            (0.1, "0.10000000000000001"),
+            (1e17, "1e+17"),
+            (123456789.25, "123456789.25"),
+            (1e-5, "1.0000000000000001e-05"),
+            (0.0001, "0.0001"),
+            (f64::INFINITY, "inf"),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(format_g17(value), expected);
         }
     }
 

@@ -63,7 +63,12 @@ enum Admission {
 }
 
 /// Passes a request through the gates.
-fn admit(engine: &mut Engine, id: ClientId, lookup: Lookup, args: &Args<'_>) -> Result<Admission, ErrorReply> {
+fn admit(
+    engine: &mut Engine,
+    id: ClientId,
+    lookup: Lookup,
+    args: &Args<'_>,
+) -> Result<Admission, ErrorReply> {
     let row = TABLE.resolve(lookup, args)?;
     let Lookup::Found(index) = lookup else { unreachable!("only a found command resolves") };
     let client = engine.clients.get(id).expect("the caller has found the client");
@@ -145,7 +150,13 @@ fn reject(engine: &mut Engine, id: ClientId, lookup: Lookup, error: &ErrorReply)
 }
 
 /// Runs a command that is a unit of its own, and serves those who waited for its effects.
-fn run(engine: &mut Engine, id: ClientId, row: &'static CommandSpec, index: u16, args: &Args<'_>) -> Executed {
+fn run(
+    engine: &mut Engine,
+    id: ClientId,
+    row: &'static CommandSpec,
+    index: u16,
+    args: &Args<'_>,
+) -> Executed {
     let blocked = call(engine, id, row, index, args);
     end_unit(engine, Some(id));
     if engine.blocked.has_ready() {
@@ -157,7 +168,13 @@ fn run(engine: &mut Engine, id: ClientId, row: &'static CommandSpec, index: u16,
 /// Runs a handler and draws the consequences, as a part of the current unit. Whether the client is blocked now.
 ///
 /// EXEC and scripts call this for each of their commands; there a command that would block reads its timeout's reply.
-pub fn call(engine: &mut Engine, id: ClientId, row: &'static CommandSpec, index: u16, args: &Args<'_>) -> bool {
+pub fn call(
+    engine: &mut Engine,
+    id: ClientId,
+    row: &'static CommandSpec,
+    index: u16,
+    args: &Args<'_>,
+) -> bool {
     let Some(client) = engine.clients.get_mut(id) else { return false };
     let db_index = client.db_index;
     let mark = client.out.len();

@@ -17,7 +17,11 @@ pub fn integer(arg: &[u8]) -> Result<i64, ErrorReply> {
 }
 
 /// A 64-bit integer within bounds; `error` tells of one outside.
-pub fn integer_in(arg: &[u8], range: std::ops::RangeInclusive<i64>, error: ErrorReply) -> Result<i64, ErrorReply> {
+pub fn integer_in(
+    arg: &[u8],
+    range: std::ops::RangeInclusive<i64>,
+    error: ErrorReply,
+) -> Result<i64, ErrorReply> {
     let n = integer(arg)?;
     if range.contains(&n) { Ok(n) } else { Err(error) }
 }

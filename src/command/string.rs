@@ -7,8 +7,12 @@ use crate::storage::{NewExpiry, StringRef};
 
 pub(super) const COMMANDS: &[CommandSpec] = &[
     CommandSpec::data("get", 2, READONLY | FAST, "string", get).keys(&[KeySpec::range(1, 1, 1, RO | ACCESS)]),
-    CommandSpec::data("set", -3, WRITE | DENYOOM, "string", set)
-        .keys(&[KeySpec::range(1, 1, 1, RW | ACCESS | UPDATE | VARIABLE_FLAGS)]),
+    CommandSpec::data("set", -3, WRITE | DENYOOM, "string", set).keys(&[KeySpec::range(
+        1,
+        1,
+        1,
+        RW | ACCESS | UPDATE | VARIABLE_FLAGS,
+    )]),
     CommandSpec::data("ping", -1, FAST, "connection", ping),
 ];
 

@@ -66,9 +66,10 @@ impl CommandTable {
     /// The sub-commands of a container.
     pub fn subcommands(&self, container: &CommandSpec) -> impl Iterator<Item = &'static CommandSpec> {
         let name = container.name;
-        self.rows.iter().copied().filter(move |row| {
-            row.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('|'))
-        })
+        self.rows
+            .iter()
+            .copied()
+            .filter(move |row| row.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('|')))
     }
 
     /// What a request names.
@@ -108,7 +109,12 @@ mod tests {
     fn names_are_unique_lower_case_and_found_in_any_case() {
         for (index, row) in TABLE.rows().iter().enumerate() {
             assert_eq!(row.name, row.name.to_ascii_lowercase());
-            assert_eq!(TABLE.by_name(row.name.to_ascii_uppercase().as_bytes()), Some(index as u16), "{}", row.name);
+            assert_eq!(
+                TABLE.by_name(row.name.to_ascii_uppercase().as_bytes()),
+                Some(index as u16),
+                "{}",
+                row.name
+            );
         }
     }
 }

@@ -92,7 +92,10 @@ impl BlockedClients {
 
     /// The clients that wait for a key, longest first.
     pub fn waiters(&self, db_index: usize, key: &[u8]) -> Vec<ClientId> {
-        self.queues.get(&(db_index, key.to_vec())).map(|queue| queue.iter().copied().collect()).unwrap_or_default()
+        self.queues
+            .get(&(db_index, key.to_vec()))
+            .map(|queue| queue.iter().copied().collect())
+            .unwrap_or_default()
     }
 
     /// Keys that somebody waits for.

@@ -12,9 +12,12 @@ impl Engine {
     pub fn feed_monitors(&mut self, id: ClientId, db_index: usize, args: &Args<'_>) {
         let from = self.clients.get(id).map(|client| client.addr.clone()).unwrap_or_default();
         let micros = self.time.unix_micros();
-        let mut line =
-            format!("+{}.{:06} [{db_index} {from}]", micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000))
-                .into_bytes();
+        let mut line = format!(
+            "+{}.{:06} [{db_index} {from}]",
+            micros.div_euclid(1_000_000),
+            micros.rem_euclid(1_000_000)
+        )
+        .into_bytes();
         for arg in args.iter() {
             line.push(b' ');
             quote(arg, &mut line);

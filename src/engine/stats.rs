@@ -56,7 +56,10 @@ impl Stats {
 
     /// CONFIG RESETSTAT: all but the start time.
     pub fn reset(&mut self) {
-        *self = Self { commands: vec![CommandStats::default(); self.commands.len()], ..Self::new(self.started_at) };
+        *self = Self {
+            commands: vec![CommandStats::default(); self.commands.len()],
+            ..Self::new(self.started_at)
+        };
     }
 
     pub fn count_error(&mut self, code: &str) {

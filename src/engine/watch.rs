@@ -55,7 +55,12 @@ impl WatchedKeys {
     }
 
     /// Marks everybody who watches a key of `db_index` for which `is_changed` answers true.
-    pub fn touch_db(&self, clients: &mut Clients, db_index: usize, mut is_changed: impl FnMut(&[u8]) -> bool) {
+    pub fn touch_db(
+        &self,
+        clients: &mut Clients,
+        db_index: usize,
+        mut is_changed: impl FnMut(&[u8]) -> bool,
+    ) {
         for ((db, key), watchers) in &self.watchers {
             if *db == db_index && is_changed(key) {
                 for &id in watchers {

@@ -15,7 +15,8 @@ use crate::config::Config;
 /// Opens every address the configuration names.
 pub fn bind(config: &Config) -> anyhow::Result<Vec<TcpListener>> {
     let addr = SocketAddr::from(([127, 0, 0, 1], config.port));
-    let listener = bind_one(addr).with_context(|| format!("Failed listening on port {} (tcp)", config.port))?;
+    let listener =
+        bind_one(addr).with_context(|| format!("Failed listening on port {} (tcp)", config.port))?;
     Ok(vec![TcpListener::from_std(listener)?])
 }
 

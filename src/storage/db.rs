@@ -402,7 +402,10 @@ impl Db {
         let entry = self.segments[segment as usize].iter().map(|entry| entry.key).next();
         let start = match entry {
             Some(key) if self.depth > 0 => (self.hash(key) >> (64 - self.depth)) as usize / span * span,
-            _ => self.directory.iter().position(|&s| s == segment).expect("every segment has a place") / span * span,
+            _ => {
+                self.directory.iter().position(|&s| s == segment).expect("every segment has a place") / span
+                    * span
+            }
         };
         start..start + span
     }

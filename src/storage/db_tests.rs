@@ -9,7 +9,7 @@ use super::live::{AccessPolicy, ExpiryPolicy, LiveDb, NewExpiry, Upkeep, View};
 use super::{EncodingLimits, ValueRef};
 use crate::base::clock::UnixMillis;
 
-const NOW: UnixMillis = UnixMillis(1_000_000);
+const NOW: UnixMillis = UnixMillis(100_0000);
 
 type Model = HashMap<Vec<u8>, (Vec<u8>, Option<i64>)>;
 
@@ -191,7 +191,7 @@ fn a_db_shrinks_after_its_keys_are_gone() {
 
 #[test]
 fn short_keys_and_values_take_little_more_than_their_bytes() {
-    let db = filled(1_000_00);
+    let db = filled(100_000);
     let per_key = db.table_bytes() as f64 / db.len() as f64;
     assert!(per_key < 50.0, "{per_key} bytes for a 16-byte key and a 5-byte value");
 }

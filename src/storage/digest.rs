@@ -5,6 +5,8 @@
 
 use sha1::{Digest as _, Sha1};
 
+use crate::base::number::format_g17;
+
 use super::{Db, Keyspace, ValueRef};
 
 /// A SHA-1 sized digest.
@@ -47,19 +49,43 @@ fn mix_value(digest: &mut Digest, value: ValueRef<'_>, has_expiry: bool) {
             kind(0);
             mix(digest, bytes);
         }
-        ValueRef::List(_list) => {
+        ValueRef::List(list) => {
             kind(1);
+            for element in list.iter() {
+                mix(digest, element);
+            }
         }
-        ValueRef::Set(_set) => {
+        ValueRef::Set(set) => {
             kind(2);
+            let mut buffer = itoa::Buffer::new();
+            for member in set.iter() {
+                xor(digest, member.as_bytes(&mut buffer));
+            }
         }
-        ValueRef::Hash(_hash) => {
+        ValueRef::SortedSet(sorted_set) => {
+            kind(3);
+            for (member, score) in sorted_set.iter() {
+                xor_pair(digest, member, format_g17(score).as_bytes());
+            }
+        }
+        ValueRef::Hash(hash) => {
             kind(4);
+            for (field, value) in hash.iter() {
+                xor_pair(digest, field, value);
+            }
         }
     }
     if has_expiry {
         xor(digest, b"!!expire!!");
     }
+}
+
+/// Adds two elements that belong together, as a whole whose place does not matter.
+fn xor_pair(digest: &mut Digest, first: &[u8], second: &[u8]) {
+    let mut pair = [0; 20];
+    mix(&mut pair, first);
+    mix(&mut pair, second);
+    xor(digest, &pair);
 }
 
 /// Adds an element whose place does not matter.

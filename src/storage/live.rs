@@ -361,6 +361,7 @@ impl<'a> LiveDb<'a> {
             ValueRef::List(list) => list.encoding(),
             ValueRef::Hash(hash) => hash.encoding(),
             ValueRef::Set(set) => set.encoding(),
+            ValueRef::SortedSet(sorted_set) => sorted_set.encoding(),
         })
     }
 
@@ -392,6 +393,7 @@ impl<'a> LiveDb<'a> {
             ValueRef::List(list) => list.memory_bytes(),
             ValueRef::Hash(hash) => hash.memory_bytes(),
             ValueRef::Set(set) => set.memory_bytes(),
+            ValueRef::SortedSet(sorted_set) => sorted_set.memory_bytes(),
         };
         Some(self.db.entry_bytes(found) + value)
     }

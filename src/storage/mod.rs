@@ -15,6 +15,7 @@ pub mod live;
 pub mod packed;
 mod segment;
 pub mod set;
+pub mod sorted_set;
 pub mod table;
 pub mod value;
 

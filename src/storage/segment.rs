@@ -348,14 +348,7 @@ impl Segment {
             | if expires_at.is_some() { HAS_EXPIRY } else { 0 }
             | if long { LONG_KEY } else { 0 };
         let stamp = access.to_le_bytes();
-        self.arena.extend_from_slice(&[
-            key_len as u8,
-            meta,
-            stamp[0],
-            stamp[1],
-            stamp[2],
-            value.len() as u8,
-        ]);
+        self.arena.extend_from_slice(&[key_len as u8, meta, stamp[0], stamp[1], stamp[2], value.len() as u8]);
         if let Some(at) = expires_at {
             self.arena.extend_from_slice(&at.to_le_bytes());
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{hash::Hash, list::List, set::Set};
+use super::{hash::Hash, list::List, set::Set, sorted_set::SortedSet};
 
 /// A value on its own, as a loader builds it and a removal hands it back.
 #[derive(Debug, Clone)]
@@ -11,6 +11,7 @@ pub enum Value {
     List(List),
     Hash(Hash),
     Set(Set),
+    SortedSet(SortedSet),
 }
 
 /// A value as it lies in the data set. A string that is a canonical 64-bit integer is stored as one.
@@ -21,6 +22,7 @@ pub enum ValueRef<'a> {
     List(&'a List),
     Hash(&'a Hash),
     Set(&'a Set),
+    SortedSet(&'a SortedSet),
 }
 
 /// The key holds a value of another type than the command works on.
@@ -38,6 +40,7 @@ impl Value {
             Self::List(list) => ValueRef::List(list),
             Self::Hash(hash) => ValueRef::Hash(hash),
             Self::Set(set) => ValueRef::Set(set),
+            Self::SortedSet(sorted_set) => ValueRef::SortedSet(sorted_set),
         }
     }
 }
@@ -50,6 +53,7 @@ impl ValueRef<'_> {
             Self::List(_) => "list",
             Self::Hash(_) => "hash",
             Self::Set(_) => "set",
+            Self::SortedSet(_) => "zset",
         }
     }
 
@@ -61,6 +65,7 @@ impl ValueRef<'_> {
             Self::List(list) => list.free_effort(),
             Self::Hash(hash) => hash.free_effort(),
             Self::Set(set) => set.free_effort(),
+            Self::SortedSet(sorted_set) => sorted_set.free_effort(),
         }
     }
 
@@ -72,6 +77,7 @@ impl ValueRef<'_> {
             Self::List(list) => Value::List(list.clone()),
             Self::Hash(hash) => Value::Hash(hash.clone()),
             Self::Set(set) => Value::Set(set.clone()),
+            Self::SortedSet(sorted_set) => Value::SortedSet(sorted_set.clone()),
         }
     }
 }
@@ -106,4 +112,4 @@ macro_rules! collection {
     )*};
 }
 
-collection!(List Hash Set);
+collection!(List Hash Set SortedSet);

@@ -34,7 +34,7 @@ pub(super) fn read_object<R: Read>(
     let start = input.offset();
     let in_value = |reason: Reason| reason.at(start);
     let value = match kind {
-        kind::STRING => Value::String(input.string()?),
+        kind::STRING => Value::string(input.string()?),
         kind::LIST => Value::List(plain_list(input, limits)?),
         kind::SET => Value::Set(plain_set(input, limits)?),
         kind::ZSET => Value::SortedSet(plain_sorted_set(input, limits, text_score)?),

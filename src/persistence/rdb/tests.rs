@@ -366,7 +366,7 @@ enum Model {
 impl Model {
     fn build(&self, limits: &EncodingLimits) -> Value {
         match self {
-            Self::String(bytes) => Value::String(bytes.clone()),
+            Self::String(bytes) => Value::string(bytes.clone()),
             Self::List(elements) => {
                 let mut list = List::default();
                 elements.iter().for_each(|element| values::push(&mut list, element, limits));

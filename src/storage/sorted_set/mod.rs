@@ -1,0 +1,386 @@
+//! The sorted set: members with scores, in the order of (score, member).
+//!
+//! A small one is a single packed list. A large one is an order-statistic B+tree beside a table from member
+//! to score. Both are shared between clones, so that a clone is cheap at every size, never changes, and costs
+//! the next write one leaf, one segment and the paths to them.
+//!
+//! Which of the two it is says nothing about `OBJECT ENCODING`: that follows Redis' thresholds, however they
+//! are set. Scores are never NaN; the two zeros are equal.
+
+mod iter;
+mod member_table;
+mod packed;
+mod range;
+mod tree;
+
+#[cfg(test)]
+mod tests;
+
+pub use iter::Iter;
+pub use member_table::seed_member_hash;
+pub use range::{LexBound, LexRange, ScoreBound, ScoreRange};
+
+use super::limits::EncodingLimits;
+use member_table::MemberTable;
+use packed::{INLINE_MAX, MemberRef, Packed};
+use std::{mem, ops::Range, sync::Arc};
+use tree::Tree;
+
+/// A list with more entries or bytes than this costs more to change than a tree.
+const PACKED_ENTRIES_MAX: usize = 256;
+const PACKED_BYTES_MAX: usize = 12 * 1024;
+
+/// Bytes per entry of a large set beside its member: in the leaf and the segment two bytes of offset each and
+/// the score, in the segment's index five; then each block's share of the nodes above and of the allocator.
+const LARGE_ENTRY_BYTES: usize = 2 * (2 + 8) + 5 + 6;
+/// What a list or a tree takes without any entry: blocks, headers, counters.
+const PACKED_FIXED_BYTES: usize = 64;
+const LARGE_FIXED_BYTES: usize = 512;
+
+#[derive(Debug, Clone)]
+pub struct SortedSet(Repr);
+
+#[derive(Debug, Clone)]
+enum Repr {
+    /// Its encoding is `listpack`.
+    Packed(Arc<Packed>),
+    Large(Arc<Large>),
+}
+
+#[derive(Debug, Clone)]
+struct Large {
+    tree: Tree,
+    scores: MemberTable,
+    /// Bytes that all members take, for `memory_bytes`.
+    member_bytes: usize,
+    /// Whether Redis would still keep it as one list.
+    is_listpack: bool,
+}
+
+/// What an insertion did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    Added,
+    /// The member was there with another score.
+    Updated,
+    Unchanged,
+}
+
+impl Default for SortedSet {
+    fn default() -> Self {
+        Self(Repr::Packed(Arc::default()))
+    }
+}
+
+impl SortedSet {
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Repr::Packed(list) => list.len(),
+            Repr::Large(large) => large.scores.len(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The name that `OBJECT ENCODING` gives.
+    pub fn encoding(&self) -> &'static str {
+        match &self.0 {
+            Repr::Packed(_) => "listpack",
+            Repr::Large(large) if large.is_listpack => "listpack",
+            Repr::Large(_) => "skiplist",
+        }
+    }
+
+    pub fn score(&self, member: &[u8]) -> Option<f64> {
+        match &self.0 {
+            Repr::Packed(list) => Some(list.score(list.position(member)?)),
+            Repr::Large(large) => large.scores.get(member),
+        }
+    }
+
+    /// How many members sort before `member`; None if it is not there.
+    pub fn rank(&self, member: &[u8]) -> Option<usize> {
+        match &self.0 {
+            Repr::Packed(list) => list.position(member),
+            Repr::Large(large) => Some(large.tree.rank_of(large.scores.get(member)?, member)),
+        }
+    }
+
+    pub fn get_by_rank(&self, rank: usize) -> Option<(&[u8], f64)> {
+        if rank >= self.len() {
+            return None;
+        }
+        let (list, first) = self.list_of_rank(rank);
+        Some(list.entry(rank - first))
+    }
+
+    pub fn first(&self) -> Option<(&[u8], f64)> {
+        self.get_by_rank(0)
+    }
+
+    pub fn last(&self) -> Option<(&[u8], f64)> {
+        self.get_by_rank(self.len().checked_sub(1)?)
+    }
+
+    pub fn random(&self, rng: &mut fastrand::Rng) -> Option<(&[u8], f64)> {
+        if self.is_empty() { None } else { self.get_by_rank(rng.usize(0..self.len())) }
+    }
+
+    /// All members in order.
+    pub fn iter(&self) -> Iter<'_> {
+        self.range(0..self.len())
+    }
+
+    /// The members of these ranks, as far as they exist.
+    pub fn range(&self, ranks: Range<usize>) -> Iter<'_> {
+        let end = ranks.end.min(self.len());
+        Iter::new(self, ranks.start.min(end)..end)
+    }
+
+    /// The member of rank `rank` and those after it.
+    pub fn iter_from_rank(&self, rank: usize) -> Iter<'_> {
+        self.range(rank..self.len())
+    }
+
+    /// The member of rank `rank` and those before it, backwards.
+    pub fn iter_rev_from_rank(&self, rank: usize) -> std::iter::Rev<Iter<'_>> {
+        self.range(0..rank.saturating_add(1)).rev()
+    }
+
+    /// The ranks of the members whose scores lie in the interval.
+    pub fn ranks_by_score(&self, range: &ScoreRange) -> Range<usize> {
+        let start = self.partition_point(|list, i| range.is_below(list.score(i)));
+        let end = self.partition_point(|list, i| range.is_up_to_max(list.score(i)));
+        start..end.max(start)
+    }
+
+    /// The ranks of the members that lie in the interval, if all scores are equal.
+    pub fn ranks_by_lex(&self, range: &LexRange<'_>) -> Range<usize> {
+        let start = self.partition_point(|list, i| range.is_below(list.member(i)));
+        let end = self.partition_point(|list, i| range.is_up_to_max(list.member(i)));
+        start..end.max(start)
+    }
+
+    /// How many leading members have a score below the bound's; `Including` leaves those at the bound out.
+    pub fn rank_of_bound(&self, min: ScoreBound) -> usize {
+        let range = ScoreRange { min, max: ScoreBound::Including(f64::INFINITY) };
+        self.partition_point(|list, i| range.is_below(list.score(i)))
+    }
+
+    /// Gives `member` this score. `limits` say when the encoding becomes `skiplist`. Panics on NaN.
+    pub fn insert(&mut self, score: f64, member: &[u8], limits: &EncodingLimits) -> Change {
+        assert!(!score.is_nan(), "a score is not a number");
+        let old = self.score(member);
+        if old == Some(score) {
+            return Change::Unchanged;
+        }
+        let member = MemberRef::new(member);
+        if old.is_none() {
+            self.make_room(member.bytes().len(), limits);
+        }
+        match &mut self.0 {
+            Repr::Packed(list) => {
+                let list = Arc::make_mut(list);
+                if old.is_some()
+                    && let Some(at) = list.position(member.bytes())
+                {
+                    list.remove(at);
+                }
+                let at = list.lower_bound(score, member.bytes());
+                list.insert(at, score, &member);
+            }
+            Repr::Large(large) => Arc::make_mut(large).insert(old, score, &member),
+        }
+        if old.is_some() { Change::Updated } else { Change::Added }
+    }
+
+    /// Removes `member` and returns the score that it had.
+    pub fn remove(&mut self, member: &[u8]) -> Option<f64> {
+        match &mut self.0 {
+            Repr::Packed(list) => {
+                let at = list.position(member)?;
+                let score = list.score(at);
+                Arc::make_mut(list).remove(at);
+                Some(score)
+            }
+            Repr::Large(large) => {
+                // Asked first, so that a miss copies nothing.
+                let score = large.scores.get(member)?;
+                let large = Arc::make_mut(large);
+                large.forget(member);
+                large.tree.remove(score, member);
+                Some(score)
+            }
+        }
+    }
+
+    pub fn pop_first(&mut self) -> Option<(Vec<u8>, f64)> {
+        self.pop(0)
+    }
+
+    pub fn pop_last(&mut self) -> Option<(Vec<u8>, f64)> {
+        self.pop(self.len().checked_sub(1)?)
+    }
+
+    /// Removes the members of these ranks, as far as they exist; returns how many those were.
+    pub fn remove_rank_range(&mut self, ranks: Range<usize>) -> usize {
+        let len = self.len();
+        let ranks = ranks.start.min(len)..ranks.end.min(len);
+        if ranks.is_empty() {
+            return 0;
+        }
+        if ranks.len() == len {
+            *self = Self::default();
+            return len;
+        }
+        match &mut self.0 {
+            Repr::Packed(list) => Arc::make_mut(list).remove_range(ranks.clone()),
+            Repr::Large(large) => Arc::make_mut(large).remove_range(ranks.clone()),
+        }
+        ranks.len()
+    }
+
+    /// Hands out about `count` members and returns the cursor to go on from, 0 at the end. Members that stay
+    /// throughout a scan from 0 to 0 are handed out at least once.
+    pub fn scan(&self, cursor: u64, count: usize, mut f: impl FnMut(&[u8], f64)) -> u64 {
+        match &self.0 {
+            Repr::Packed(_) => {
+                self.iter().for_each(|(member, score)| f(member, score));
+                0
+            }
+            Repr::Large(large) => large.scores.scan(cursor, count, f),
+        }
+    }
+
+    /// Bytes of the heap, estimated in constant time.
+    pub fn memory_bytes(&self) -> usize {
+        match &self.0 {
+            Repr::Packed(list) => PACKED_FIXED_BYTES + list.weight(),
+            Repr::Large(large) => {
+                LARGE_FIXED_BYTES + large.member_bytes + large.scores.len() * LARGE_ENTRY_BYTES
+            }
+        }
+    }
+
+    /// How much work freeing it is, in Redis' count of allocations.
+    pub fn free_effort(&self) -> usize {
+        match &self.0 {
+            Repr::Packed(_) => 1,
+            Repr::Large(large) => large.scores.len(),
+        }
+    }
+
+    fn pop(&mut self, rank: usize) -> Option<(Vec<u8>, f64)> {
+        let (member, score) = self.get_by_rank(rank)?;
+        let member = member.to_vec();
+        self.remove_rank_range(rank..rank + 1);
+        Some((member, score))
+    }
+
+    /// How many members satisfy `before`, which holds for a head of the order.
+    fn partition_point(&self, before: impl Fn(&Packed, usize) -> bool) -> usize {
+        match &self.0 {
+            Repr::Packed(list) => list.partition_point(0..list.len(), before),
+            Repr::Large(large) => large.tree.partition_point(before),
+        }
+    }
+
+    /// The list that holds the entry of a rank that exists, and the rank of the list's first entry.
+    fn list_of_rank(&self, rank: usize) -> (&Packed, usize) {
+        match &self.0 {
+            Repr::Packed(list) => (list, 0),
+            Repr::Large(large) => large.tree.leaf_of_rank(rank),
+        }
+    }
+
+    /// Changes encoding and representation if one more member of this size asks for it.
+    fn make_room(&mut self, member_size: usize, limits: &EncodingLimits) {
+        let stays_listpack =
+            self.len() < limits.zset_max_listpack_entries && member_size <= limits.zset_max_listpack_value;
+        match &mut self.0 {
+            Repr::Packed(list) => {
+                let fits = list.len() < PACKED_ENTRIES_MAX && list.weight() + member_size < PACKED_BYTES_MAX;
+                if !stays_listpack || !fits {
+                    let large = Large::from_list(mem::take(list), stays_listpack);
+                    self.0 = Repr::Large(Arc::new(large));
+                }
+            }
+            Repr::Large(large) => {
+                if large.is_listpack && !stays_listpack {
+                    Arc::make_mut(large).is_listpack = false;
+                }
+            }
+        }
+    }
+
+    #[cfg(test)]
+    fn check(&self) {
+        if let Repr::Large(large) = &self.0 {
+            large.tree.check();
+            large.scores.check();
+            assert_eq!(self.iter().count(), self.len());
+            assert_eq!(large.member_bytes, self.iter().map(|(member, _)| stored_bytes(member)).sum());
+        }
+        for (member, score) in self.iter() {
+            assert_eq!(self.score(member), Some(score));
+        }
+    }
+
+    /// Bytes of the heap as they are, long members aside.
+    #[cfg(test)]
+    fn heap_bytes(&self) -> usize {
+        match &self.0 {
+            Repr::Packed(list) => PACKED_FIXED_BYTES + list.weight(),
+            Repr::Large(large) => large.tree.heap_bytes() + large.scores.heap_bytes(),
+        }
+    }
+}
+
+impl Large {
+    fn from_list(list: Arc<Packed>, is_listpack: bool) -> Self {
+        let mut scores = MemberTable::default();
+        let mut member_bytes = 0;
+        for i in 0..list.len() {
+            let member = list.member_ref(i);
+            member_bytes += stored_bytes(member.bytes());
+            scores.set(&member, list.score(i));
+        }
+        Self { tree: Tree::from_sorted(Arc::unwrap_or_clone(list)), scores, member_bytes, is_listpack }
+    }
+
+    fn insert(&mut self, old: Option<f64>, score: f64, member: &MemberRef<'_>) {
+        match old {
+            Some(old) => self.tree.remove(old, member.bytes()),
+            None => self.member_bytes += stored_bytes(member.bytes()),
+        }
+        self.tree.insert(score, member);
+        self.scores.set(member, score);
+    }
+
+    fn remove_range(&mut self, ranks: Range<usize>) {
+        let mut rank = ranks.start;
+        while rank < ranks.end {
+            let (leaf, first) = self.tree.leaf_of_rank(rank);
+            let end = ranks.end.min(first + leaf.len());
+            for i in rank - first..end - first {
+                let member = leaf.member(i);
+                self.member_bytes -= stored_bytes(member);
+                self.scores.remove(member);
+            }
+            rank = end;
+        }
+        self.tree.remove_range(ranks);
+    }
+
+    fn forget(&mut self, member: &[u8]) {
+        self.member_bytes -= stored_bytes(member);
+        self.scores.remove(member);
+    }
+}
+
+/// Bytes that a member takes in leaf and segment; a long one is shared by the two.
+fn stored_bytes(member: &[u8]) -> usize {
+    if member.len() <= INLINE_MAX { 2 * member.len() } else { member.len() + 3 * mem::size_of::<Arc<[u8]>>() }
+}

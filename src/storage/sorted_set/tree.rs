@@ -1,0 +1,347 @@
+//! The order of a large sorted set: a B+tree over (score, member) that counts the entries below each child.
+//!
+//! Invariants: all leaves are equally deep; no node but an empty root is empty; separator `i` is greater than
+//! every entry left of child `i` and not greater than any entry in it (separator 0 is never looked at).
+//! Nodes are shared between clones: a change copies the nodes on its path, and nothing else.
+
+use super::packed::{MemberRef, Packed};
+use std::{mem, ops::Range, sync::Arc};
+
+/// A leaf heavier than this is cut in two.
+const LEAF_BYTES_MAX: usize = 4096;
+/// A leaf lighter than this after a removal is joined with a neighbour.
+const LEAF_BYTES_MIN: usize = LEAF_BYTES_MAX / 4;
+/// Two leaves that are joined stay one up to this weight, so that the next insertion does not cut them again.
+const LEAF_BYTES_JOINED: usize = LEAF_BYTES_MAX * 3 / 4;
+
+const FANOUT_MAX: usize = 64;
+const FANOUT_MIN: usize = FANOUT_MAX / 4;
+const FANOUT_JOINED: usize = FANOUT_MAX * 3 / 4;
+
+#[derive(Debug, Clone)]
+pub(super) struct Tree {
+    root: Node,
+}
+
+#[derive(Debug, Clone)]
+enum Node {
+    Leaf(Arc<Packed>),
+    Inner(Arc<Inner>),
+}
+
+#[derive(Debug, Clone, Default)]
+struct Inner {
+    separators: Packed,
+    children: Vec<Child>,
+}
+
+#[derive(Debug, Clone)]
+struct Child {
+    node: Node,
+    /// Entries below `node`.
+    count: usize,
+}
+
+impl Tree {
+    /// A tree of entries that are in order already.
+    pub fn from_sorted(entries: Packed) -> Self {
+        Self { root: Node::Leaf(Arc::new(entries)) }
+    }
+
+    /// Inserts an entry that is not there yet.
+    pub fn insert(&mut self, score: f64, member: &MemberRef<'_>) {
+        if let Some(right) = self.root.insert(score, member) {
+            let left = mem::replace(&mut self.root, Node::Leaf(Arc::default()));
+            let mut root = Inner::default();
+            root.push(left);
+            root.push(right);
+            self.root = Node::Inner(Arc::new(root));
+        }
+    }
+
+    /// Removes an entry that is there.
+    pub fn remove(&mut self, score: f64, member: &[u8]) {
+        let rank = self.rank_of(score, member);
+        self.remove_range(rank..rank + 1);
+    }
+
+    /// Removes the entries of these ranks, which exist: O(log n) nodes are changed, those between are dropped.
+    pub fn remove_range(&mut self, range: Range<usize>) {
+        if range.is_empty() {
+            return;
+        }
+        self.root.remove_range(range);
+        while let Node::Inner(inner) = &mut self.root {
+            match inner.children.len() {
+                0 => self.root = Node::Leaf(Arc::default()),
+                1 => self.root = inner.children[0].node.clone(),
+                _ => break,
+            }
+        }
+    }
+
+    /// How many entries sort before (score, member).
+    pub fn rank_of(&self, score: f64, member: &[u8]) -> usize {
+        self.partition_point(|list, i| list.is_before(i, score, member))
+    }
+
+    /// How many entries satisfy `before`, which holds for a head of the order.
+    pub fn partition_point(&self, before: impl Fn(&Packed, usize) -> bool) -> usize {
+        let mut rank = 0;
+        let mut node = &self.root;
+        loop {
+            match node {
+                Node::Leaf(leaf) => return rank + leaf.partition_point(0..leaf.len(), &before),
+                Node::Inner(inner) => {
+                    let at = inner.separators.partition_point(1..inner.children.len(), &before) - 1;
+                    rank += inner.children[..at].iter().map(|child| child.count).sum::<usize>();
+                    node = &inner.children[at].node;
+                }
+            }
+        }
+    }
+
+    /// The leaf that holds the entry of this rank, and the rank of the leaf's first entry. `rank` exists.
+    pub fn leaf_of_rank(&self, rank: usize) -> (&Packed, usize) {
+        let mut first = 0;
+        let mut node = &self.root;
+        loop {
+            match node {
+                Node::Leaf(leaf) => return (leaf, first),
+                Node::Inner(inner) => {
+                    let mut children = inner.children.iter();
+                    node = loop {
+                        let child = children.next().expect("the counts sum up to the number of entries");
+                        if rank < first + child.count {
+                            break &child.node;
+                        }
+                        first += child.count;
+                    };
+                }
+            }
+        }
+    }
+
+    /// Bytes of the heap as they are, by a walk over all nodes.
+    #[cfg(test)]
+    pub fn heap_bytes(&self) -> usize {
+        self.root.heap_bytes()
+    }
+
+    #[cfg(test)]
+    pub fn check(&self) {
+        self.root.check(None, None, true);
+    }
+}
+
+impl Node {
+    fn count(&self) -> usize {
+        match self {
+            Self::Leaf(leaf) => leaf.len(),
+            Self::Inner(inner) => inner.children.iter().map(|child| child.count).sum(),
+        }
+    }
+
+    /// An entry that separates this node from those left of it.
+    fn first(&self) -> (f64, MemberRef<'_>) {
+        let entries = match self {
+            Self::Leaf(leaf) => leaf,
+            Self::Inner(inner) => &inner.separators,
+        };
+        (entries.score(0), entries.member_ref(0))
+    }
+
+    /// Inserts, and returns the right part if the node had to be cut.
+    fn insert(&mut self, score: f64, member: &MemberRef<'_>) -> Option<Node> {
+        match self {
+            Self::Leaf(leaf) => {
+                let leaf = Arc::make_mut(leaf);
+                let at = leaf.lower_bound(score, member.bytes());
+                leaf.insert(at, score, member);
+                if leaf.weight() <= LEAF_BYTES_MAX || leaf.len() < 2 {
+                    return None;
+                }
+                // Whoever inserts in order leaves full leaves behind.
+                let part = if at + 1 == leaf.len() {
+                    15
+                } else if at == 0 {
+                    1
+                } else {
+                    8
+                };
+                let cut = leaf.cut_point(part, 16);
+                Some(Self::Leaf(Arc::new(leaf.split_off(cut))))
+            }
+            Self::Inner(inner) => Arc::make_mut(inner).insert(score, member),
+        }
+    }
+
+    fn remove_range(&mut self, range: Range<usize>) {
+        match self {
+            Self::Leaf(leaf) => Arc::make_mut(leaf).remove_range(range),
+            Self::Inner(inner) => Arc::make_mut(inner).remove_range(range),
+        }
+    }
+
+    fn is_underfull(&self) -> bool {
+        match self {
+            Self::Leaf(leaf) => leaf.weight() < LEAF_BYTES_MIN,
+            Self::Inner(inner) => inner.children.len() < FANOUT_MIN,
+        }
+    }
+
+    /// Takes over the entries of the node to the right, and returns the right part again if that is too much
+    /// for one node. `separator` stood between the two.
+    fn join(&mut self, right: Node, separator: (f64, MemberRef<'_>)) -> Option<Node> {
+        match (self, right) {
+            (Self::Leaf(left), Self::Leaf(right)) => {
+                let left = Arc::make_mut(left);
+                left.append(&right);
+                (left.weight() > LEAF_BYTES_JOINED && left.len() > 1).then(|| {
+                    let cut = left.cut_point(1, 2);
+                    Self::Leaf(Arc::new(left.split_off(cut)))
+                })
+            }
+            (Self::Inner(left), Self::Inner(right)) => {
+                let left = Arc::make_mut(left);
+                let seam = left.children.len();
+                let right = Arc::unwrap_or_clone(right);
+                left.separators.push(separator.0, &separator.1);
+                let mut tail = right.separators;
+                tail.remove(0);
+                left.separators.append(&tail);
+                left.children.extend(right.children);
+                left.refill(seam);
+                left.refill(seam - 1);
+                let half = left.children.len() / 2;
+                (left.children.len() > FANOUT_JOINED).then(|| Self::Inner(Arc::new(left.split_off(half))))
+            }
+            _ => unreachable!("all leaves are equally deep"),
+        }
+    }
+
+    #[cfg(test)]
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Leaf(leaf) => 16 + mem::size_of::<Packed>() + leaf.weight(),
+            Self::Inner(inner) => {
+                let own = 16 + mem::size_of::<Inner>() + inner.separators.weight();
+                let slots = inner.children.capacity() * mem::size_of::<Child>();
+                own + slots + inner.children.iter().map(|child| child.node.heap_bytes()).sum::<usize>()
+            }
+        }
+    }
+
+    /// Checks the invariants below this node, whose entries lie in `from..to`; returns its height.
+    #[cfg(test)]
+    fn check(&self, from: Option<(f64, &[u8])>, to: Option<(f64, &[u8])>, is_root: bool) -> usize {
+        let inner = match self {
+            Self::Leaf(leaf) => {
+                assert!(is_root || !leaf.is_empty(), "an empty leaf");
+                assert!(leaf.weight() <= 4 * LEAF_BYTES_MAX, "a leaf of {} bytes", leaf.weight());
+                for i in 0..leaf.len() {
+                    let (member, score) = leaf.entry(i);
+                    assert!(i == 0 || leaf.is_before(i - 1, score, member), "a leaf out of order");
+                    assert!(from.is_none_or(|(s, m)| !leaf.is_before(i, s, m)), "left of its separator");
+                    assert!(to.is_none_or(|(s, m)| leaf.is_before(i, s, m)), "right of its separator");
+                }
+                return 0;
+            }
+            Self::Inner(inner) => inner,
+        };
+        let (children, separators) = (&inner.children, &inner.separators);
+        assert_eq!(children.len(), separators.len());
+        assert!(children.len() > usize::from(is_root) && children.len() <= FANOUT_MAX + 1);
+        let bound = |i: usize| (separators.score(i), separators.member(i));
+        let heights: Vec<usize> = (0..children.len())
+            .map(|i| {
+                let from = if i == 0 { from } else { Some(bound(i)) };
+                let to = if i + 1 == children.len() { to } else { Some(bound(i + 1)) };
+                assert_eq!(children[i].count, children[i].node.count(), "a wrong count");
+                children[i].node.check(from, to, false)
+            })
+            .collect();
+        assert!(heights.iter().all(|&height| height == heights[0]), "leaves of different depth");
+        heights[0] + 1
+    }
+}
+
+impl Inner {
+    fn push(&mut self, node: Node) {
+        self.insert_child(self.children.len(), node);
+    }
+
+    fn insert_child(&mut self, at: usize, node: Node) {
+        let (score, member) = node.first();
+        self.separators.insert(at, score, &member);
+        let count = node.count();
+        drop(member);
+        self.children.insert(at, Child { node, count });
+    }
+
+    fn insert(&mut self, score: f64, member: &MemberRef<'_>) -> Option<Node> {
+        let after = |list: &Packed, i: usize| list.is_before(i, score, member.bytes());
+        let mut at = self.separators.partition_point(1..self.children.len(), after);
+        // A separator that equals the entry belongs to the child right of it.
+        let equals = at < self.children.len()
+            && self.separators.score(at) == score
+            && self.separators.member(at) == member.bytes();
+        at -= usize::from(!equals);
+        let child = &mut self.children[at];
+        child.count += 1;
+        let right = child.node.insert(score, member)?;
+        child.count -= right.count();
+        self.insert_child(at + 1, right);
+        let half = self.children.len() / 2;
+        (self.children.len() > FANOUT_MAX).then(|| Node::Inner(Arc::new(self.split_off(half))))
+    }
+
+    fn split_off(&mut self, at: usize) -> Self {
+        Self { separators: self.separators.split_off(at), children: self.children.split_off(at) }
+    }
+
+    fn remove_range(&mut self, range: Range<usize>) {
+        let mut first_rank = 0;
+        let mut first = 0;
+        while first_rank + self.children[first].count <= range.start {
+            first_rank += self.children[first].count;
+            first += 1;
+        }
+        let mut whole = first..first;
+        for (i, child) in self.children.iter_mut().enumerate().skip(first) {
+            let ranks = first_rank..first_rank + child.count;
+            if ranks.start >= range.end {
+                break;
+            }
+            first_rank = ranks.end;
+            let cut = range.start.max(ranks.start) - ranks.start..range.end.min(ranks.end) - ranks.start;
+            if cut.len() == child.count {
+                whole = if whole.is_empty() { i..i + 1 } else { whole.start..i + 1 };
+            } else {
+                child.count -= cut.len();
+                child.node.remove_range(cut);
+            }
+        }
+        self.children.drain(whole.clone());
+        self.separators.remove_range(whole);
+        // What was changed and still exists are the children on both sides of the gap.
+        self.refill(first + 1);
+        self.refill(first);
+    }
+
+    /// Joins child `at` with a neighbour if it is underfull.
+    fn refill(&mut self, at: usize) {
+        if self.children.len() < 2 || !self.children.get(at).is_some_and(|child| child.node.is_underfull()) {
+            return;
+        }
+        let at = at.min(self.children.len() - 2);
+        let right = self.children.remove(at + 1).node;
+        let separator = (self.separators.score(at + 1), self.separators.member_ref(at + 1));
+        let rest = self.children[at].node.join(right, separator);
+        self.children[at].count = self.children[at].node.count();
+        self.separators.remove(at + 1);
+        if let Some(right) = rest {
+            self.insert_child(at + 1, right);
+        }
+    }
+}
