@@ -9,7 +9,24 @@ pub mod options;
 pub mod spec;
 pub mod table;
 
+mod client;
+mod config;
+mod connection;
+mod debug;
+mod expire;
+mod generic;
+mod hash;
+mod info;
+mod introspection;
+mod list;
+mod persistence;
+mod pubsub;
+mod replication;
+mod server;
+mod set;
+mod sorted_set;
 mod string;
+mod transactions;
 
 pub use context::Ctx;
 pub use dispatch::Executed;
@@ -17,7 +34,26 @@ pub use spec::{CommandResult, CommandSpec, Flow};
 pub use table::{Lookup, TABLE};
 
 /// The rows of every group.
-const GROUPS: &[&[CommandSpec]] = &[string::COMMANDS];
+const GROUPS: &[&[CommandSpec]] = &[
+    client::COMMANDS,
+    config::COMMANDS,
+    connection::COMMANDS,
+    debug::COMMANDS,
+    expire::COMMANDS,
+    generic::COMMANDS,
+    hash::COMMANDS,
+    info::COMMANDS,
+    introspection::COMMANDS,
+    list::COMMANDS,
+    persistence::COMMANDS,
+    pubsub::COMMANDS,
+    replication::COMMANDS,
+    server::COMMANDS,
+    set::COMMANDS,
+    sorted_set::COMMANDS,
+    string::COMMANDS,
+    transactions::COMMANDS,
+];
 
 use crate::base::clock::Clock;
 use crate::config::Config;

@@ -13,7 +13,6 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         1,
         RW | ACCESS | UPDATE | VARIABLE_FLAGS,
     )]),
-    CommandSpec::data("ping", -1, FAST, "connection", ping),
 ];
 
 /// `GET key`
@@ -30,10 +29,5 @@ fn set(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     ctx.db.set_string(args.bytes(1), args.bytes(2), NewExpiry::Clear);
     ctx.modified(args.bytes(1), "set");
     ctx.reply.ok();
-    Ok(Flow::Done)
-}
-
-fn ping(ctx: &mut Ctx<'_>, _: &Args<'_>) -> CommandResult {
-    ctx.reply.simple("PONG");
     Ok(Flow::Done)
 }

@@ -1,0 +1,5 @@
+//! Commands of the expire group.
+
+use super::spec::CommandSpec;
+
+pub(super) const COMMANDS: &[CommandSpec] = &[];

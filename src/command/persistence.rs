@@ -1,0 +1,5 @@
+//! Commands of the persistence group.
+
+use super::spec::CommandSpec;
+
+pub(super) const COMMANDS: &[CommandSpec] = &[];

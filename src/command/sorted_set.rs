@@ -1,0 +1,5 @@
+//! Commands of the sorted_set group.
+
+use super::spec::CommandSpec;
+
+pub(super) const COMMANDS: &[CommandSpec] = &[];
