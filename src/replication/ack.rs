@@ -1,9 +1,9 @@
 //! Acknowledgements: how far a replica has applied the stream.
 //!
-//! A replica says `REPLCONF ACK <offset>` once a second and whenever it meets `REPLCONF GETACK *` in the stream.
-//! The offset counts every byte of every command that it has applied. GETACK is answered while it is being
-//! applied, so its answer counts all bytes before it and not its own; those count from the next answer on.
-//! Commands between MULTI and EXEC count when EXEC has been applied, so that a link that breaks inside a
+//! A replica says `REPLCONF ACK <offset>` once a second and whenever it meets `REPLCONF GETACK *` in the
+//! stream. The offset counts every byte of every command that it has applied. GETACK is answered while it is
+//! being applied, so its answer counts all bytes before it and not its own; those count from the next answer
+//! on. Commands between MULTI and EXEC count when EXEC has been applied, so that a link that breaks inside a
 //! transaction resumes before its MULTI.
 
 use super::log::ReplOffset;

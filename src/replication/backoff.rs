@@ -18,7 +18,8 @@ impl Backoff {
         Self { attempt: 0, rng }
     }
 
-    /// Milliseconds before the next attempt: 0, then about 100, 200, 400, 800, 1000, 1000... less up to a quarter.
+    /// Milliseconds before the next attempt: 0, then about 100, 200, 400, 800, 1000, 1000... less up to a
+    /// quarter.
     pub fn next_delay_ms(&mut self) -> u64 {
         let attempt = self.attempt;
         self.attempt = attempt.saturating_add(1);

@@ -3,13 +3,14 @@
 //! The life of a feed:
 //! 1. `Queued`: the replica waits for a snapshot to begin. Line feeds keep its link alive.
 //! 2. `Announced`: the snapshot's offset is fixed, `+FULLRESYNC` was said. Line feeds still do.
-//! 3. `Snapshot`: `$<len>` or `$EOF:<delimiter>` was said and the payload is under way. Nothing may come between.
-//! 4. `Unconfirmed`: a payload that ended with a delimiter was sent whole. The replica says that it has loaded it
-//!    with its first acknowledgement; only then the stream begins.
+//! 3. `Snapshot`: `$<len>` or `$EOF:<delimiter>` was said and the payload is under way. Nothing may come
+//!    between.
+//! 4. `Unconfirmed`: a payload that ended with a delimiter was sent whole. The replica says that it has
+//!    loaded it with its first acknowledgement; only then the stream begins.
 //! 5. `Online`: the log, from the snapshot's offset on. A partial resync begins here.
 //!
-//! The snapshot's bytes go from the caller to the socket directly; the feed only frames them. PING is part of the
-//! log and so not said here.
+//! The snapshot's bytes go from the caller to the socket directly; the feed only frames them. PING is part of
+//! the log and so not said here.
 
 use bytes::Bytes;
 
@@ -95,7 +96,8 @@ impl ReplicaFeed {
         Self { state: State::Online, lines, position: from }
     }
 
-    /// The snapshot has been taken at `offset`. `replid` is None for a replica that said SYNC and expects no line.
+    /// The snapshot has been taken at `offset`. `replid` is None for a replica that said SYNC and expects no
+    /// line.
     pub fn announce(&mut self, replid: Option<ReplId>, offset: ReplOffset) {
         assert_eq!(self.state, State::Queued, "a snapshot is announced once");
         self.lines.extend(replid.map(|replid| full_resync_line(replid, offset).into()));

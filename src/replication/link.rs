@@ -1,11 +1,12 @@
 //! The replica's side of the link as a step function: the handshake, the payload, then the stream.
 //!
-//! 1. PING, to see that the master answers. 2. AUTH when there is a password. 3. REPLCONF listening-port,
-//! ip-address (when one is announced) and capa. 4. PSYNC. 5. The payload of a full resync. 6. The stream.
+//! The handshake says PING, to see that the master answers; AUTH when there is a password; REPLCONF
+//! listening-port, ip-address (when one is announced) and capa; PSYNC. What follows is the payload of a full
+//! resync, or the stream at once.
 //!
-//! One request is under way at a time. A master may put line feeds before any reply while it is busy; they are
-//! skipped. Nothing is buffered but one unfinished line, whose length is bounded. Time is the caller's: it gives
-//! up a link that has been silent for `repl-timeout`.
+//! One request is under way at a time. A master may put line feeds before any reply while it is busy; they
+//! are skipped. Nothing is buffered but one unfinished line, whose length is bounded. Time is the caller's:
+//! it gives up a link that has been silent for `repl-timeout`.
 
 use std::mem;
 
@@ -46,8 +47,8 @@ pub enum Event<'a> {
     SnapshotSize(Option<u64>),
     /// The next bytes of the snapshot.
     SnapshotChunk(&'a [u8]),
-    /// The snapshot is complete. Once it is loaded the caller acknowledges its offset: a master that ended the
-    /// payload with a delimiter sends nothing before.
+    /// The snapshot is complete. Once it is loaded the caller acknowledges its offset: a master that ended
+    /// the payload with a delimiter sends nothing before.
     SnapshotEnd,
     /// The stream goes on from where it was asked for; under this id, if one is named.
     Continue { replid: Option<ReplId> },

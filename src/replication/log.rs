@@ -1,9 +1,12 @@
-//! The one stream of effects: every change of data as bytes, at an offset, with the newest part (the backlog) held.
+//! The one stream of effects: every change of data as bytes, at an offset, with the newest part (the backlog)
+//! held.
 //!
 //! Invariants:
 //! - The held bytes are `[start, end)` without a gap: the blocks in order, then the tail.
-//! - Only an active log moves. Until the first reader needs it nothing is appended and the offset stands still.
-//! - Bytes are copied once, into the tail. Readers share them; a reader that froze a piece keeps it alive alone.
+//! - Only an active log moves. Until the first reader needs it nothing is appended and the offset stands
+//!   still.
+//! - Bytes are copied once, into the tail. Readers share them; a reader that froze a piece keeps it alive
+//!   alone.
 //!
 //! Deliberately does not know its readers: whoever trims says how far the slowest of them is.
 
@@ -80,8 +83,8 @@ impl ReplicationLog {
         self.active = true;
     }
 
-    /// Drops the backlog; the offset stays where it is. What is appended from here on is part of no history, so
-    /// the owner takes a new replication id.
+    /// Drops the backlog; the offset stays where it is. What is appended from here on is part of no history,
+    /// so the owner takes a new replication id.
     pub fn deactivate(&mut self) {
         self.reset(self.end);
         self.active = false;

@@ -1,8 +1,8 @@
 //! The payload of a full resync on the wire: where the snapshot ends and the stream begins.
 //!
-//! A header line `$<len>` or `$EOF:<40 characters>`, then the snapshot, without a line break after it. Chunks are
-//! slices of what was read. Only bytes that may be the beginning of the delimiter are held back, and as they equal
-//! its beginning they are never stored.
+//! A header line `$<len>` or `$EOF:<40 characters>`, then the snapshot, without a line break after it. Chunks
+//! are slices of what was read. Only bytes that may be the beginning of the delimiter are held back, and as
+//! they equal its beginning they are never stored.
 
 use memchr::memmem;
 

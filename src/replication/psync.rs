@@ -35,7 +35,8 @@ pub enum Cause {
 }
 
 impl<'a> PsyncRequest<'a> {
-    /// Fails with "ERR value is not an integer..." for an offset that is no number; any number is well-formed.
+    /// Fails with "ERR value is not an integer..." for an offset that is no number; any number is
+    /// well-formed.
     pub fn parse(replid: &'a [u8], offset: &[u8]) -> Result<Self, ErrorReply> {
         let offset = parse_i64(offset).ok_or(ErrorReply::NOT_AN_INTEGER)?;
         Ok(Self { replid, offset })

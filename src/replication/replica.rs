@@ -1,7 +1,7 @@
 //! The state that only a replica has: its master, and how the link to it stands.
 //!
-//! The offset is not here: what a replica has applied is the end of its log, one number for PSYNC, ACK and its own
-//! sub-replicas.
+//! The offset is not here: what a replica has applied is the end of its log, one number for PSYNC, ACK and
+//! its own sub-replicas.
 
 use super::log::ReplOffset;
 use super::role::Downstream;
@@ -63,7 +63,8 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// `has_history` as far as the stream goes: true for a former master, false for a server that starts empty.
+    /// `has_history` as far as the stream goes: true for a former master, false for a server that starts
+    /// empty.
     pub fn new(stream: Downstream, master: MasterAddr, has_history: bool) -> Self {
         Self { stream, master, link: LinkState::Connect, down_since: None, has_history }
     }

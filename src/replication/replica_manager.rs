@@ -117,7 +117,8 @@ impl ReplicaManager {
         &mut self.attached[index]
     }
 
-    /// The registered connection has said PSYNC and is served by `feed` from here on. Whether it is registered.
+    /// The registered connection has said PSYNC and is served by `feed` from here on. Whether it is
+    /// registered.
     pub fn attach(&mut self, id: ReplicaId, feed: ReplicaFeed, now: UnixMillis) -> bool {
         let replica = self.get_mut(id);
         let is_registered = replica.is_some();

@@ -1,10 +1,10 @@
 //! Master or replica: what each has, and how one becomes the other.
 //!
-//! Both have a `Downstream`, which moves along: a replica feeds sub-replicas with its master's own bytes, so after
-//! a promotion its log and its replicas are the ones it had.
+//! Both have a `Downstream`, which moves along: a replica feeds sub-replicas with its master's own bytes, so
+//! after a promotion its log and its replicas are the ones it had.
 //!
-//! Transitions return the replicas whose links the caller closes: their history has changed, and they learn the
-//! new id by asking again. After a promotion the caller also makes the next effect begin with SELECT.
+//! Transitions return the replicas whose links the caller closes: their history has changed, and they learn
+//! the new id by asking again. After a promotion the caller also makes the next effect begin with SELECT.
 
 use super::log::{ReplOffset, ReplicationLog};
 use super::psync::{Psync, PsyncRequest};
@@ -31,8 +31,8 @@ impl Downstream {
         request.decide(&self.ids, &self.log)
     }
 
-    /// A full resync is coming. Without a backlog no bytes were kept and the old id names nothing that a replica
-    /// could hold, so the backlog begins under a new id.
+    /// A full resync is coming. Without a backlog no bytes were kept and the old id names nothing that a
+    /// replica could hold, so the backlog begins under a new id.
     pub fn begin_backlog(&mut self, rng: &mut fastrand::Rng) {
         if !self.log.is_active() {
             self.ids = ReplIds::new(ReplId::random(rng));
@@ -40,8 +40,8 @@ impl Downstream {
         }
     }
 
-    /// Drops the backlog when nobody has been attached for `repl-backlog-ttl`. What is written from here on is
-    /// not in the stream, so the ids end with it. Only a master does this. Whether it did.
+    /// Drops the backlog when nobody has been attached for `repl-backlog-ttl`. What is written from here on
+    /// is not in the stream, so the ids end with it. Only a master does this. Whether it did.
     pub fn drop_idle_backlog(&mut self, ttl_seconds: i64, now: UnixMillis, rng: &mut fastrand::Rng) -> bool {
         let is_due = self.log.is_active() && self.replicas.is_backlog_expired(ttl_seconds, now);
         if is_due {
@@ -131,8 +131,8 @@ impl Role {
         }
     }
 
-    /// `REPLICAOF host port`. What was written so far stays offered for a partial resync: the new master may have
-    /// been this server's replica. Sub-replicas stay until the history really changes.
+    /// `REPLICAOF host port`. What was written so far stays offered for a partial resync: the new master may
+    /// have been this server's replica. Sub-replicas stay until the history really changes.
     pub fn replicate_from(&mut self, master: MasterAddr, now: UnixMillis) {
         match self {
             Self::Replica(replica) => {
@@ -148,6 +148,7 @@ impl Role {
     }
 
     /// `REPLICAOF NO ONE`: the old history becomes the second one, valid up to here. No effect on a master.
+    #[must_use = "these replicas hold another history: close their links before they read on"]
     pub fn promote(&mut self, now: UnixMillis, rng: &mut fastrand::Rng) -> Vec<ReplicaId> {
         let Self::Replica(replica) = self else { return Vec::new() };
         let mut stream = std::mem::replace(&mut replica.stream, Downstream::new(ReplId::NONE, now));
@@ -171,8 +172,9 @@ impl Replica {
         self.has_history().then(|| (self.stream.ids.replid(), self.offset()))
     }
 
-    /// The payload has been loaded: this server is at `offset` of its master's history. `history` is None for a
-    /// master that only knows SYNC, whose stream has no name.
+    /// The payload has been loaded: this server is at `offset` of its master's history. `history` is None for
+    /// a master that only knows SYNC, whose stream has no name.
+    #[must_use = "these replicas hold another history: close their links before they read on"]
     pub fn full_synced(
         &mut self,
         history: Option<(ReplId, ReplOffset)>,
@@ -185,8 +187,9 @@ impl Replica {
         self.stream.replicas.ids()
     }
 
-    /// `+CONTINUE`: the stream goes on where it was. Another `replid` means that the master's history has moved
-    /// on under a new name.
+    /// `+CONTINUE`: the stream goes on where it was. Another `replid` means that the master's history has
+    /// moved on under a new name.
+    #[must_use = "these replicas hold another history: close their links before they read on"]
     pub fn continued(&mut self, replid: Option<ReplId>, now: UnixMillis) -> Vec<ReplicaId> {
         self.connected(now);
         self.stream.log.activate();
@@ -227,7 +230,8 @@ mod tests {
     fn synced_replica() -> Role {
         let mut role = Role::new_master(NOW, &mut rng());
         role.replicate_from(addr(), NOW);
-        role.as_replica_mut().unwrap().full_synced(Some((id(b'a'), ReplOffset(100))), NOW, &mut rng());
+        let replica = role.as_replica_mut().unwrap();
+        assert_eq!(replica.full_synced(Some((id(b'a'), ReplOffset(100))), NOW, &mut rng()), []);
         role
     }
 
@@ -319,7 +323,7 @@ mod tests {
         replica.disconnected(UnixMillis(NOW.0 + 2000));
         assert_eq!(replica.psync_from(), None);
         assert_eq!(replica.down_since_seconds(UnixMillis(NOW.0 + 5000)), 5);
-        replica.full_synced(Some((id(b'c'), ReplOffset(7))), NOW, &mut rng());
+        assert_eq!(replica.full_synced(Some((id(b'c'), ReplOffset(7))), NOW, &mut rng()), []);
         assert_eq!((replica.psync_from(), replica.is_up()), (Some((id(b'c'), ReplOffset(7))), true));
         assert_eq!((replica.role_offset(), replica.down_since_seconds(NOW)), (7, -1));
     }
