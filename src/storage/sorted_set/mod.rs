@@ -172,7 +172,13 @@ impl SortedSet {
     /// Gives `member` this score. `limits` say when the encoding becomes `skiplist`. Panics on NaN.
     pub fn insert(&mut self, score: f64, member: &[u8], limits: &EncodingLimits) -> Change {
         assert!(!score.is_nan(), "a score is not a number");
-        let old = self.score(member);
+        let (old, at) = match &self.0 {
+            Repr::Packed(list) => {
+                let at = list.position(member);
+                (at.map(|at| list.score(at)), at)
+            }
+            Repr::Large(large) => (large.scores.get(member), None),
+        };
         if old == Some(score) {
             return Change::Unchanged;
         }
@@ -183,9 +189,7 @@ impl SortedSet {
         match &mut self.0 {
             Repr::Packed(list) => {
                 let list = Arc::make_mut(list);
-                if old.is_some()
-                    && let Some(at) = list.position(member.bytes())
-                {
+                if let Some(at) = at {
                     list.remove(at);
                 }
                 let at = list.lower_bound(score, member.bytes());

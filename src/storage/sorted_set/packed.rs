@@ -111,14 +111,16 @@ impl Packed {
             return (0..self.len()).find(|&i| self.is_long(i) && self.member(i) == member);
         }
         let (bytes, ends) = self.buf[..self.scores_at()].split_at(self.ends_at());
+        let last = member.last();
         let mut start = 0;
         for (i, end) in ends.chunks_exact(2).enumerate() {
             let raw = u16::from_le_bytes([end[0], end[1]]);
-            let end = usize::from(raw & !LONG);
-            if end - start == member.len() && raw & LONG == 0 && bytes[start..end] == *member {
+            let found = &bytes[start..usize::from(raw & !LONG)];
+            // The last byte differs more often than the first ones do.
+            if found.len() == member.len() && found.last() == last && found == member && raw & LONG == 0 {
                 return Some(i);
             }
-            start = end;
+            start += found.len();
         }
         None
     }
