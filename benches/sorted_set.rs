@@ -92,9 +92,6 @@ fn sorted_set(c: &mut Criterion) {
             live.insert(rng.f64() * 1e6, &member, &limits)
         });
     });
-    group.bench_function("pop_last of a run", |b| {
-        b.iter_batched_ref(|| live.clone(), |set| set.pop_last(), BatchSize::NumIterations(100_000));
-    });
     let mut small = SortedSet::default();
     for i in 0..100 {
         small.insert(rng.f64(), &member(i), &limits);

@@ -87,18 +87,23 @@ impl Tree {
 
     /// How many entries sort before (score, member).
     pub fn rank_of(&self, score: f64, member: &[u8]) -> usize {
-        self.partition_point(|list, i| list.is_before(i, score, member))
+        self.descend(|list, range| list.lower_bound_in(range, score, member))
     }
 
     /// How many entries satisfy `before`, which holds for a head of the order.
     pub fn partition_point(&self, before: impl Fn(&Packed, usize) -> bool) -> usize {
+        self.descend(|list, range| list.partition_point(range, &before))
+    }
+
+    /// The rank at which `search`, which finds a place in a part of one list, comes out.
+    fn descend(&self, search: impl Fn(&Packed, Range<usize>) -> usize) -> usize {
         let mut rank = 0;
         let mut node = &self.root;
         loop {
             match node {
-                Node::Leaf(leaf) => return rank + leaf.partition_point(0..leaf.len(), &before),
+                Node::Leaf(leaf) => return rank + search(leaf, 0..leaf.len()),
                 Node::Inner(inner) => {
-                    let at = inner.separators.partition_point(1..inner.children.len(), &before) - 1;
+                    let at = search(&inner.separators, 1..inner.children.len()) - 1;
                     rank += inner.children[..at].iter().map(|child| child.count).sum::<usize>();
                     node = &inner.children[at].node;
                 }
@@ -124,6 +129,14 @@ impl Tree {
                     };
                 }
             }
+        }
+    }
+
+    /// Bytes per score in most of the lists, judged by the root.
+    pub fn score_width(&self) -> usize {
+        match &self.root {
+            Node::Leaf(leaf) => leaf.width(),
+            Node::Inner(inner) => inner.separators.width(),
         }
     }
 
@@ -303,8 +316,7 @@ impl Inner {
 
     /// The child that holds, or would hold, this entry.
     fn child_for(&self, score: f64, member: &[u8]) -> usize {
-        let before = |list: &Packed, i: usize| list.is_before(i, score, member);
-        let at = self.separators.partition_point(1..self.children.len(), before);
+        let at = self.separators.lower_bound_in(1..self.children.len(), score, member);
         // A separator that equals the entry belongs to the child right of it.
         let equals = at < self.children.len()
             && self.separators.score(at) == score
