@@ -4,10 +4,10 @@ use super::setting::{Reason, Rule, Setting, only};
 
 /// Declares enums whose variants have a spelling; the order is that of Redis' error sentence.
 macro_rules! choices {
-    ($( $(#[$meta:meta])* $name:ident { $( $(#[$variant_meta:meta])* $variant:ident = $word:literal ),* $(,)? } )*) => { $(
+    ($( $(#[$meta:meta])* $name:ident { $( $variant:ident = $word:literal ),* $(,)? } )*) => { $(
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum $name { $( $(#[$variant_meta])* $variant ),* }
+        pub enum $name { $( $variant ),* }
 
         impl $name {
             /// The spelling in redis.conf.
@@ -43,7 +43,13 @@ fn must_be_one_of(choices: &[&str]) -> Reason {
 
 choices! {
     /// How much the log says.
-    LogLevel { Debug = "debug", Verbose = "verbose", Notice = "notice", Warning = "warning", Nothing = "nothing" }
+    LogLevel {
+        Debug = "debug",
+        Verbose = "verbose",
+        Notice = "notice",
+        Warning = "warning",
+        Nothing = "nothing",
+    }
     /// Which keys leave when `maxmemory` is reached.
     MaxmemoryPolicy {
         VolatileLru = "volatile-lru",

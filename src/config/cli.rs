@@ -1,8 +1,8 @@
 //! The command line: `russet [CONFIG-FILE] [--parameter value ...] [-]`.
 //!
 //! Every parameter is a flag, named and read as in redis.conf; the flags follow the files, in their order. An
-//! argument after a flag is its value even when it begins with `--`, as redis-server has it, so the values are
-//! gathered here before clap sees the flags.
+//! argument after a flag is its value even when it begins with `--`, as redis-server has it, so the values
+//! are gathered here before clap sees the flags.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -32,8 +32,8 @@ pub struct Startup {
     pub warnings: Vec<String>,
 }
 
-/// Reads the command line `argv`, which begins with the program, and the files that it names. `read` is given `-` for
-/// the standard input. An error is one line for the operator when displayed with `{:#}`.
+/// Reads the command line `argv`, which begins with the program, and the files that it names. `read` is given
+/// `-` for the standard input. An error is one line for the operator when displayed with `{:#}`.
 pub fn parse(argv: impl IntoIterator<Item = OsString>, read: ReadFile<'_>) -> anyhow::Result<Invocation> {
     let given = Given::gather(argv)?;
     let matches = match command().try_get_matches_from(given.clap_arguments()) {

@@ -84,7 +84,8 @@ impl Parameter {
 macro_rules! parameters {
     ($( [$group:literal] $(
         $(#[doc = $doc:literal])+
-        $name:literal $(| $alias:literal)? => $field:ident: $type:ty = $default:expr, $rule:expr $(, $($flag:ident)+)?;
+        $name:literal $(| $alias:literal)? => $field:ident: $type:ty
+            = $default:expr, $rule:expr $(, $($flag:ident)+)?;
     )* )*) => {
         /// Every parameter of the server, typed. Texts are empty when not set.
         #[derive(Debug, Clone, PartialEq)]

@@ -1,7 +1,8 @@
 //! CONFIG REWRITE: the configuration written into the text of the file it came from.
 //!
-//! Comments and order stay. A parameter's lines are replaced where they stand, surplus ones go, and what the file
-//! did not say and is not the default is appended. Lines of `include` and `rename-command` are left alone.
+//! Comments and order stay. A parameter's lines are replaced where they stand, surplus ones go, and what the
+//! file did not say and is not the default is appended. Lines of `include` and `rename-command` are left
+//! alone.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -62,7 +63,8 @@ impl Lines {
         self.by_name.contains_key(name)
     }
 
-    /// Puts `lines` where lines of `name` stand, and at the end when there are too few; removes what is left of them.
+    /// Puts `lines` where lines of `name` stand, and at the end when there are too few; removes what is left
+    /// of them.
     fn replace(&mut self, name: &str, lines: impl Iterator<Item = String>) {
         let mut places = self.by_name.remove(name).unwrap_or_default();
         for line in lines {
@@ -101,7 +103,8 @@ impl Lines {
     }
 }
 
-/// The parameter or directive that `line` is about; `None` for a comment, an error when it says nothing known.
+/// The parameter or directive that `line` is about; `None` for a comment, an error when it says nothing
+/// known.
 fn line_name(line: &str) -> Option<Result<String, ()>> {
     if line.is_empty() || line.starts_with('#') {
         return None;

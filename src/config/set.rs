@@ -48,8 +48,8 @@ impl fmt::Display for SetError {
 impl std::error::Error for SetError {}
 
 impl Config {
-    /// Names and values of the parameters that match a pattern, each once. An alias is a name of its own; a pattern
-    /// without wildcards is answered by the name as it was asked for.
+    /// Names and values of the parameters that match a pattern, each once. An alias is a name of its own; a
+    /// pattern without wildcards is answered by the name as it was asked for.
     pub fn matching(&self, patterns: &[&[u8]]) -> Vec<(String, String)> {
         let mut found: Vec<(String, String)> = Vec::new();
         for pattern in patterns {

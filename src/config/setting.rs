@@ -257,8 +257,8 @@ fn out_of_range(rule: &Rule) -> Reason {
     }
 }
 
-/// Digits and a unit (b, k, kb, m, mb, g, gb in any case; k is 1000, kb 1024). No digits are 0, as Redis has it;
-/// what is too large becomes the largest.
+/// Digits and a unit (b, k, kb, m, mb, g, gb in any case; k is 1000, kb 1024). No digits are 0, as Redis has
+/// it; what is too large becomes the largest.
 pub fn parse_memory(text: &str) -> Option<u64> {
     let digits_end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(digits_end);

@@ -1,7 +1,7 @@
 //! Lines as words and back: the quoting of redis.conf.
 //!
-//! Words are parted by white space. `"..."` knows `\n \r \t \a \b \xHH` and `\` before anything else; `'...'` knows
-//! `\'` alone. A closing quote must be followed by white space or the end.
+//! Words are parted by white space. `"..."` knows `\n \r \t \a \b \xHH` and `\` before anything else; `'...'`
+//! knows `\'` alone. A closing quote must be followed by white space or the end.
 
 /// The words of `line`; `None` when a quote is not closed or something follows it directly.
 pub fn split(line: &[u8]) -> Option<Vec<Vec<u8>>> {
