@@ -6,6 +6,7 @@
 pub mod context;
 pub mod dispatch;
 pub mod options;
+pub mod scan_options;
 pub mod spec;
 pub mod table;
 
@@ -24,6 +25,7 @@ mod pubsub;
 mod replication;
 mod server;
 mod set;
+mod set_algebra;
 mod sorted_set;
 mod string;
 mod transactions;
@@ -50,6 +52,7 @@ const GROUPS: &[&[CommandSpec]] = &[
     replication::COMMANDS,
     server::COMMANDS,
     set::COMMANDS,
+    set_algebra::COMMANDS,
     sorted_set::COMMANDS,
     string::COMMANDS,
     transactions::COMMANDS,

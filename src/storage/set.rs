@@ -91,27 +91,43 @@ impl Set {
         }
     }
 
+    /// Whether a member of another set is one of this set as well.
+    pub fn contains_member(&self, member: Member<'_>) -> bool {
+        match (self.view(), member) {
+            (View::Ints(ints), Member::Int(integer)) => ints.contains(integer),
+            (_, Member::Int(integer)) => self.contains(itoa::Buffer::new().format(integer).as_bytes()),
+            (_, Member::Bytes(bytes)) => self.contains(bytes),
+        }
+    }
+
     /// Adds a member; false if it is there already.
     pub fn insert(&mut self, member: &[u8], limits: &EncodingLimits) -> bool {
-        if self.contains(member) {
-            return false;
-        }
-        let integer = parse_i64(member);
         let is_empty = self.is_empty();
-        match (&mut self.repr, integer) {
-            (Repr::Table(table), _) => {
-                return Arc::make_mut(table).insert(member, b"");
+        match &mut self.repr {
+            Repr::Table(table) => {
+                if let Some(table) = Arc::get_mut(table) {
+                    return table.insert(member, b"");
+                }
+                // What changes nothing must not copy a shared table's directory.
+                return table.get(member).is_none() && Arc::make_mut(table).insert(member, b"");
             }
-            (Repr::Small(small), Some(integer))
-                if IntSet::of(small.buf()).is_some() || (is_empty && limits.set_max_intset_entries > 0) =>
+            Repr::Small(small)
+                if (IntSet::of(small.buf()).is_some() || (is_empty && limits.set_max_intset_entries > 0))
+                    && let Some(integer) = parse_i64(member) =>
             {
-                intset::insert(small.buf_mut(), integer);
+                if !intset::insert(small.buf_mut(), integer) {
+                    return false;
+                }
                 if self.len() > limits.set_max_intset_entries {
                     self.repr = Repr::Table(Arc::new(self.to_table()));
                 }
                 return true;
             }
-            _ => {}
+            Repr::Small(small) => {
+                if IntSet::of(small.buf()).is_none() && small.find(member, 1).is_some() {
+                    return false;
+                }
+            }
         }
         if !self.stays_packed_with(member, limits) {
             let mut table = self.to_table();
@@ -170,6 +186,11 @@ impl Set {
     /// `count` distinct members, or all if there are no more; every choice has the same chance.
     pub fn random_distinct(&self, count: usize, rng: &mut fastrand::Rng) -> Vec<Member<'_>> {
         table::draw_distinct(self.len(), count, rng, || self.iter(), |rng| self.random(rng))
+    }
+
+    /// Draws `count` times, each time any member with equal chances; an empty set has none to tell.
+    pub fn random_repeated(&self, count: usize, rng: &mut fastrand::Rng, tell: impl FnMut(Member<'_>)) {
+        table::draw_repeated(self.len(), count, rng, || self.iter(), |rng| self.random(rng), tell);
     }
 
     /// Tells about `count` members from the cursor on and returns the next cursor, 0 after the last. A member
