@@ -1,4 +1,5 @@
-//! What must hold for any bytes whatsoever: they load or are refused, and what loads can be written and loads again.
+//! What must hold for any bytes whatsoever: they load or are refused, and what loads can be written and
+//! loads again.
 
 use super::KeyUsage;
 use super::dump::{dump_value, read_value, verify_dump_payload};

@@ -434,7 +434,10 @@ proptest! {
 
     #[test]
     fn what_is_written_comes_back(
-        entries in prop::collection::vec((element(), model(), prop::option::of(any::<i64>()), usage()), 0..12),
+        entries in prop::collection::vec(
+            (element(), model(), prop::option::of(any::<i64>()), usage()),
+            0..12,
+        ),
         checksum in any::<bool>(),
         compress in any::<bool>(),
         version in 10u16..=12,
