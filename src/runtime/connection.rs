@@ -190,6 +190,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let hub = self.hub.clone();
         hub.enter(|engine| {
             let mut executed = 0;
+            if let Some(client) = engine.clients.get_mut(self.id) {
+                client.unwritten_bytes = self.out.len() - self.written;
+            }
             for (args, &lookup) in batch.iter(buf).zip(&self.lookups) {
                 match dispatch::execute(engine, self.id, lookup, &args) {
                     Executed::Done => executed += 1,
