@@ -4,7 +4,8 @@ use super::context::Ctx;
 use super::options::{integer, random_count};
 use super::scan_options::{Page, ScanOf, ScanOptions, cursor};
 use super::spec::*;
-use crate::base::number::{parse_f64, parse_i64};
+use crate::base::long_double::LongDouble;
+use crate::base::number::parse_i64;
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
 use crate::resp::reply::Reply;
@@ -257,20 +258,20 @@ fn hincrby(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
 /// `HINCRBYFLOAT key field increment`
 fn hincrbyfloat(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     let (key, field) = (args.bytes(1), args.bytes(2));
-    let increment = parse_f64(args.bytes(3)).ok_or(ErrorReply::NOT_A_FLOAT)?;
+    let increment = LongDouble::parse(args.bytes(3)).ok_or(ErrorReply::NOT_A_FLOAT)?;
     if !increment.is_finite() {
-        return Err(ErrorReply::NAN_OR_INFINITY);
+        return Err(ErrorReply::VALUE_NOT_FINITE);
     }
     let limits = ctx.db.limits;
     // What can fail below fails only for a field that exists: no empty hash is left behind.
     let hash = ctx.db.write_or_create::<Hash>(key)?;
     let old = match hash.get(field) {
-        Some(text) => parse_f64(text).ok_or(ErrorReply::HASH_VALUE_NOT_A_FLOAT)?,
-        None => 0.0,
+        Some(text) => LongDouble::parse(text).ok_or(ErrorReply::HASH_VALUE_NOT_A_FLOAT)?,
+        None => LongDouble::from(0),
     };
     let new = old + increment;
     if !new.is_finite() {
-        return Err(ErrorReply::INCREMENT_NOT_FINITE);
+        return Err(ErrorReply::NAN_OR_INFINITY);
     }
     let new = new.to_string();
     hash.insert(field, new.as_bytes(), limits);

@@ -31,8 +31,8 @@ impl ErrorReply {
     pub const NOVALUES_OUTSIDE_HSCAN: Self = Self::fixed("ERR NOVALUES option can only be used in HSCAN");
     pub const HASH_VALUE_NOT_AN_INTEGER: Self = Self::fixed("ERR hash value is not an integer");
     pub const HASH_VALUE_NOT_A_FLOAT: Self = Self::fixed("ERR hash value is not a float");
-    pub const NAN_OR_INFINITY: Self = Self::fixed("ERR value is NaN or Infinity");
-    pub const INCREMENT_NOT_FINITE: Self = Self::fixed("ERR increment would produce NaN or Infinity");
+    pub const VALUE_NOT_FINITE: Self = Self::fixed("ERR value is NaN or Infinity");
+    pub const NAN_OR_INFINITY: Self = Self::fixed("ERR increment would produce NaN or Infinity");
     pub const OVERFLOW: Self = Self::fixed("ERR increment or decrement would overflow");
     pub const TIMEOUT_NOT_A_FLOAT: Self = Self::fixed("ERR timeout is not a float or out of range");
     pub const TIMEOUT_NEGATIVE: Self = Self::fixed("ERR timeout is negative");
