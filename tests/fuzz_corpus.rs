@@ -26,15 +26,16 @@ fn run_target(name: &str, check: fn(&[u8]), tokens: &[&[u8]], mutations: usize) 
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
     let files =
         std::fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
-    let mut corpus: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    let mut corpus: Vec<_> = files.map(|file| file.expect("a directory can be listed").path()).collect();
     corpus.sort();
-    let corpus: Vec<Vec<u8>> = corpus.iter().map(|path| std::fs::read(path).unwrap()).collect();
+    let corpus: Vec<Vec<u8>> =
+        corpus.iter().map(|path| std::fs::read(path).expect("a corpus file can be read")).collect();
     assert!(corpus.len() >= 10, "{} holds too little", directory.display());
     corpus.iter().for_each(|data| check(data));
 
     let mut random = fastrand::Rng::with_seed(0x5eed);
     for _ in 0..mutations {
-        let mut data = random.choice(&corpus).unwrap().clone();
+        let mut data = random.choice(&corpus).expect("the corpus is not empty").clone();
         for _ in 0..random.usize(1..=4) {
             mutate(&mut data, &corpus, tokens, &mut random);
         }

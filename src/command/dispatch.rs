@@ -179,8 +179,7 @@ pub fn call(
     let db_index = client.db_index;
     let mark = client.out.len();
     client.last_command = row.name;
-    engine.effects.dirty = 0;
-    engine.effects.propagation = Propagation::default();
+    begin_command(engine);
     if engine.has_monitors() && !row.has(SKIP_MONITOR) && !row.has(ADMIN) {
         engine.feed_monitors(id, db_index, args);
     }
@@ -190,6 +189,12 @@ pub fn call(
     conclude(engine, db_index, args);
     finish_timing(engine, id, row, index, args);
     blocked
+}
+
+fn begin_command(engine: &mut Engine) {
+    engine.effects.dirty = 0;
+    engine.effects.propagation = Propagation::default();
+    engine.effects.is_observed = engine.has_observers();
 }
 
 fn invoke(
@@ -320,8 +325,7 @@ fn retry(engine: &mut Engine, id: ClientId) {
     let row = TABLE.row(command as u16);
     let args = owned.as_args();
     let mark = client.out.len();
-    engine.effects.dirty = 0;
-    engine.effects.propagation = Propagation::default();
+    begin_command(engine);
     let expiry = engine.expiry_policy_for(id);
     match invoke(engine, id, row, db_index, expiry, &args) {
         Ok(Flow::Block(_)) => {

@@ -1,40 +1,97 @@
-//! Placeholder.
+//! The server's parameters, typed: one row of one table serves the command line, redis.conf and CONFIG.
+//!
+//! Reads files only through a closure that it is handed, and knows nothing of what a parameter does.
 
-#[derive(Debug, Clone)]
-pub struct Config {
-    pub port: u16,
-    pub databases: u32,
-    pub requirepass: String,
-    pub hash_max_listpack_entries: u64,
-    pub hash_max_listpack_value: u64,
-    pub list_max_listpack_size: i64,
-    pub set_max_intset_entries: u64,
-    pub set_max_listpack_entries: u64,
-    pub set_max_listpack_value: u64,
-    pub zset_max_listpack_entries: u64,
-    pub zset_max_listpack_value: u64,
-    pub slowlog_log_slower_than: i64,
-    pub slowlog_max_len: u64,
-    pub maxclients: u32,
+mod choices;
+mod cli;
+mod file;
+mod lists;
+mod parameter;
+mod parameters;
+mod rewrite;
+mod set;
+mod setting;
+mod words;
+
+pub use choices::{
+    AclPubsubDefault, AppendFsync, ClusterEndpointType, LogLevel, MaxmemoryPolicy, OomScoreAdj, Permission,
+    PropagationErrorBehavior, ReplDisklessLoad, SanitizeDumpPayload, ShutdownOptions, Supervised,
+    SyslogFacility, TlsAuthClients,
+};
+pub use cli::{Invocation, Startup, parse};
+pub use lists::{HostPort, NotifyFlags, OutputBufferLimit, OutputBufferLimits, SavePoint};
+pub use parameter::Parameter;
+pub use parameters::{Config, PARAMETERS};
+pub use set::{Asker, SetError};
+pub use setting::MemoryShare;
+
+/// The Redis version that clients are told, whose features they may expect.
+pub const REDIS_VERSION: &str = "7.4.0";
+
+/// The row of `name`, which may be an alias and in any case.
+pub fn find(name: &str) -> Option<&'static Parameter> {
+    PARAMETERS.iter().find(|row| row.names().any(|known| known.eq_ignore_ascii_case(name)))
 }
 
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            port: 6379,
-            databases: 16,
-            requirepass: String::new(),
-            hash_max_listpack_entries: 512,
-            hash_max_listpack_value: 64,
-            list_max_listpack_size: -2,
-            set_max_intset_entries: 512,
-            set_max_listpack_entries: 128,
-            set_max_listpack_value: 64,
-            zset_max_listpack_entries: 128,
-            zset_max_listpack_value: 64,
-            slowlog_log_slower_than: 10_000,
-            slowlog_max_len: 128,
-            maxclients: 10_000,
+/// Whether the value of `name` must be kept out of MONITOR, SLOWLOG and logs.
+pub fn is_sensitive(name: &[u8]) -> bool {
+    std::str::from_utf8(name).ok().and_then(find).is_some_and(|row| row.has(parameter::SENSITIVE))
+}
+
+impl Config {
+    /// What the rows cannot see alone: parameters that exclude each other.
+    pub fn validate(&self) -> anyhow::Result<()> {
+        if self.cluster_enabled && self.replicaof.is_some() {
+            anyhow::bail!("replicaof is not allowed together with cluster-enabled");
         }
+        if !self.aclfile.is_empty() && !self.users.is_empty() {
+            anyhow::bail!("users are given both as 'user' lines and by aclfile '{}'", self.aclfile);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `CONFIG GET *` of redis-server 7.0.15 answers without a configuration (`dir` aside), name=value.
+    const REDIS_DEFAULTS: &str = include_str!("redis_defaults.txt");
+
+    #[test]
+    fn every_parameter_of_redis_is_here_with_its_default() {
+        let config = Config::default();
+        for line in REDIS_DEFAULTS.lines().filter(|line| !line.starts_with('#')) {
+            let (name, value) = line.split_once('=').unwrap();
+            let row = find(name).unwrap_or_else(|| panic!("{name} is missing"));
+            assert_eq!(row.show(&config), value, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_rows_are_explained() {
+        let mut names: Vec<&str> = PARAMETERS.iter().flat_map(Parameter::names).collect();
+        names.sort_unstable();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        for row in PARAMETERS {
+            assert!(!row.help.trim().is_empty(), "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn passwords_are_sensitive_by_any_name() {
+        assert!(is_sensitive(b"RequirePass"));
+        assert!(is_sensitive(b"masterauth"));
+        assert!(!is_sensitive(b"port"));
+    }
+
+    #[test]
+    fn contradictions_are_found_at_start() {
+        let users =
+            Config { aclfile: "users.acl".into(), users: vec![vec!["a".into()]], ..Config::default() };
+        assert!(users.validate().is_err());
+        assert!(Config::default().validate().is_ok());
     }
 }

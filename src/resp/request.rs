@@ -14,7 +14,7 @@ use super::args::{ArgRange, Args};
 use super::grammar::{self, Parsed, WireError};
 use super::inline;
 pub use super::protocol::{Limits, ProtocolError};
-use super::protocol::{UNAUTHENTICATED_ARGS_MAX, UNAUTHENTICATED_BULK_BYTES_MAX};
+use super::protocol::{REQUEST_BYTES_MAX, UNAUTHENTICATED_ARGS_MAX, UNAUTHENTICATED_BULK_BYTES_MAX};
 
 /// Decodes one client's requests. Remembers the request at the end of the buffer while it is incomplete.
 #[derive(Debug, Default)]
@@ -374,33 +374,36 @@ impl ShortMax {
 }
 
 /// The bulk at `at` and the offset after it, when it is whole and short.
-#[inline]
+#[inline(always)]
 fn short_bulk(rest: &[u8], at: usize, bytes_max: u32) -> Option<(ArgRange, usize)> {
     let [b'$', header @ ..] = rest.get(at..)? else { return None };
     let (len, header_bytes) = short_length(header)?;
     let start = at + 1 + header_bytes;
     let end = start + len as usize + 2;
-    if len > bytes_max || end > rest.len() {
+    if len > bytes_max || end > rest.len() || end > REQUEST_BYTES_MAX as usize {
         return None;
     }
-    Some((ArgRange { start: u32::try_from(start).ok()?, len }, end))
+    Some((ArgRange { start: start as u32, len }, end))
 }
 
 /// A length of one to four digits and its line break: the number, and how many bytes the two take.
-#[inline]
+#[inline(always)]
 fn short_length(text: &[u8]) -> Option<(u32, usize)> {
-    let digit = |byte: &u8| u32::from(byte.wrapping_sub(b'0'));
-    match text {
-        [a @ b'0'..=b'9', b'\r', _, ..] => Some((digit(a), 3)),
-        [a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', _, ..] => Some((10 * digit(a) + digit(b), 4)),
-        [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', b'\r', _, ..] => {
-            Some((100 * digit(a) + 10 * digit(b) + digit(c), 5))
-        }
-        [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', d @ b'0'..=b'9', b'\r', _, ..] => {
-            Some((1000 * digit(a) + 100 * digit(b) + 10 * digit(c) + digit(d), 6))
-        }
-        _ => None,
-    }
+    // One bounds check for all. Only a bulk of no bytes at the buffer's very end is shorter: the other lane reads it.
+    let digit = |byte: u8| u32::from(byte.wrapping_sub(b'0'));
+    let (number, bytes, first, others) = match *text.first_chunk::<6>()? {
+        [a, b'\r', ..] => return (digit(a) < 10).then_some((digit(a), 3)),
+        [a, b, b'\r', ..] => (10 * digit(a) + digit(b), 4, a, digit(b)),
+        [a, b, c, b'\r', ..] => (100 * digit(a) + 10 * digit(b) + digit(c), 5, a, digit(b).max(digit(c))),
+        [a, b, c, d, b'\r', _] => (
+            1000 * digit(a) + 100 * digit(b) + 10 * digit(c) + digit(d),
+            6,
+            a,
+            digit(b).max(digit(c)).max(digit(d)),
+        ),
+        _ => return None,
+    };
+    (matches!(first, b'1'..=b'9') && others < 10).then_some((number, bytes))
 }
 
 /// What the grammar read, or none when it wants more bytes.

@@ -85,8 +85,7 @@ impl Hash {
             self.repr = Repr::Table(Arc::new(table));
         }
         let Repr::Table(table) = &mut self.repr else { unreachable!("converted above") };
-        // What changes nothing must not copy a shared table's directory.
-        table.get(field) != Some(value) && Arc::make_mut(table).insert(field, value)
+        Table::insert_shared(table, field, value)
     }
 
     pub fn remove(&mut self, field: &[u8]) -> bool {
@@ -97,7 +96,7 @@ impl Hash {
                 pairs.splice(Span { start, end }, 2, &[]);
                 true
             }
-            Repr::Table(table) => table.get(field).is_some() && Arc::make_mut(table).remove(field),
+            Repr::Table(table) => Table::remove_shared(table, field),
         }
     }
 

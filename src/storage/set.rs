@@ -93,25 +93,21 @@ impl Set {
 
     /// Adds a member; false if it is there already.
     pub fn insert(&mut self, member: &[u8], limits: &EncodingLimits) -> bool {
+        if let Repr::Table(table) = &mut self.repr {
+            return Table::insert_shared(table, member, b"");
+        }
         if self.contains(member) {
             return false;
         }
-        let integer = parse_i64(member);
         let is_empty = self.is_empty();
-        match (&mut self.repr, integer) {
-            (Repr::Table(table), _) => {
-                return Arc::make_mut(table).insert(member, b"");
+        if let (Repr::Small(small), Some(integer)) = (&mut self.repr, parse_i64(member))
+            && (IntSet::of(small.buf()).is_some() || (is_empty && limits.set_max_intset_entries > 0))
+        {
+            intset::insert(small.buf_mut(), integer);
+            if self.len() > limits.set_max_intset_entries {
+                self.repr = Repr::Table(Arc::new(self.to_table()));
             }
-            (Repr::Small(small), Some(integer))
-                if IntSet::of(small.buf()).is_some() || (is_empty && limits.set_max_intset_entries > 0) =>
-            {
-                intset::insert(small.buf_mut(), integer);
-                if self.len() > limits.set_max_intset_entries {
-                    self.repr = Repr::Table(Arc::new(self.to_table()));
-                }
-                return true;
-            }
-            _ => {}
+            return true;
         }
         if !self.stays_packed_with(member, limits) {
             let mut table = self.to_table();
@@ -130,7 +126,7 @@ impl Set {
 
     pub fn remove(&mut self, member: &[u8]) -> bool {
         match &mut self.repr {
-            Repr::Table(table) => table.get(member).is_some() && Arc::make_mut(table).remove(member),
+            Repr::Table(table) => Table::remove_shared(table, member),
             Repr::Small(small) if IntSet::of(small.buf()).is_some() => {
                 parse_i64(member).is_some_and(|integer| intset::remove(small.buf_mut(), integer))
             }

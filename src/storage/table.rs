@@ -130,11 +130,20 @@ impl Table {
         true
     }
 
-    /// Removes the field and returns its value.
-    pub fn take(&mut self, field: &[u8]) -> Option<Vec<u8>> {
-        let value = self.get(field)?.to_vec();
-        self.remove(field);
-        Some(value)
+    /// [`Table::insert`] into a table that may be shared; what changes nothing copies nothing.
+    pub fn insert_shared(table: &mut Arc<Self>, field: &[u8], value: &[u8]) -> bool {
+        match Arc::get_mut(table) {
+            Some(table) => table.insert(field, value),
+            None => table.get(field) != Some(value) && Arc::make_mut(table).insert(field, value),
+        }
+    }
+
+    /// [`Table::remove`] from a table that may be shared; what changes nothing copies nothing.
+    pub fn remove_shared(table: &mut Arc<Self>, field: &[u8]) -> bool {
+        match Arc::get_mut(table) {
+            Some(table) => table.remove(field),
+            None => table.get(field).is_some() && Arc::make_mut(table).remove(field),
+        }
     }
 
     /// All pairs, in the order of segments.

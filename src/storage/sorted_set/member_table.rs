@@ -10,7 +10,7 @@ use super::packed::{MemberRef, Packed};
 use std::sync::{Arc, OnceLock};
 
 /// A segment heavier than this is cut in two.
-const SEGMENT_BYTES_MAX: usize = 6144;
+const SEGMENT_BYTES_MAX: usize = 3072;
 /// Two halves that together weigh less than this become one segment again.
 const SEGMENT_BYTES_JOINED: usize = SEGMENT_BYTES_MAX / 3;
 

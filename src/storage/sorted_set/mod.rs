@@ -30,9 +30,10 @@ use tree::Tree;
 const PACKED_ENTRIES_MAX: usize = 256;
 const PACKED_BYTES_MAX: usize = 12 * 1024;
 
-/// Bytes per entry of a large set beside its member: in the leaf and the segment two bytes of offset each and
-/// the score, in the segment's index five; then each block's share of the nodes above and of the allocator.
-const LARGE_ENTRY_BYTES: usize = 2 * (2 + 8) + 5 + 6;
+/// Bytes per entry of a large set beside its member and its score, which are in the leaf and in the segment:
+/// two bytes of offset in each, five in the segment's index, and the entry's share of the nodes above and of
+/// what the allocator rounds up (measured with jemalloc).
+const LARGE_ENTRY_BYTES: usize = 2 * 2 + 5 + 9;
 /// What a list or a tree takes without any entry: blocks, headers, counters.
 const PACKED_FIXED_BYTES: usize = 64;
 const LARGE_FIXED_BYTES: usize = 512;
@@ -172,7 +173,13 @@ impl SortedSet {
     /// Gives `member` this score. `limits` say when the encoding becomes `skiplist`. Panics on NaN.
     pub fn insert(&mut self, score: f64, member: &[u8], limits: &EncodingLimits) -> Change {
         assert!(!score.is_nan(), "a score is not a number");
-        let old = self.score(member);
+        let (old, at) = match &self.0 {
+            Repr::Packed(list) => {
+                let at = list.position(member);
+                (at.map(|at| list.score(at)), at)
+            }
+            Repr::Large(large) => (large.scores.get(member), None),
+        };
         if old == Some(score) {
             return Change::Unchanged;
         }
@@ -183,9 +190,7 @@ impl SortedSet {
         match &mut self.0 {
             Repr::Packed(list) => {
                 let list = Arc::make_mut(list);
-                if old.is_some()
-                    && let Some(at) = list.position(member.bytes())
-                {
+                if let Some(at) = at {
                     list.remove(at);
                 }
                 let at = list.lower_bound(score, member.bytes());
@@ -259,7 +264,8 @@ impl SortedSet {
         match &self.0 {
             Repr::Packed(list) => PACKED_FIXED_BYTES + list.weight(),
             Repr::Large(large) => {
-                LARGE_FIXED_BYTES + large.member_bytes + large.scores.len() * LARGE_ENTRY_BYTES
+                let entry_bytes = LARGE_ENTRY_BYTES + 2 * large.tree.score_width();
+                LARGE_FIXED_BYTES + large.member_bytes + large.scores.len() * entry_bytes
             }
         }
     }

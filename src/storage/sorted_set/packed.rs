@@ -77,12 +77,14 @@ impl Packed {
         self.buf.len() + self.long.as_ref().map_or(0, |long| long.0.len() * mem::size_of::<Arc<[u8]>>())
     }
 
+    #[inline]
     pub fn score(&self, i: usize) -> f64 {
         let width = self.width();
         let at = self.scores_at() + i * width;
         read_score(&self.buf[at..at + width])
     }
 
+    #[inline]
     pub fn member(&self, i: usize) -> &[u8] {
         if self.is_long(i) {
             return &self.long_members()[self.longs_before(i)];
@@ -111,19 +113,22 @@ impl Packed {
             return (0..self.len()).find(|&i| self.is_long(i) && self.member(i) == member);
         }
         let (bytes, ends) = self.buf[..self.scores_at()].split_at(self.ends_at());
+        let last = member.last();
         let mut start = 0;
         for (i, end) in ends.chunks_exact(2).enumerate() {
             let raw = u16::from_le_bytes([end[0], end[1]]);
-            let end = usize::from(raw & !LONG);
-            if end - start == member.len() && raw & LONG == 0 && bytes[start..end] == *member {
+            let found = &bytes[start..usize::from(raw & !LONG)];
+            // The last byte differs more often than the first ones do.
+            if found.len() == member.len() && found.last() == last && found == member && raw & LONG == 0 {
                 return Some(i);
             }
-            start = end;
+            start += found.len();
         }
         None
     }
 
     /// How many entries of a list in order satisfy `before`, which holds for a head of the list.
+    #[inline]
     pub fn partition_point(&self, range: Range<usize>, before: impl Fn(&Packed, usize) -> bool) -> usize {
         let (mut low, mut high) = (range.start, range.end);
         while low < high {
@@ -139,10 +144,20 @@ impl Packed {
 
     /// Where a list in order has, or would have, this entry.
     pub fn lower_bound(&self, score: f64, member: &[u8]) -> usize {
-        self.partition_point(0..self.len(), |list, i| list.is_before(i, score, member))
+        self.lower_bound_in(0..self.len(), score, member)
+    }
+
+    /// The same for a part of the list. Members are looked at only among equal scores.
+    pub fn lower_bound_in(&self, range: Range<usize>, score: f64, member: &[u8]) -> usize {
+        let at = self.partition_point(range.clone(), |list, i| list.score(i) < score);
+        if at == range.end || self.score(at) != score {
+            return at;
+        }
+        self.partition_point(at..range.end, |list, i| list.is_before(i, score, member))
     }
 
     /// Whether entry `i` sorts before (score, member).
+    #[inline]
     pub fn is_before(&self, i: usize, score: f64, member: &[u8]) -> bool {
         match self.score(i).partial_cmp(&score) {
             Some(Ordering::Equal) => self.member(i) < member,
@@ -305,7 +320,8 @@ impl Packed {
         self.width = width;
     }
 
-    fn width(&self) -> usize {
+    /// Bytes per score.
+    pub fn width(&self) -> usize {
         usize::from(self.width)
     }
 
@@ -317,6 +333,7 @@ impl Packed {
         self.buf.len() - self.len() * (2 + self.width())
     }
 
+    #[inline]
     fn end_in(&self, ends_at: usize, i: usize) -> usize {
         let at = ends_at + 2 * i;
         usize::from(u16::from_le_bytes([self.buf[at], self.buf[at + 1]]) & !LONG)
@@ -360,6 +377,7 @@ fn width_of(score: f64) -> u8 {
     }
 }
 
+#[inline]
 fn read_score(slot: &[u8]) -> f64 {
     match *slot {
         [a, b, c, d, e, f, g, h] => f64::from_le_bytes([a, b, c, d, e, f, g, h]),

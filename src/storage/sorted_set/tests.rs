@@ -284,6 +284,44 @@ fn what_was_removed_in_ranges_leaves_a_sound_and_small_set() {
 }
 
 #[test]
+fn a_large_set_that_changes_all_the_time_stays_sound_and_its_clones_stay_the_same() {
+    let limits = EncodingLimits::default();
+    let mut set = filled(20_000, shuffled);
+    let mut model: Model = set.iter().map(|(m, s)| (s, m.to_vec())).collect();
+    let mut rng = fastrand::Rng::with_seed(11);
+    let mut kept = (set.clone(), model.clone());
+    for step in 0..60_000 {
+        let grows = step % 30_000 < 8_000;
+        match rng.u32(0..10) {
+            0..2 => {
+                let i = rng.usize(0..model.len());
+                let (_, member) = model.remove(i);
+                let score = f64::from(rng.i32(-1_000..1_000));
+                model.insert(position(&model, score, &member), (score, member.clone()));
+                assert_ne!(set.insert(score, &member, &limits), Change::Added);
+            }
+            2..9 if !grows && model.len() > 10 => {
+                let i = rng.usize(0..model.len());
+                let (score, member) = model.remove(i);
+                assert_eq!(set.remove(&member), Some(score));
+            }
+            _ => {
+                let (score, member) = (f64::from(rng.i32(-1_000..1_000)), format!("new:{step}"));
+                model
+                    .insert(position(&model, score, member.as_bytes()), (score, member.clone().into_bytes()));
+                assert_eq!(set.insert(score, member.as_bytes(), &limits), Change::Added);
+            }
+        }
+        if step % 5_000 == 0 {
+            assert_same(&set, &model);
+            assert_same(&kept.0, &kept.1);
+            kept = (set.clone(), model.clone());
+        }
+    }
+    assert_same(&set, &model);
+}
+
+#[test]
 fn members_of_any_length_are_kept() {
     let set = filled(400, |i| ((i % 3) as f64, "x".repeat(i * i)));
     set.check();

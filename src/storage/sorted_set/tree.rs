@@ -8,7 +8,7 @@ use super::packed::{MemberRef, Packed};
 use std::{mem, ops::Range, sync::Arc};
 
 /// A leaf heavier than this is cut in two.
-const LEAF_BYTES_MAX: usize = 4096;
+const LEAF_BYTES_MAX: usize = 2048;
 /// A leaf lighter than this after a removal is joined with a neighbour.
 const LEAF_BYTES_MIN: usize = LEAF_BYTES_MAX / 4;
 /// Two leaves that are joined stay one up to this weight, so that the next insertion does not cut them again.
@@ -61,8 +61,8 @@ impl Tree {
 
     /// Removes an entry that is there.
     pub fn remove(&mut self, score: f64, member: &[u8]) {
-        let rank = self.rank_of(score, member);
-        self.remove_range(rank..rank + 1);
+        self.root.remove(score, member);
+        self.lower();
     }
 
     /// Removes the entries of these ranks, which exist: O(log n) nodes are changed, those between are dropped.
@@ -71,6 +71,11 @@ impl Tree {
             return;
         }
         self.root.remove_range(range);
+        self.lower();
+    }
+
+    /// Drops roots that have a single child.
+    fn lower(&mut self) {
         while let Node::Inner(inner) = &mut self.root {
             match inner.children.len() {
                 0 => self.root = Node::Leaf(Arc::default()),
@@ -82,18 +87,23 @@ impl Tree {
 
     /// How many entries sort before (score, member).
     pub fn rank_of(&self, score: f64, member: &[u8]) -> usize {
-        self.partition_point(|list, i| list.is_before(i, score, member))
+        self.descend(|list, range| list.lower_bound_in(range, score, member))
     }
 
     /// How many entries satisfy `before`, which holds for a head of the order.
     pub fn partition_point(&self, before: impl Fn(&Packed, usize) -> bool) -> usize {
+        self.descend(|list, range| list.partition_point(range, &before))
+    }
+
+    /// The rank at which `search`, which finds a place in a part of one list, comes out.
+    fn descend(&self, search: impl Fn(&Packed, Range<usize>) -> usize) -> usize {
         let mut rank = 0;
         let mut node = &self.root;
         loop {
             match node {
-                Node::Leaf(leaf) => return rank + leaf.partition_point(0..leaf.len(), &before),
+                Node::Leaf(leaf) => return rank + search(leaf, 0..leaf.len()),
                 Node::Inner(inner) => {
-                    let at = inner.separators.partition_point(1..inner.children.len(), &before) - 1;
+                    let at = search(&inner.separators, 1..inner.children.len()) - 1;
                     rank += inner.children[..at].iter().map(|child| child.count).sum::<usize>();
                     node = &inner.children[at].node;
                 }
@@ -119,6 +129,14 @@ impl Tree {
                     };
                 }
             }
+        }
+    }
+
+    /// Bytes per score in most of the lists, judged by the root.
+    pub fn score_width(&self) -> usize {
+        match &self.root {
+            Node::Leaf(leaf) => leaf.width(),
+            Node::Inner(inner) => inner.separators.width(),
         }
     }
 
@@ -173,6 +191,23 @@ impl Node {
                 Some(Self::Leaf(Arc::new(leaf.split_off(cut))))
             }
             Self::Inner(inner) => Arc::make_mut(inner).insert(score, member),
+        }
+    }
+
+    fn remove(&mut self, score: f64, member: &[u8]) {
+        match self {
+            Self::Leaf(leaf) => {
+                let at = leaf.lower_bound(score, member);
+                Arc::make_mut(leaf).remove(at);
+            }
+            Self::Inner(inner) => {
+                let inner = Arc::make_mut(inner);
+                let at = inner.child_for(score, member);
+                let child = &mut inner.children[at];
+                child.count -= 1;
+                child.node.remove(score, member);
+                inner.refill(at);
+            }
         }
     }
 
@@ -238,7 +273,7 @@ impl Node {
         let inner = match self {
             Self::Leaf(leaf) => {
                 assert!(is_root || !leaf.is_empty(), "an empty leaf");
-                assert!(leaf.weight() <= 4 * LEAF_BYTES_MAX, "a leaf of {} bytes", leaf.weight());
+                assert!(leaf.weight() <= 8 * LEAF_BYTES_MAX, "a leaf of {} bytes", leaf.weight());
                 for i in 0..leaf.len() {
                     let (member, score) = leaf.entry(i);
                     assert!(i == 0 || leaf.is_before(i - 1, score, member), "a leaf out of order");
@@ -279,14 +314,18 @@ impl Inner {
         self.children.insert(at, Child { node, count });
     }
 
-    fn insert(&mut self, score: f64, member: &MemberRef<'_>) -> Option<Node> {
-        let after = |list: &Packed, i: usize| list.is_before(i, score, member.bytes());
-        let mut at = self.separators.partition_point(1..self.children.len(), after);
+    /// The child that holds, or would hold, this entry.
+    fn child_for(&self, score: f64, member: &[u8]) -> usize {
+        let at = self.separators.lower_bound_in(1..self.children.len(), score, member);
         // A separator that equals the entry belongs to the child right of it.
         let equals = at < self.children.len()
             && self.separators.score(at) == score
-            && self.separators.member(at) == member.bytes();
-        at -= usize::from(!equals);
+            && self.separators.member(at) == member;
+        at - usize::from(!equals)
+    }
+
+    fn insert(&mut self, score: f64, member: &MemberRef<'_>) -> Option<Node> {
+        let at = self.child_for(score, member.bytes());
         let child = &mut self.children[at];
         child.count += 1;
         let right = child.node.insert(score, member)?;
