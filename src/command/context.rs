@@ -16,6 +16,8 @@ pub struct Ctx<'a> {
     /// The instant at which the command runs; it stands still meanwhile.
     pub now: UnixMillis,
     pub db_index: usize,
+    /// The command comes from the master, or from a log, and is applied whatever the limits here are.
+    pub must_obey: bool,
     effects: &'a mut Effects,
 }
 
@@ -35,12 +37,14 @@ impl<'a> Ctx<'a> {
             config: &engine.config,
             now,
             db_index,
+            must_obey: expiry == ExpiryPolicy::Ignore,
             effects: &mut engine.effects,
         })
     }
 
     /// Says that `key` has changed: counts a change, wakes those who wait for it, and the command is propagated.
     pub fn modified(&mut self, key: &[u8], event: &'static str) {
+        self.record_expired();
         self.effects.modified(self.db_index, key, event);
     }
 
@@ -53,6 +57,7 @@ impl<'a> Ctx<'a> {
 
     /// An event that is no change of its own.
     pub fn event(&mut self, key: &[u8], event: &'static str) {
+        self.record_expired();
         self.effects.event(self.db_index, key, event);
     }
 
@@ -66,12 +71,18 @@ impl<'a> Ctx<'a> {
         &mut self,
         args: impl IntoIterator<Item = A, IntoIter: ExactSizeIterator>,
     ) {
-        // Keys that expired under this command go first, as they went first here.
-        for key in self.db.take_expired() {
-            self.effects.expired(self.db_index, &key);
-        }
+        self.record_expired();
         self.effects.propagation = Propagation::Replaced;
         self.effects.propagate(self.db_index, args);
+    }
+
+    /// Keys that expired under this command go before its own effects and events, as they went first here.
+    fn record_expired(&mut self) {
+        if self.db.has_expired() {
+            for key in self.db.take_expired() {
+                self.effects.expired(self.db_index, &key);
+            }
+        }
     }
 
     /// Propagates nothing, whatever has changed.
