@@ -71,17 +71,17 @@ impl<'a> Ctx<'a> {
         &mut self,
         args: impl IntoIterator<Item = A, IntoIter: ExactSizeIterator>,
     ) {
+        // Keys that expired under this command go first, as they went first here.
         self.record_expired();
         self.effects.propagation = Propagation::Replaced;
         self.effects.propagate(self.db_index, args);
     }
 
-    /// Keys that expired under this command go before its own effects and events, as they went first here.
-    fn record_expired(&mut self) {
-        if self.db.has_expired() {
-            for key in self.db.take_expired() {
-                self.effects.expired(self.db_index, &key);
-            }
+    /// Draws the consequences of keys that have expired under this command so far. The dispatcher does so for the
+    /// client's own database; a command that looks into another one has to before it leaves it.
+    pub fn record_expired(&mut self) {
+        for key in self.db.take_expired() {
+            self.effects.expired(self.db_index, &key);
         }
     }
 

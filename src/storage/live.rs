@@ -155,19 +155,9 @@ impl<'a> LiveDb<'a> {
         self.now
     }
 
-    /// Whether keys are removed here when their time has passed, and not on the word of a master.
-    pub fn expires_due_keys(&self) -> bool {
-        self.expiry == ExpiryPolicy::Remove
-    }
-
     /// The keys that lookups have removed so far because their time had passed.
     pub fn take_expired(&mut self) -> Vec<Vec<u8>> {
         std::mem::take(&mut self.upkeep.expired)
-    }
-
-    /// Whether lookups have removed keys that `take_expired` has not taken yet.
-    pub fn has_expired(&self) -> bool {
-        !self.upkeep.expired.is_empty()
     }
 
     /// Keys, those included that are due to expire but were not looked at since.
@@ -199,6 +189,11 @@ impl<'a> LiveDb<'a> {
     pub fn peek(&mut self, key: &[u8]) -> Option<ValueRef<'_>> {
         let found = self.find(key)?;
         Some(self.db.entry(found).value)
+    }
+
+    /// Whether keys are removed when their time has passed, as a master does.
+    pub fn removes_expired(&self) -> bool {
+        self.expiry == ExpiryPolicy::Remove
     }
 
     pub fn contains(&mut self, key: &[u8]) -> bool {

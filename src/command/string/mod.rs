@@ -222,7 +222,7 @@ fn getex(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
 
 /// Gives `key` an expiry; one that is over deletes it at once.
 fn expire_at(ctx: &mut Ctx<'_>, key: &[u8], at: UnixMillis, is_absolute: bool) {
-    if is_absolute && at <= ctx.now && ctx.db.expires_due_keys() {
+    if is_absolute && at <= ctx.now && ctx.db.removes_expired() {
         ctx.db.remove(key);
         ctx.modified(key, "del");
         ctx.propagate_as([b"DEL", key]);
