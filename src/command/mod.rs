@@ -52,6 +52,9 @@ const GROUPS: &[&[CommandSpec]] = &[
     set::COMMANDS,
     sorted_set::COMMANDS,
     string::COMMANDS,
+    string::counter::COMMANDS,
+    string::lcs::COMMANDS,
+    string::range::COMMANDS,
     transactions::COMMANDS,
 ];
 

@@ -22,6 +22,15 @@ impl ErrorReply {
     pub const STRING_TOO_LONG: Self =
         Self::fixed("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
     pub const OVERFLOW: Self = Self::fixed("ERR increment or decrement would overflow");
+    pub const DECREMENT_OVERFLOW: Self = Self::fixed("ERR decrement would overflow");
+    pub const NAN_OR_INFINITY: Self = Self::fixed("ERR increment would produce NaN or Infinity");
+    pub const OFFSET_OUT_OF_RANGE: Self = Self::fixed("ERR offset is out of range");
+    pub const NOT_STRINGS: Self = Self::fixed("ERR The specified keys must contain string values");
+    pub const LCS_LEN_AND_IDX: Self =
+        Self::fixed("ERR If you want both the length and indexes, please just use IDX.");
+    pub const LCS_TOO_LONG: Self = Self::fixed("ERR String too long for LCS");
+    pub const LCS_TOO_LARGE: Self =
+        Self::fixed("ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len");
     pub const TIMEOUT_NOT_A_FLOAT: Self = Self::fixed("ERR timeout is not a float or out of range");
     pub const TIMEOUT_NEGATIVE: Self = Self::fixed("ERR timeout is negative");
     pub const TIMEOUT_NOT_AN_INTEGER: Self = Self::fixed("ERR timeout is not an integer or out of range");
