@@ -10,6 +10,7 @@ use atomic_waker::AtomicWaker;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 
+use super::freeing::Freeing;
 use super::log;
 use crate::base::clock::UnixMillis;
 use crate::engine::{ClientId, Engine, Job};
@@ -18,6 +19,7 @@ pub struct Hub {
     state: Mutex<State>,
     /// Signalled when the earliest deadline has changed.
     pub deadline_changed: Notify,
+    freeing: Freeing,
 }
 
 struct State {
@@ -50,7 +52,7 @@ impl TaskSignal {
 impl Hub {
     pub fn new(engine: Engine) -> Self {
         let state = State { engine, tasks: HashMap::new(), next_deadline: None };
-        Self { state: Mutex::new(state), deadline_changed: Notify::new() }
+        Self { state: Mutex::new(state), deadline_changed: Notify::new(), freeing: Freeing::start() }
     }
 
     /// Runs `f` on the engine, then carries out what it left behind.
@@ -120,7 +122,10 @@ impl Aftermath {
             hub.deadline_changed.notify_one();
         }
         for job in self.jobs {
-            drop(job);
+            match job {
+                garbage @ (Job::Free(_) | Job::FreeDatabases(_)) => hub.freeing.free(garbage),
+                job => drop(job),
+            }
         }
     }
 }

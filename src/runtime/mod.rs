@@ -3,6 +3,7 @@
 mod clock;
 mod connection;
 mod cron;
+mod freeing;
 mod hub;
 mod listener;
 mod log;
