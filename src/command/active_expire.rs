@@ -18,6 +18,7 @@ pub fn expire_slice(engine: &mut Engine, keys_max: usize) -> bool {
     if !engine.active_expire_enabled || is_paused || engine.expiry_policy() != ExpiryPolicy::Remove {
         return false;
     }
+    engine.effects.is_observed = engine.has_observers();
     let now = engine.now();
     let mut keys_left = keys_max;
     let mut due = Vec::new();

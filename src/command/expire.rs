@@ -181,7 +181,7 @@ fn set_expiry(
 /// `TTL key`
 fn ttl(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     let now = ctx.now;
-    reply_expiry(ctx, args, |at| (remaining_ms(at, now) + 500) / 1000)
+    reply_expiry(ctx, args, |at| rounded_to_seconds(remaining_ms(at, now)))
 }
 
 /// `PTTL key`
@@ -192,7 +192,7 @@ fn pttl(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
 
 /// `EXPIRETIME key`
 fn expiretime(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
-    reply_expiry(ctx, args, |at| at.0.saturating_add(500) / 1000)
+    reply_expiry(ctx, args, |at| rounded_to_seconds(at.0))
 }
 
 /// `PEXPIRETIME key`
@@ -200,11 +200,12 @@ fn pexpiretime(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     reply_expiry(ctx, args, |at| at.0)
 }
 
-/// Half a second less than `i64` holds, so that rounding to seconds cannot overflow.
-const REMAINING_MS_MAX: i64 = i64::MAX - 500;
-
 fn remaining_ms(at: UnixMillis, now: UnixMillis) -> i64 {
-    at.0.saturating_sub(now.0).clamp(0, REMAINING_MS_MAX)
+    at.0.saturating_sub(now.0).max(0)
+}
+
+fn rounded_to_seconds(ms: i64) -> i64 {
+    ms / 1000 + i64::from(ms % 1000 >= 500)
 }
 
 /// Answers what `of` says of the key's expiry, -1 if it has none, -2 if there is no key.

@@ -48,6 +48,8 @@ impl ErrorReply {
     pub const NO_PROTO: Self = Self::fixed("NOPROTO unsupported protocol version");
     pub const BUSY_KEY: Self = Self::fixed("BUSYKEY Target key name already exists.");
 
+    pub const OUT_OF_I32_RANGE: Self =
+        Self::fixed("ERR value is out of range, value must between -2147483648 and 2147483647");
     pub const SAME_OBJECT: Self = Self::fixed("ERR source and destination objects are the same");
     pub const INVALID_CURSOR: Self = Self::fixed("ERR invalid cursor");
     pub const EXPIRE_NX_WITH_OTHERS: Self =
