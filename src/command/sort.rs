@@ -117,7 +117,7 @@ fn run(ctx: &mut Ctx<'_>, key: &[u8], mut options: SortOptions<'_>) -> CommandRe
     }
     if is_sorted {
         elements = sorted(ctx, elements, &options)?;
-    } else if kind == Kind::SortedSet && options.is_descending {
+    } else if kind != Kind::Set && options.is_descending {
         elements.reverse();
     }
     let elements = &elements[options.range(elements.len())];
