@@ -42,6 +42,13 @@ impl<'a> Ctx<'a> {
         })
     }
 
+    /// What a command of client `id` works on when nothing else is said: its own database.
+    pub fn of_client(engine: &'a mut Engine, id: ClientId) -> Option<Self> {
+        let db_index = engine.clients.get(id)?.db_index;
+        let expiry = engine.expiry_policy_for(id);
+        Self::new(engine, id, db_index, expiry)
+    }
+
     /// Says that `key` has changed: counts a change, wakes those who wait for it, and the command is propagated.
     pub fn modified(&mut self, key: &[u8], event: &'static str) {
         self.record_expired();

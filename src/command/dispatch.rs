@@ -300,6 +300,17 @@ fn conclude(engine: &mut Engine, db_index: usize, args: &Args<'_>) {
     }
 }
 
+/// Draws the consequences of keys that no command has removed but the passing of time, as a unit of their own.
+pub fn conclude_expired(engine: &mut Engine, db_index: usize) {
+    engine.effects.dirty = 0;
+    engine.effects.propagation = Propagation::Replaced;
+    conclude(engine, db_index, &Args::new(&[], &[]));
+    end_unit(engine, None);
+    if engine.blocked.has_ready() {
+        serve_blocked(engine);
+    }
+}
+
 fn finish_timing(engine: &mut Engine, id: ClientId, row: &CommandSpec, index: u16, args: &Args<'_>) {
     let nanos = engine.time.lap();
     let stats = &mut engine.stats.commands[usize::from(index)];

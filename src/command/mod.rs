@@ -3,6 +3,7 @@
 //! A command is one row and one function, adjacent in one file; `TABLE` collects the rows. Everything that is asked
 //! about a command (arity, keys, gates, propagation, COMMAND DOCS) follows from its row.
 
+pub mod active_expire;
 pub mod context;
 pub mod dispatch;
 pub mod options;
@@ -12,18 +13,23 @@ pub mod table;
 mod client;
 mod config;
 mod connection;
+mod databases;
 mod debug;
+mod dump;
 mod expire;
 mod generic;
 mod hash;
 mod info;
 mod introspection;
 mod list;
+mod object;
 mod persistence;
 mod pubsub;
+mod relocate;
 mod replication;
 mod server;
 mod set;
+mod sort;
 mod sorted_set;
 mod string;
 mod transactions;
@@ -38,18 +44,23 @@ const GROUPS: &[&[CommandSpec]] = &[
     client::COMMANDS,
     config::COMMANDS,
     connection::COMMANDS,
+    databases::COMMANDS,
     debug::COMMANDS,
+    dump::COMMANDS,
     expire::COMMANDS,
     generic::COMMANDS,
     hash::COMMANDS,
     info::COMMANDS,
     introspection::COMMANDS,
     list::COMMANDS,
+    object::COMMANDS,
     persistence::COMMANDS,
     pubsub::COMMANDS,
+    relocate::COMMANDS,
     replication::COMMANDS,
     server::COMMANDS,
     set::COMMANDS,
+    sort::COMMANDS,
     sorted_set::COMMANDS,
     string::COMMANDS,
     string::counter::COMMANDS,

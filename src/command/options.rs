@@ -49,3 +49,9 @@ pub fn db_index(arg: &[u8], databases: usize) -> Result<usize, ErrorReply> {
     let n = parse_i64(arg).ok_or(ErrorReply::fixed("ERR invalid DB index"))?;
     usize::try_from(n).ok().filter(|&n| n < databases).ok_or(ErrorReply::DB_INDEX_OUT_OF_RANGE)
 }
+
+/// The number of a database as COPY and MOVE take it.
+pub fn destination_db(arg: &[u8], databases: usize) -> Result<usize, ErrorReply> {
+    let n = integer_in(arg, i64::from(i32::MIN)..=i64::from(i32::MAX), ErrorReply::OUT_OF_I32_RANGE)?;
+    usize::try_from(n).ok().filter(|&n| n < databases).ok_or(ErrorReply::DB_INDEX_OUT_OF_RANGE)
+}

@@ -46,6 +46,10 @@ pub struct Engine {
     pub access_rng: fastrand::Rng,
 
     pub keyspace: Keyspace,
+    /// Whether keys that nobody looks at are removed when their time has passed: DEBUG SET-ACTIVE-EXPIRE.
+    pub active_expire_enabled: bool,
+    /// Database and segment at which the active expire cycle goes on.
+    pub expire_cursor: (usize, usize),
     pub upkeep: Upkeep,
     pub effects: Effects,
 
@@ -150,6 +154,8 @@ impl Engine {
             rng,
             access_rng,
             keyspace,
+            active_expire_enabled: true,
+            expire_cursor: (0, 0),
             upkeep: Upkeep::default(),
             effects: Effects::default(),
             clients: Clients::default(),

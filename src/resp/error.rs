@@ -57,6 +57,27 @@ impl ErrorReply {
     pub const NO_PROTO: Self = Self::fixed("NOPROTO unsupported protocol version");
     pub const BUSY_KEY: Self = Self::fixed("BUSYKEY Target key name already exists.");
 
+    pub const OUT_OF_I32_RANGE: Self =
+        Self::fixed("ERR value is out of range, value must between -2147483648 and 2147483647");
+    pub const SAME_OBJECT: Self = Self::fixed("ERR source and destination objects are the same");
+    pub const INVALID_CURSOR: Self = Self::fixed("ERR invalid cursor");
+    pub const EXPIRE_NX_WITH_OTHERS: Self =
+        Self::fixed("ERR NX and XX, GT or LT options at the same time are not compatible");
+    pub const EXPIRE_GT_WITH_LT: Self =
+        Self::fixed("ERR GT and LT options at the same time are not compatible");
+    pub const DUMP_PAYLOAD: Self = Self::fixed("ERR DUMP payload version or checksum are wrong");
+    pub const DUMP_FORMAT: Self = Self::fixed("ERR Bad data format");
+    pub const IDLE_TIME_NOT_TRACKED: Self = Self::fixed(
+        "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching \
+         between policies at runtime LRU and LFU data will take some time to adjust.",
+    );
+    pub const FREQUENCY_NOT_TRACKED: Self = Self::fixed(
+        "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
+         switching between policies at runtime LRU and LFU data will take some time to adjust.",
+    );
+    pub const SORT_NOT_NUMERIC: Self =
+        Self::fixed("ERR One or more scores can't be converted into double");
+
     /// A sentence that never varies.
     pub const fn fixed(text: &'static str) -> Self {
         Self(Cow::Borrowed(text))

@@ -140,6 +140,11 @@ impl Db {
         Some(Found { segment, slot })
     }
 
+    /// Whether `key` is there and has not expired by `now`.
+    pub fn holds(&self, key: &[u8], now: i64) -> bool {
+        self.find(key).is_some_and(|found| self.expires_at(found).is_none_or(|at| at > now))
+    }
+
     pub(super) fn entry(&self, found: Found) -> Entry<'_> {
         self.segments[found.segment].entry(found.slot)
     }

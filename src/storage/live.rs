@@ -191,6 +191,28 @@ impl<'a> LiveDb<'a> {
         Some(self.db.entry(found).value)
     }
 
+    /// The value at `key`, for a command that asks about it only: counts as a hit or a miss, but not as an access.
+    pub fn look(&mut self, key: &[u8]) -> Option<ValueRef<'_>> {
+        match self.find(key) {
+            Some(found) => {
+                self.upkeep.hits += 1;
+                Some(self.db.entry(found).value)
+            }
+            None => {
+                self.upkeep.misses += 1;
+                None
+            }
+        }
+    }
+
+    /// Counts an access, but no hit or miss, as a command does that changes `key`; whether it is there.
+    pub fn access(&mut self, key: &[u8]) -> bool {
+        let Some(found) = self.find(key) else { return false };
+        let (access, rng) = (self.access, &mut *self.rng);
+        self.db.touch(found, |old| access.touched(old, rng));
+        true
+    }
+
     /// Whether keys are removed when their time has passed, as a master does.
     pub fn removes_expired(&self) -> bool {
         self.expiry == ExpiryPolicy::Remove
@@ -465,6 +487,22 @@ impl<'a> LiveDb<'a> {
                 f(item);
             }
         })
+    }
+
+    /// Does as `scan`, and removes what it finds expired where that is to be.
+    pub fn scan_live(&mut self, cursor: u64, count: usize, mut f: impl FnMut(Item<'_>)) -> u64 {
+        let mut due = Vec::new();
+        let next = self.db.scan(cursor, count, |item| {
+            if self.expiry == ExpiryPolicy::Ignore || !is_due(&item, self.now.0) {
+                f(item);
+            } else {
+                due.push(item.key.to_vec());
+            }
+        });
+        for key in due {
+            self.find(&key);
+        }
+        next
     }
 
     /// Every key that has not expired.
