@@ -45,6 +45,8 @@ const GROUPS: &[&[CommandSpec]] = &[
     info::COMMANDS,
     introspection::COMMANDS,
     list::COMMANDS,
+    list::MOVE_COMMANDS,
+    list::POP_COMMANDS,
     persistence::COMMANDS,
     pubsub::COMMANDS,
     replication::COMMANDS,

@@ -178,6 +178,13 @@ impl Engine {
         AccessPolicy::Lru { seconds: (self.now().0 / 1000) as u32 }
     }
 
+    /// Whether anybody looks at changes of keys: blocked clients, WATCH, or subscribers of keyspace events.
+    pub fn observes_changes(&self) -> bool {
+        self.blocked.has_key_waiters()
+            || !self.watched.is_empty()
+            || !self.config.notify_keyspace_events.is_empty()
+    }
+
     /// Counts changes of the data set since the last save.
     pub fn count_changes(&mut self, _changes: u64) {}
 
