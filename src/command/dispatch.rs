@@ -7,10 +7,10 @@ use super::context::Ctx;
 use super::spec::*;
 use super::table::{Lookup, TABLE};
 use crate::engine::blocked::{BlockedOn, BlockedState};
-use crate::engine::client::{Closing, QueuedCommand, ReplyMode};
+use crate::engine::client::{ClientKind, Closing, QueuedCommand, ReplyMode};
 use crate::engine::effects::Propagation;
 use crate::engine::gates::Demands;
-use crate::engine::{ClientId, Engine, Job, TimeoutReply};
+use crate::engine::{ClientId, Engine, Job, LogLevel, TimeoutReply};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
 use crate::storage::live::ExpiryPolicy;
@@ -60,6 +60,20 @@ fn drop_unwanted_reply(engine: &mut Engine, id: ClientId, start: usize) {
     }
     if client.reply_mode == ReplyMode::Skip {
         client.reply_mode = ReplyMode::On;
+    }
+}
+
+/// Runs one command of the master's stream. It is not answered; that it fails is a fault of one side, told in the log.
+pub fn apply(engine: &mut Engine, args: &Args<'_>) {
+    let id = engine.master_client();
+    execute(engine, id, TABLE.lookup(args), args);
+    let Some(client) = engine.clients.get_mut(id) else { return };
+    let failed = client.out.first() == Some(&b'-');
+    let reply = failed.then(|| String::from_utf8_lossy(&client.out).trim_end().to_owned());
+    client.out.clear();
+    if let Some(reply) = reply {
+        let name = String::from_utf8_lossy(args.bytes(0)).into_owned();
+        engine.log(LogLevel::Warning, format!("the master's command '{name}' failed here: {reply}"));
     }
 }
 
@@ -188,7 +202,7 @@ pub fn call(
     let db_index = client.db_index;
     let mark = client.out.len();
     client.last_command = row.name;
-    begin(engine);
+    begin_command(engine);
     if engine.has_monitors() && !row.has(SKIP_MONITOR) && !row.has(ADMIN) {
         engine.feed_monitors(id, db_index, args);
     }
@@ -201,12 +215,10 @@ pub fn call(
 }
 
 /// Makes the effects ready for a command.
-fn begin(engine: &mut Engine) {
-    let is_observed = engine.observes_changes();
-    let effects = &mut engine.effects;
-    effects.dirty = 0;
-    effects.propagation = Propagation::default();
-    effects.is_observed = is_observed;
+fn begin_command(engine: &mut Engine) {
+    engine.effects.dirty = 0;
+    engine.effects.propagation = Propagation::default();
+    engine.effects.is_observed = engine.has_observers();
 }
 
 fn invoke(
@@ -241,7 +253,7 @@ fn settle(
         Ok(Flow::Parked) => true,
         Ok(Flow::Block(block)) => {
             let Some(client) = engine.clients.get_mut(id) else { return false };
-            if client.is_executing_transaction || client.kind == crate::engine::client::ClientKind::Master {
+            if client.is_executing_transaction || client.kind == ClientKind::Master {
                 write_timeout(engine, id, block.on_timeout, None);
                 return false;
             }
@@ -345,7 +357,7 @@ fn serve_waiters(engine: &mut Engine, db_index: usize, key: &[u8]) {
 
 /// The type of the value at `key`, as the waiting client sees it.
 fn type_of(engine: &mut Engine, id: ClientId, db_index: usize, key: &[u8]) -> Option<&'static str> {
-    begin(engine);
+    begin_command(engine);
     let expiry = engine.expiry_policy_for(id);
     Ctx::new(engine, id, db_index, expiry)?.db.peek(key).map(|value| value.type_name())
 }
@@ -369,7 +381,7 @@ fn retry(engine: &mut Engine, id: ClientId) -> bool {
     let (db_index, command, owned) = (*db_index, *command as u16, args.clone());
     let args = owned.as_args();
     let mark = client.out.len();
-    begin(engine);
+    begin_command(engine);
     let expiry = engine.expiry_policy_for(id);
     let result = invoke(engine, id, TABLE.row(command), db_index, expiry, &args);
     let is_served = !matches!(result, Ok(Flow::Block(_)));
@@ -467,7 +479,11 @@ pub fn disconnect(engine: &mut Engine, id: ClientId) {
     engine.clients.remove(id);
 }
 
-/// Whether the client's connection is to be closed before anything more of it is run.
-pub fn is_closing(engine: &Engine, id: ClientId) -> bool {
-    engine.clients.get(id).is_none_or(|client| client.closing != Closing::No)
+/// Whether nothing more of what the client has sent is to be run as a client's: it is to be closed, or has become a
+/// replica.
+pub fn must_stop(engine: &Engine, id: ClientId) -> bool {
+    engine
+        .clients
+        .get(id)
+        .is_none_or(|client| client.closing != Closing::No || client.kind == ClientKind::Replica)
 }

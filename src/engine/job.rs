@@ -13,6 +13,8 @@ pub enum Job {
     Exit { code: i32 },
     /// Free these values somewhere else.
     Free(Vec<Value>),
+    /// There is another master to follow, or none.
+    MasterChanged,
     /// A client's connection is to be closed.
     Close(ClientId),
 }

@@ -9,15 +9,20 @@ pub mod client;
 pub mod effects;
 pub mod gates;
 pub mod job;
+pub mod master_stream;
 pub mod monitor;
+pub mod replication;
 pub mod slowlog;
 pub mod stats;
 pub mod watch;
 
+use std::collections::HashMap;
 use std::mem;
 
 use crate::base::clock::{Clock, UnixMillis};
 use crate::config::Config;
+use crate::replication::replica_manager::ReplicaId;
+use crate::replication::role::Role;
 use crate::storage::live::{AccessPolicy, ExpiryPolicy, Upkeep};
 use crate::storage::{EncodingLimits, Keyspace};
 
@@ -26,6 +31,7 @@ pub use client::{Client, ClientId, Clients};
 pub use effects::Effects;
 pub use gates::Pause;
 pub use job::Job;
+pub use replication::FullSync;
 pub use slowlog::SlowLog;
 pub use stats::Stats;
 pub use watch::WatchedKeys;
@@ -46,6 +52,19 @@ pub struct Engine {
     pub clients: Clients,
     pub blocked: BlockedClients,
     pub watched: WatchedKeys,
+    pub role: Role,
+    /// The database that the replication log has selected; none when the next effect must say.
+    pub log_db_index: Option<usize>,
+    /// Snapshots that wait for their replicas' connections to send them.
+    pub full_syncs: HashMap<ClientId, FullSync>,
+    /// Clients in WAIT.
+    pub waiting_for_acks: Vec<ClientId>,
+    /// The client in whose name the master's commands run, while there is a link.
+    pub master_client: Option<ClientId>,
+    /// Counts the changes of master, so that a link knows when it is out of date.
+    pub link_epoch: u64,
+    pub last_replica_ping: UnixMillis,
+
     pub monitors: Vec<ClientId>,
     pub pause: Option<Pause>,
     pub stats: Stats,
@@ -123,6 +142,7 @@ impl Engine {
         let keyspace = Keyspace::new(config.databases as usize, rng.u64(..));
         let access_rng = rng.fork();
         let time = EngineTime::new(clock);
+        let role = Role::new_master(time.now(), &mut rng);
         let mut engine = Self {
             limits: EncodingLimits::default(),
             stats: Stats::new(time.now()),
@@ -135,6 +155,13 @@ impl Engine {
             clients: Clients::default(),
             blocked: BlockedClients::default(),
             watched: WatchedKeys::default(),
+            role,
+            log_db_index: None,
+            full_syncs: HashMap::new(),
+            waiting_for_acks: Vec::new(),
+            master_client: None,
+            link_epoch: 0,
+            last_replica_ping: UnixMillis::default(),
             monitors: Vec::new(),
             pause: None,
             slowlog: SlowLog::default(),
@@ -170,7 +197,7 @@ impl Engine {
 
     /// How lookups of an ordinary client treat keys that are due.
     pub fn expiry_policy(&self) -> ExpiryPolicy {
-        ExpiryPolicy::Remove
+        if self.role.is_master() { ExpiryPolicy::Remove } else { ExpiryPolicy::Hide }
     }
 
     /// How an access changes a key's stamp.
@@ -178,10 +205,10 @@ impl Engine {
         AccessPolicy::Lru { seconds: (self.now().0 / 1000) as u32 }
     }
 
-    /// Whether anybody looks at changes of keys: blocked clients, WATCH, or subscribers of keyspace events.
-    pub fn observes_changes(&self) -> bool {
-        self.blocked.has_key_waiters()
-            || !self.watched.is_empty()
+    /// Whether anybody wants to know which keys change: WATCH, blocked clients, subscribers of keyspace events.
+    pub fn has_observers(&self) -> bool {
+        !self.watched.is_empty()
+            || self.blocked.has_key_waiters()
             || !self.config.notify_keyspace_events.is_empty()
     }
 
@@ -191,20 +218,13 @@ impl Engine {
     /// Tells subscribers of keyspace events about a change.
     pub fn notify(&mut self, _change: &effects::Modification) {}
 
-    /// Appends the unit's effects to the replication log; the offset behind them.
-    pub fn append_effects(&mut self) -> u64 {
-        self.effects.clear();
-        0
-    }
-
-    /// How many replicas have acknowledged `offset`.
-    pub fn acknowledged_replicas(&self, _offset: u64) -> usize {
-        0
-    }
-
     /// Removes what refers to a client that has gone.
     pub fn forget_client(&mut self, id: ClientId) {
         self.monitors.retain(|&monitor| monitor != id);
+        self.waiting_for_acks.retain(|&waiter| waiter != id);
+        self.full_syncs.remove(&id);
+        let now = self.now();
+        self.role.stream_mut().replicas.unregister(ReplicaId(id.0), now);
     }
 
     pub fn log(&mut self, level: LogLevel, text: impl Into<String>) {

@@ -26,6 +26,9 @@ pub struct Stats {
     pub expired_keys: u64,
     pub evicted_keys: u64,
     pub error_replies: u64,
+    pub sync_full: u64,
+    pub sync_partial_ok: u64,
+    pub sync_partial_err: u64,
     /// By index in the command table.
     pub commands: Vec<CommandStats>,
     /// By error code.
@@ -49,6 +52,9 @@ impl Stats {
             expired_keys: 0,
             evicted_keys: 0,
             error_replies: 0,
+            sync_full: 0,
+            sync_partial_ok: 0,
+            sync_partial_err: 0,
             commands: Vec::new(),
             errors: BTreeMap::new(),
         }

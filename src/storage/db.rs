@@ -104,6 +104,13 @@ impl Db {
         self.segments.len()
     }
 
+    /// Adds a key as a loader does; false when it is there already.
+    pub fn load(&mut self, key: &[u8], value: Value, expires_at: Option<i64>) -> bool {
+        let before = self.len;
+        self.put_value(key, value, expires_at, 0);
+        self.len > before
+    }
+
     pub(super) fn hash(&self, key: &[u8]) -> u64 {
         self.hasher.hash_one(key)
     }
