@@ -77,11 +77,11 @@ impl Search {
     }
 }
 
-/// A number that is not negative; 0 stands for no limit.
-fn or_all(arg: &[u8], negative: ErrorReply) -> Result<usize, ErrorReply> {
-    match usize::try_from(integer(arg)?) {
-        Ok(0) => Ok(usize::MAX),
-        Ok(n) => Ok(n),
-        Err(_) => Err(negative),
+/// A number that is not negative; 0 stands for no limit. `error` tells of anything else.
+fn or_all(arg: &[u8], error: ErrorReply) -> Result<usize, ErrorReply> {
+    match integer(arg).map(usize::try_from) {
+        Ok(Ok(0)) => Ok(usize::MAX),
+        Ok(Ok(n)) => Ok(n),
+        _ => Err(error),
     }
 }

@@ -136,8 +136,8 @@ fn blocking_pop(ctx: &mut Ctx<'_>, args: &Args<'_>, end: End) -> CommandResult {
 
 /// `BLMPOP timeout numkeys key [key ...] <LEFT | RIGHT> [COUNT count]`
 fn blmpop(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
-    let deadline = timeout(args.bytes(1), ctx.now)?;
     let request = MultiPop::parse(&args.from(2))?;
+    let deadline = timeout(args.bytes(1), ctx.now)?;
     if request.run(ctx)? {
         return Ok(Flow::Done);
     }
