@@ -9,10 +9,15 @@
 use std::sync::Arc;
 
 use ahash::RandomState;
+use smallvec::SmallVec;
 
+use super::prefetch::prefetch;
 use super::segment::{Entry, NewValue, Segment, Slot, VALUE_INLINE_MAX};
 use super::value::{Value, ValueRef, WrongType};
 use crate::base::number::parse_i64;
+
+/// How many keys one `prefetch` looks at: more would push each other out of the cache again.
+pub const PREFETCH_KEYS_MAX: usize = 64;
 
 /// Without an expiry.
 const NEVER: i64 = i64::MAX;
@@ -292,6 +297,24 @@ impl Db {
             self.merge(found.segment);
         }
         object
+    }
+
+    /// Begins to bring what lookups of these keys will read into the processor's cache, all keys at a time for each of
+    /// the dependent steps, so that the misses of a batch overlap.
+    pub fn prefetch<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
+        let mut places: SmallVec<[(u64, usize); PREFETCH_KEYS_MAX]> = SmallVec::new();
+        for key in keys.take(PREFETCH_KEYS_MAX) {
+            let hash = self.hash(key);
+            let index = self.segment_index(hash);
+            prefetch(Arc::as_ptr(&self.segments[index]));
+            places.push((hash, index));
+        }
+        for &(hash, index) in &places {
+            self.segments[index].prefetch_slot(hash);
+        }
+        for &(hash, index) in &places {
+            self.segments[index].prefetch_entry(hash);
+        }
     }
 
     /// Calls `f` for keys in the order of their hashes, from `cursor` on, until about `count` were seen.

@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 
+use super::prefetch::prefetch;
 use super::value::{Value, ValueRef};
 
 pub(super) const ENTRIES_MAX: usize = 384;
@@ -119,6 +120,33 @@ impl Segment {
                 return Some(Slot(i));
             }
             i = (i + 1) & mask;
+        }
+    }
+
+    /// Begins to load the place where a key's slot is.
+    pub fn prefetch_slot(&self, hash: u64) {
+        if !self.slots.is_empty() {
+            let home = hash as u16 as usize & (self.slots.len() - 1);
+            prefetch(&self.slots[home]);
+        }
+    }
+
+    /// Begins to load the entry that a key's slot names. A likely one will do: a wrong guess costs nothing but a hint.
+    pub fn prefetch_entry(&self, hash: u64) {
+        let Some(mask) = self.slots.len().checked_sub(1) else { return };
+        let tag = hash as u16;
+        for step in 0..4 {
+            let slot = self.slots[(tag as usize + step) & mask];
+            if slot == EMPTY {
+                return;
+            }
+            if slot_tag(slot) == tag {
+                let offset = slot_offset(slot);
+                prefetch(&self.arena[offset]);
+                // An entry seldom fits one line.
+                prefetch(self.arena.as_ptr().wrapping_add(offset + 64));
+                return;
+            }
         }
     }
 
