@@ -7,10 +7,10 @@ use super::context::Ctx;
 use super::spec::*;
 use super::table::{Lookup, TABLE};
 use crate::engine::blocked::{BlockedOn, BlockedState};
-use crate::engine::client::{Closing, QueuedCommand, ReplyMode};
+use crate::engine::client::{ClientKind, Closing, QueuedCommand, ReplyMode};
 use crate::engine::effects::Propagation;
 use crate::engine::gates::Demands;
-use crate::engine::{ClientId, Engine, Job, TimeoutReply};
+use crate::engine::{ClientId, Engine, Job, LogLevel, TimeoutReply};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
 use crate::storage::live::ExpiryPolicy;
@@ -54,6 +54,20 @@ pub fn execute(engine: &mut Engine, id: ClientId, lookup: Lookup, args: &Args<'_
         }
     }
     executed
+}
+
+/// Runs one command of the master's stream. It is not answered; that it fails is a fault of one side, told in the log.
+pub fn apply(engine: &mut Engine, args: &Args<'_>) {
+    let id = engine.master_client();
+    execute(engine, id, TABLE.lookup(args), args);
+    let Some(client) = engine.clients.get_mut(id) else { return };
+    let failed = client.out.first() == Some(&b'-');
+    let reply = failed.then(|| String::from_utf8_lossy(&client.out).trim_end().to_owned());
+    client.out.clear();
+    if let Some(reply) = reply {
+        let name = String::from_utf8_lossy(args.bytes(0)).into_owned();
+        engine.log(LogLevel::Warning, format!("the master's command '{name}' failed here: {reply}"));
+    }
 }
 
 enum Admission {
@@ -229,7 +243,7 @@ fn settle(
         Ok(Flow::Parked) => true,
         Ok(Flow::Block(block)) => {
             let Some(client) = engine.clients.get_mut(id) else { return false };
-            if client.is_executing_transaction || client.kind == crate::engine::client::ClientKind::Master {
+            if client.is_executing_transaction || client.kind == ClientKind::Master {
                 write_timeout(engine, id, block.on_timeout, None);
                 return false;
             }
@@ -380,7 +394,11 @@ pub fn disconnect(engine: &mut Engine, id: ClientId) {
     engine.clients.remove(id);
 }
 
-/// Whether the client's connection is to be closed before anything more of it is run.
-pub fn is_closing(engine: &Engine, id: ClientId) -> bool {
-    engine.clients.get(id).is_none_or(|client| client.closing != Closing::No)
+/// Whether nothing more of what the client has sent is to be run as a client's: it is to be closed, or has become a
+/// replica.
+pub fn must_stop(engine: &Engine, id: ClientId) -> bool {
+    engine
+        .clients
+        .get(id)
+        .is_none_or(|client| client.closing != Closing::No || client.kind == ClientKind::Replica)
 }

@@ -9,6 +9,7 @@ pub mod client;
 pub mod effects;
 pub mod gates;
 pub mod job;
+pub mod master_stream;
 pub mod monitor;
 pub mod replication;
 pub mod slowlog;

@@ -17,8 +17,9 @@ use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::hub::{Hub, TaskSignal};
+use super::replica_feed;
 use crate::command::{Executed, Lookup, TABLE, dispatch};
-use crate::engine::client::Closing;
+use crate::engine::client::{ClientKind, Closing};
 use crate::engine::{ClientId, Engine};
 use crate::resp::error::ErrorReply;
 use crate::resp::request::{Batch, Decoder, Limits};
@@ -50,6 +51,8 @@ pub struct Connection<S> {
     out: Vec<u8>,
     written: usize,
     is_blocked: bool,
+    /// The client has said PSYNC: the connection goes on as a replica's feed.
+    is_replica: bool,
     closing: Closing,
     /// The other side sends nothing any more.
     is_at_end: bool,
@@ -71,6 +74,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             out: Vec::new(),
             written: 0,
             is_blocked: false,
+            is_replica: false,
             closing: Closing::No,
             is_at_end: false,
         }
@@ -82,8 +86,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         hub.enter(|engine| self.after_batch(engine));
         // Whatever the network reports, the connection is over.
         let _ = std::future::poll_fn(|cx| self.poll(cx)).await;
-        self.hub.enter(|engine| dispatch::disconnect(engine, self.id));
-        self.hub.unregister(self.id);
+        let id = self.id;
+        if self.is_replica && self.closing == Closing::No {
+            replica_feed::serve(self.stream, hub.clone(), id, self.signal, self.query).await;
+        }
+        hub.enter(|engine| dispatch::disconnect(engine, id));
+        hub.unregister(id);
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -92,7 +100,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 let hub = self.hub.clone();
                 hub.enter(|engine| self.after_batch(engine));
             }
-            if self.closing == Closing::Now {
+            if self.closing == Closing::Now || self.is_replica {
                 return Poll::Ready(Ok(()));
             }
             if !self.is_blocked && self.closing == Closing::No && !self.query.is_empty() {
@@ -142,7 +150,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Runs the complete requests at the start of `bytes`; answers how many bytes are done with.
     fn process(&mut self, bytes: &[u8]) -> usize {
         let mut used = 0;
-        while used < bytes.len() && !self.is_blocked && self.closing == Closing::No {
+        while used < bytes.len() && !self.is_blocked && !self.is_replica && self.closing == Closing::No {
             let buf = &bytes[used..];
             let mut batch = std::mem::take(&mut self.batch);
             let decoded =
@@ -182,6 +190,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let hub = self.hub.clone();
         hub.enter(|engine| {
             let mut executed = 0;
+            if let Some(client) = engine.clients.get_mut(self.id) {
+                client.unwritten_bytes = self.out.len() - self.written;
+            }
             for (args, &lookup) in batch.iter(buf).zip(&self.lookups) {
                 match dispatch::execute(engine, self.id, lookup, &args) {
                     Executed::Done => executed += 1,
@@ -191,7 +202,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     }
                     Executed::Postponed => break,
                 }
-                if dispatch::is_closing(engine, self.id) {
+                if dispatch::must_stop(engine, self.id) {
                     break;
                 }
             }
@@ -229,6 +240,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         client.unwritten_bytes = self.out.len() - self.written;
         self.is_blocked = client.blocked.is_some();
+        self.is_replica = client.kind == ClientKind::Replica;
         self.closing = client.closing;
         self.limits.authenticated = client.is_authenticated;
     }

@@ -9,9 +9,13 @@ use crate::command::dispatch;
 /// Every tenth of a second, as Redis' `hz 10`.
 pub async fn run(hub: Arc<Hub>) {
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
-    loop {
+    for tick in 0u64.. {
         ticks.tick().await;
-        hub.enter(|_engine| {});
+        hub.enter(|engine| {
+            if tick.is_multiple_of(10) {
+                engine.replication_cron();
+            }
+        });
     }
 }
 
