@@ -54,6 +54,8 @@ const GROUPS: &[&[CommandSpec]] = &[
     introspection::COMMANDS,
     list::COMMANDS,
     object::COMMANDS,
+    list::MOVE_COMMANDS,
+    list::POP_COMMANDS,
     persistence::COMMANDS,
     pubsub::COMMANDS,
     relocate::COMMANDS,

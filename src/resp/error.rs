@@ -55,6 +55,21 @@ impl ErrorReply {
     pub const WATCH_INSIDE_MULTI: Self = Self::fixed("ERR WATCH inside MULTI is not allowed");
     pub const NOT_ALLOWED_IN_MULTI: Self = Self::fixed("ERR Command not allowed inside a transaction");
     pub const NO_PROTO: Self = Self::fixed("NOPROTO unsupported protocol version");
+    pub const RANK_ZERO: Self = Self::fixed(
+        "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to \
+         start from the end of the list",
+    );
+    pub const RANK_OUT_OF_RANGE: Self = Self::fixed(
+        "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+    );
+    pub const COUNT_NEGATIVE: Self = Self::fixed("ERR COUNT can't be negative");
+    pub const MAXLEN_NEGATIVE: Self = Self::fixed("ERR MAXLEN can't be negative");
+    pub const NUMKEYS_NOT_POSITIVE: Self = Self::fixed("ERR numkeys should be greater than 0");
+    pub const COUNT_NOT_POSITIVE: Self = Self::fixed("ERR count should be greater than 0");
+    pub const UNBLOCKED: Self = Self::fixed("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+    pub const UNBLOCKED_BY_ROLE: Self = Self::fixed(
+        "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
+    );
     pub const BUSY_KEY: Self = Self::fixed("BUSYKEY Target key name already exists.");
 
     pub const OUT_OF_I32_RANGE: Self =
