@@ -7,6 +7,7 @@ pub mod active_expire;
 pub mod context;
 pub mod dispatch;
 pub mod options;
+pub mod scan_options;
 pub mod spec;
 pub mod table;
 
@@ -30,6 +31,7 @@ mod replication;
 mod server;
 mod set;
 mod sort;
+mod set_algebra;
 mod sorted_set;
 mod string;
 mod transactions;
@@ -63,6 +65,7 @@ const GROUPS: &[&[CommandSpec]] = &[
     server::COMMANDS,
     set::COMMANDS,
     sort::COMMANDS,
+    set_algebra::COMMANDS,
     sorted_set::COMMANDS,
     string::COMMANDS,
     string::counter::COMMANDS,

@@ -26,6 +26,11 @@ pub fn integer_in(
     if range.contains(&n) { Ok(n) } else { Err(error) }
 }
 
+/// How many elements to draw at random: negative, if the same one may be drawn again.
+pub fn random_count(arg: &[u8]) -> Result<i64, ErrorReply> {
+    integer_in(arg, -i64::MAX..=i64::MAX, ErrorReply::RANDOM_COUNT_OUT_OF_RANGE)
+}
+
 /// A double; NaN is none.
 pub fn float(arg: &[u8]) -> Result<f64, ErrorReply> {
     parse_f64(arg).ok_or(ErrorReply::NOT_A_FLOAT)

@@ -21,6 +21,18 @@ impl ErrorReply {
     pub const DB_INDEX_OUT_OF_RANGE: Self = Self::fixed("ERR DB index is out of range");
     pub const STRING_TOO_LONG: Self =
         Self::fixed("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+    pub const RANDOM_COUNT_OUT_OF_RANGE: Self = Self::fixed(
+        "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+    );
+    pub const NUMKEYS_NOT_POSITIVE: Self = Self::fixed("ERR numkeys should be greater than 0");
+    pub const TOO_MANY_KEYS: Self = Self::fixed("ERR Number of keys can't be greater than number of args");
+    pub const LIMIT_NEGATIVE: Self = Self::fixed("ERR LIMIT can't be negative");
+    pub const INVALID_CURSOR: Self = Self::fixed("ERR invalid cursor");
+    pub const NOVALUES_OUTSIDE_HSCAN: Self = Self::fixed("ERR NOVALUES option can only be used in HSCAN");
+    pub const HASH_VALUE_NOT_AN_INTEGER: Self = Self::fixed("ERR hash value is not an integer");
+    pub const HASH_VALUE_NOT_A_FLOAT: Self = Self::fixed("ERR hash value is not a float");
+    pub const VALUE_NOT_FINITE: Self = Self::fixed("ERR value is NaN or Infinity");
+    pub const NAN_OR_INFINITY: Self = Self::fixed("ERR increment would produce NaN or Infinity");
     pub const OVERFLOW: Self = Self::fixed("ERR increment or decrement would overflow");
     pub const DECREMENT_OVERFLOW: Self = Self::fixed("ERR decrement would overflow");
     pub const NAN_OR_INFINITY: Self = Self::fixed("ERR increment would produce NaN or Infinity");

@@ -253,23 +253,21 @@ impl<'a> LiveDb<'a> {
 
     /// The collection at `key`, to be changed.
     pub fn write<T: Collection + 'static>(&mut self, key: &[u8]) -> Result<Option<&mut T>, WrongType> {
-        let Some(found) = self.find(key) else { return Ok(None) };
-        // The type is checked on the shared segment: a command that fails copies nothing.
-        if self.db.object(found).and_then(T::of).is_none() {
-            return Err(WrongType);
+        match self.find(key) {
+            Some(found) => self.write_found(found).map(Some),
+            None => Ok(None),
         }
-        let (access, rng) = (self.access, &mut *self.rng);
-        self.db.touch(found, |old| access.touched(old, rng));
-        Ok(self.db.object_mut(found).and_then(T::of_mut))
     }
 
     /// The collection at `key`, created when there is none.
     pub fn write_or_create<T: Collection + 'static>(&mut self, key: &[u8]) -> Result<&mut T, WrongType> {
-        if self.find(key).is_none() {
-            let access = self.access.initial();
-            self.db.put_value(key, T::default().into_value(), None, access);
+        if let Some(found) = self.find(key) {
+            return self.write_found(found);
         }
-        self.write(key)?.ok_or(WrongType)
+        let access = self.access.initial();
+        self.db.put_value(key, T::default().into_value(), None, access);
+        let found = self.db.find(key).expect("the key was just put");
+        self.write_found(found)
     }
 
     /// Removes `key` if its collection has become empty; whether it was.
@@ -508,6 +506,16 @@ impl<'a> LiveDb<'a> {
     /// Every key that has not expired.
     pub fn iter(&self) -> impl Iterator<Item = Item<'_>> {
         self.db.iter().filter(|item| self.expiry == ExpiryPolicy::Ignore || !is_due(item, self.now.0))
+    }
+
+    fn write_found<T: Collection + 'static>(&mut self, found: Found) -> Result<&mut T, WrongType> {
+        // The type is checked on the shared segment: a command that fails copies nothing.
+        if self.db.object(found).and_then(T::of).is_none() {
+            return Err(WrongType);
+        }
+        let (access, rng) = (self.access, &mut *self.rng);
+        self.db.touch(found, |old| access.touched(old, rng));
+        self.db.object_mut(found).and_then(T::of_mut).ok_or(WrongType)
     }
 
     fn find(&mut self, key: &[u8]) -> Option<Found> {
