@@ -50,7 +50,11 @@ const GROUPS: &[&[CommandSpec]] = &[
     replication::COMMANDS,
     server::COMMANDS,
     set::COMMANDS,
-    sorted_set::COMMANDS,
+    sorted_set::add::COMMANDS,
+    sorted_set::combine::COMMANDS,
+    sorted_set::lookup::COMMANDS,
+    sorted_set::pop::COMMANDS,
+    sorted_set::range::COMMANDS,
     string::COMMANDS,
     transactions::COMMANDS,
 ];
