@@ -35,7 +35,6 @@ impl ErrorReply {
     pub const NAN_OR_INFINITY: Self = Self::fixed("ERR increment would produce NaN or Infinity");
     pub const OVERFLOW: Self = Self::fixed("ERR increment or decrement would overflow");
     pub const DECREMENT_OVERFLOW: Self = Self::fixed("ERR decrement would overflow");
-    pub const NAN_OR_INFINITY: Self = Self::fixed("ERR increment would produce NaN or Infinity");
     pub const OFFSET_OUT_OF_RANGE: Self = Self::fixed("ERR offset is out of range");
     pub const NOT_STRINGS: Self = Self::fixed("ERR The specified keys must contain string values");
     pub const LCS_LEN_AND_IDX: Self =
@@ -76,7 +75,6 @@ impl ErrorReply {
     );
     pub const COUNT_NEGATIVE: Self = Self::fixed("ERR COUNT can't be negative");
     pub const MAXLEN_NEGATIVE: Self = Self::fixed("ERR MAXLEN can't be negative");
-    pub const NUMKEYS_NOT_POSITIVE: Self = Self::fixed("ERR numkeys should be greater than 0");
     pub const COUNT_NOT_POSITIVE: Self = Self::fixed("ERR count should be greater than 0");
     pub const UNBLOCKED: Self = Self::fixed("UNBLOCKED client unblocked via CLIENT UNBLOCK");
     pub const UNBLOCKED_BY_ROLE: Self = Self::fixed(
@@ -87,7 +85,6 @@ impl ErrorReply {
     pub const OUT_OF_I32_RANGE: Self =
         Self::fixed("ERR value is out of range, value must between -2147483648 and 2147483647");
     pub const SAME_OBJECT: Self = Self::fixed("ERR source and destination objects are the same");
-    pub const INVALID_CURSOR: Self = Self::fixed("ERR invalid cursor");
     pub const EXPIRE_NX_WITH_OTHERS: Self =
         Self::fixed("ERR NX and XX, GT or LT options at the same time are not compatible");
     pub const EXPIRE_GT_WITH_LT: Self =
