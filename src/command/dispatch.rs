@@ -381,7 +381,8 @@ fn wants(engine: &Engine, id: ClientId, type_name: &str) -> bool {
     };
     let group = TABLE.row(*command as u16).group;
     // The group of a blocking command is named after its type, but for sorted sets.
-    client.closing == Closing::No && (group == type_name || (type_name == "zset" && group.starts_with("sorted")))
+    client.closing == Closing::No
+        && (group == type_name || (type_name == "zset" && group.starts_with("sorted")))
 }
 
 /// Runs a blocked client's command again. If it does not block any more, the client goes on: whether it does.

@@ -99,8 +99,7 @@ impl ErrorReply {
         "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
          switching between policies at runtime LRU and LFU data will take some time to adjust.",
     );
-    pub const SORT_NOT_NUMERIC: Self =
-        Self::fixed("ERR One or more scores can't be converted into double");
+    pub const SORT_NOT_NUMERIC: Self = Self::fixed("ERR One or more scores can't be converted into double");
 
     /// A sentence that never varies.
     pub const fn fixed(text: &'static str) -> Self {
