@@ -16,6 +16,8 @@ pub struct Ctx<'a> {
     /// The instant at which the command runs; it stands still meanwhile.
     pub now: UnixMillis,
     pub db_index: usize,
+    /// The command comes from the master, or from a log, and is applied whatever the limits here are.
+    pub must_obey: bool,
     effects: &'a mut Effects,
 }
 
@@ -35,6 +37,7 @@ impl<'a> Ctx<'a> {
             config: &engine.config,
             now,
             db_index,
+            must_obey: expiry == ExpiryPolicy::Ignore,
             effects: &mut engine.effects,
         })
     }
@@ -48,6 +51,7 @@ impl<'a> Ctx<'a> {
 
     /// Says that `key` has changed: counts a change, wakes those who wait for it, and the command is propagated.
     pub fn modified(&mut self, key: &[u8], event: &'static str) {
+        self.record_expired();
         self.effects.modified(self.db_index, key, event);
     }
 
@@ -60,6 +64,7 @@ impl<'a> Ctx<'a> {
 
     /// An event that is no change of its own.
     pub fn event(&mut self, key: &[u8], event: &'static str) {
+        self.record_expired();
         self.effects.event(self.db_index, key, event);
     }
 

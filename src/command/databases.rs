@@ -91,17 +91,16 @@ fn swapdb(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
     let first = parse_i32(args.bytes(1)).ok_or(ErrorReply::fixed("ERR invalid first DB index"))?;
     let second = parse_i32(args.bytes(2)).ok_or(ErrorReply::fixed("ERR invalid second DB index"))?;
     let databases = engine.keyspace.len();
-    let in_range = |n: i32| {
-        usize::try_from(n).ok().filter(|&n| n < databases).ok_or(ErrorReply::DB_INDEX_OUT_OF_RANGE)
-    };
+    let in_range =
+        |n: i32| usize::try_from(n).ok().filter(|&n| n < databases).ok_or(ErrorReply::DB_INDEX_OUT_OF_RANGE);
     let (first, second) = (in_range(first)?, in_range(second)?);
     if first != second {
         let now = engine.now().0;
         let (one, other) = (engine.keyspace.db(first), engine.keyspace.db(second));
         for db_index in [first, second] {
-            engine.watched.touch_db(&mut engine.clients, db_index, |key| {
-                one.holds(key, now) || other.holds(key, now)
-            });
+            engine
+                .watched
+                .touch_db(&mut engine.clients, db_index, |key| one.holds(key, now) || other.holds(key, now));
         }
         engine.keyspace.swap(first, second);
         engine.blocked.signal_db(first);

@@ -13,7 +13,12 @@ use crate::storage::live::AccessPolicy;
 pub(super) const COMMANDS: &[CommandSpec] = &[
     CommandSpec::data("dump", 2, READONLY, "generic", dump)
         .keys(&[KeySpec::range(1, 1, 1, RO | ACCESS)])
-        .docs("2.6.0", "O(N), N being the size of the value.", "Answers a value as bytes for RESTORE.", "key"),
+        .docs(
+            "2.6.0",
+            "O(N), N being the size of the value.",
+            "Answers a value as bytes for RESTORE.",
+            "key",
+        ),
     CommandSpec::engine("restore", -4, WRITE | DENYOOM | DANGEROUS, "generic", restore)
         .keys(&[KeySpec::range(1, 1, 1, OW | UPDATE)])
         .docs(

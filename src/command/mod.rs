@@ -7,6 +7,7 @@ pub mod active_expire;
 pub mod context;
 pub mod dispatch;
 pub mod options;
+pub mod scan_options;
 pub mod spec;
 pub mod table;
 
@@ -29,6 +30,7 @@ mod relocate;
 mod replication;
 mod server;
 mod set;
+mod set_algebra;
 mod sort;
 mod sorted_set;
 mod string;
@@ -54,6 +56,8 @@ const GROUPS: &[&[CommandSpec]] = &[
     introspection::COMMANDS,
     list::COMMANDS,
     object::COMMANDS,
+    list::MOVE_COMMANDS,
+    list::POP_COMMANDS,
     persistence::COMMANDS,
     pubsub::COMMANDS,
     relocate::COMMANDS,
@@ -61,8 +65,16 @@ const GROUPS: &[&[CommandSpec]] = &[
     server::COMMANDS,
     set::COMMANDS,
     sort::COMMANDS,
-    sorted_set::COMMANDS,
+    set_algebra::COMMANDS,
+    sorted_set::add::COMMANDS,
+    sorted_set::combine::COMMANDS,
+    sorted_set::lookup::COMMANDS,
+    sorted_set::pop::COMMANDS,
+    sorted_set::range::COMMANDS,
     string::COMMANDS,
+    string::counter::COMMANDS,
+    string::lcs::COMMANDS,
+    string::range::COMMANDS,
     transactions::COMMANDS,
 ];
 

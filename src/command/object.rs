@@ -82,7 +82,9 @@ fn idletime(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult
 /// `OBJECT FREQ key`
 fn freq(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
     reply_usage(engine, id, args, |stamp, policy| match policy {
-        AccessPolicy::Lfu { minutes, decay_minutes, .. } => Ok(decayed_counter(stamp, minutes, decay_minutes)),
+        AccessPolicy::Lfu { minutes, decay_minutes, .. } => {
+            Ok(decayed_counter(stamp, minutes, decay_minutes))
+        }
         AccessPolicy::Lru { .. } | AccessPolicy::Leave => Err(ErrorReply::FREQUENCY_NOT_TRACKED),
     })
 }

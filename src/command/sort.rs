@@ -125,7 +125,8 @@ fn run(ctx: &mut Ctx<'_>, key: &[u8], mut options: SortOptions<'_>) -> CommandRe
         elements.iter().cloned().map(Some).collect()
     } else {
         let patterns = &options.get;
-        let pairs = elements.iter().flat_map(|element| patterns.iter().map(move |&pattern| (pattern, element)));
+        let pairs =
+            elements.iter().flat_map(|element| patterns.iter().map(move |&pattern| (pattern, element)));
         pairs.map(|(pattern, element)| look_up(ctx, pattern, element)).collect()
     };
     match options.store {
@@ -205,7 +206,9 @@ fn weight_of(ctx: &mut Ctx<'_>, element: &[u8], options: &SortOptions<'_>) -> Re
         // C's strtod, which Redis calls here, reads nothing as zero.
         Some(text) if text.is_empty() => Ok(Weight::Number(0.0)),
         // Minus zero equals zero.
-        Some(text) => parse_f64(text.trim_ascii_start()).map(|n| Weight::Number(n + 0.0)).ok_or(ErrorReply::SORT_NOT_NUMERIC),
+        Some(text) => parse_f64(text.trim_ascii_start())
+            .map(|n| Weight::Number(n + 0.0))
+            .ok_or(ErrorReply::SORT_NOT_NUMERIC),
     }
 }
 

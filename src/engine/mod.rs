@@ -211,9 +211,11 @@ impl Engine {
         AccessPolicy::Lru { seconds: (self.now().0 / 1000) as u32 }
     }
 
-    /// Whether anybody wants to know which keys change.
+    /// Whether anybody wants to know which keys change: WATCH, blocked clients, subscribers of keyspace events.
     pub fn has_observers(&self) -> bool {
-        !self.watched.is_empty() || self.blocked.has_key_waiters()
+        !self.watched.is_empty()
+            || self.blocked.has_key_waiters()
+            || !self.config.notify_keyspace_events.is_empty()
     }
 
     /// Counts changes of the data set since the last save.

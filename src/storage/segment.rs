@@ -169,6 +169,14 @@ impl Segment {
         self.arena[offset + 2..offset + 5].copy_from_slice(&access.to_le_bytes()[..3]);
     }
 
+    /// Overwrites the value of an entry that holds an integer.
+    pub fn set_integer(&mut self, slot: Slot, n: i64) {
+        let offset = slot_offset(self.slots[slot.0]);
+        debug_assert_eq!(self.arena[offset + 1] & KIND, KIND_INT);
+        let start = self.value_start(offset);
+        self.arena[start..start + 8].copy_from_slice(&n.to_le_bytes());
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
         self.slots.iter().filter(|&&slot| slot != EMPTY).map(|&slot| self.entry_at(slot_offset(slot)))
     }
