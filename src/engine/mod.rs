@@ -46,6 +46,10 @@ pub struct Engine {
     pub access_rng: fastrand::Rng,
 
     pub keyspace: Keyspace,
+    /// Whether keys that nobody looks at are removed when their time has passed: DEBUG SET-ACTIVE-EXPIRE.
+    pub active_expire_enabled: bool,
+    /// Database and segment at which the active expire cycle goes on.
+    pub expire_cursor: (usize, usize),
     pub upkeep: Upkeep,
     pub effects: Effects,
 
@@ -150,6 +154,8 @@ impl Engine {
             rng,
             access_rng,
             keyspace,
+            active_expire_enabled: true,
+            expire_cursor: (0, 0),
             upkeep: Upkeep::default(),
             effects: Effects::default(),
             clients: Clients::default(),
@@ -205,9 +211,11 @@ impl Engine {
         AccessPolicy::Lru { seconds: (self.now().0 / 1000) as u32 }
     }
 
-    /// Whether anybody wants to know which keys change.
+    /// Whether anybody wants to know which keys change: WATCH, blocked clients, subscribers of keyspace events.
     pub fn has_observers(&self) -> bool {
-        !self.watched.is_empty() || self.blocked.has_key_waiters()
+        !self.watched.is_empty()
+            || self.blocked.has_key_waiters()
+            || !self.config.notify_keyspace_events.is_empty()
     }
 
     /// Counts changes of the data set since the last save.

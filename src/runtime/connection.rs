@@ -23,6 +23,7 @@ use crate::engine::client::{ClientKind, Closing};
 use crate::engine::{ClientId, Engine};
 use crate::resp::error::ErrorReply;
 use crate::resp::request::{Batch, Decoder, Limits};
+use crate::storage::db::PREFETCH_KEYS_MAX;
 
 const SHARED_BUFFER_BYTES: usize = 64 * 1024;
 /// What one stay inside the engine may take: others wait meanwhile.
@@ -190,10 +191,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let hub = self.hub.clone();
         hub.enter(|engine| {
             let mut executed = 0;
+            let mut db_index = 0;
             if let Some(client) = engine.clients.get_mut(self.id) {
                 client.unwritten_bytes = self.out.len() - self.written;
+                db_index = client.db_index;
             }
-            for (args, &lookup) in batch.iter(buf).zip(&self.lookups) {
+            for (at, (args, &lookup)) in batch.iter(buf).zip(&self.lookups).enumerate() {
+                if batch.len() > 1 && at.is_multiple_of(PREFETCH_KEYS_MAX) {
+                    let ahead = batch.iter(buf).zip(&self.lookups).skip(at).take(PREFETCH_KEYS_MAX);
+                    let keys = ahead.filter_map(|(args, &lookup)| TABLE.first_key(lookup, &args));
+                    engine.keyspace.db(db_index).prefetch(keys);
+                }
                 match dispatch::execute(engine, self.id, lookup, &args) {
                     Executed::Done => executed += 1,
                     Executed::Blocked => {

@@ -14,7 +14,6 @@ use super::log;
 use crate::base::clock::UnixMillis;
 use crate::engine::{ClientId, Engine, Job};
 use crate::replication::log::ReplOffset;
-use crate::storage::Value;
 
 pub struct Hub {
     state: Mutex<State>,
@@ -22,8 +21,8 @@ pub struct Hub {
     pub deadline_changed: Notify,
     /// Signalled when there is another master to follow, or none.
     pub master_changed: Notify,
-    /// Values on their way to the thread that frees them.
-    garbage: mpsc::Sender<Vec<Value>>,
+    /// Values and databases on their way to the thread that frees them.
+    garbage: mpsc::Sender<Job>,
 }
 
 struct State {
@@ -93,9 +92,9 @@ impl Hub {
     }
 }
 
-/// Starts the thread that frees large values, so that no client waits for it.
-fn spawn_reaper() -> mpsc::Sender<Vec<Value>> {
-    let (sender, garbage) = mpsc::channel::<Vec<Value>>();
+/// Starts the thread that frees large values and whole databases, so that no client waits for it.
+fn spawn_reaper() -> mpsc::Sender<Job> {
+    let (sender, garbage) = mpsc::channel::<Job>();
     std::thread::spawn(move || garbage.into_iter().for_each(drop));
     sender
 }
@@ -150,7 +149,7 @@ impl Aftermath {
         for job in self.jobs {
             match job {
                 // The thread lives as long as the hub.
-                Job::Free(values) => drop(hub.garbage.send(values)),
+                garbage @ (Job::Free(_) | Job::FreeDatabases(_)) => drop(hub.garbage.send(garbage)),
                 Job::MasterChanged => hub.master_changed.notify_one(),
                 other => drop(other),
             }
