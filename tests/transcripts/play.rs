@@ -238,7 +238,7 @@ impl Server {
                     }
                     Executed::Postponed => break,
                 }
-                if dispatch::is_closing(engine, id) {
+                if dispatch::must_stop(engine, id) {
                     break;
                 }
             }
