@@ -10,6 +10,7 @@ pub mod spec;
 pub mod table;
 
 mod client;
+mod client_filter;
 mod config;
 mod connection;
 mod debug;
@@ -18,6 +19,7 @@ mod generic;
 mod hash;
 mod info;
 mod introspection;
+mod keys;
 mod list;
 mod persistence;
 mod pubsub;
@@ -27,6 +29,7 @@ mod set;
 mod sorted_set;
 mod string;
 mod transactions;
+mod usage;
 
 pub use context::Ctx;
 pub use dispatch::Executed;

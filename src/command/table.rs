@@ -18,6 +18,8 @@ const NAME_BYTES_MAX: usize = 48;
 pub struct CommandTable {
     rows: Vec<&'static CommandSpec>,
     by_name: HashTable<u16>,
+    /// By index: whether the next word names a sub-command.
+    has_subcommands: Vec<bool>,
     hasher: ahash::RandomState,
 }
 
@@ -41,7 +43,13 @@ impl CommandTable {
             let hash_of = |&i: &u16| hasher.hash_one(rows[i as usize].name.as_bytes());
             by_name.insert_unique(hash, index as u16, hash_of);
         }
-        Self { rows, by_name, hasher }
+        let parents: hashbrown::HashSet<&str> =
+            rows.iter().filter_map(|row| Some(row.name.split_once('|')?.0)).collect();
+        let has_subcommands = rows
+            .iter()
+            .map(|row| matches!(row.handler, Handler::Container) || parents.contains(row.name))
+            .collect();
+        Self { rows, by_name, has_subcommands, hasher }
     }
 
     pub fn rows(&self) -> &[&'static CommandSpec] {
@@ -75,7 +83,7 @@ impl CommandTable {
     /// What a request names.
     pub fn lookup(&self, args: &Args<'_>) -> Lookup {
         let Some(index) = self.by_name(args.bytes(0)) else { return Lookup::Unknown };
-        if !matches!(self.row(index).handler, Handler::Container) {
+        if !self.has_subcommands[index as usize] {
             return Lookup::Found(index);
         }
         let Some(sub) = args.get(1) else { return Lookup::Found(index) };

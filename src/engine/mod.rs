@@ -6,10 +6,13 @@
 
 pub mod blocked;
 pub mod client;
+mod client_limits;
+mod client_line;
 pub mod effects;
 pub mod gates;
 pub mod job;
 pub mod monitor;
+pub mod pubsub;
 pub mod slowlog;
 pub mod stats;
 pub mod watch;
@@ -26,6 +29,7 @@ pub use client::{Client, ClientId, Clients};
 pub use effects::Effects;
 pub use gates::Pause;
 pub use job::Job;
+pub use pubsub::PubSub;
 pub use slowlog::SlowLog;
 pub use stats::Stats;
 pub use watch::WatchedKeys;
@@ -47,6 +51,13 @@ pub struct Engine {
     pub blocked: BlockedClients,
     pub watched: WatchedKeys,
     pub monitors: Vec<ClientId>,
+    pub pubsub: PubSub,
+    /// The client whose request is being run.
+    pub running: Option<ClientId>,
+    /// How many commands (EXEC, a script) run the one that runs now.
+    pub nesting: u32,
+    /// Arguments of the running command that neither MONITOR nor SLOWLOG may show.
+    pub redacted_args: Vec<usize>,
     pub pause: Option<Pause>,
     pub stats: Stats,
     pub slowlog: SlowLog,
@@ -106,6 +117,21 @@ impl EngineTime {
         elapsed
     }
 
+    /// The last reading of the monotonic clock, from which `lap_from` measures.
+    pub fn mark(&self) -> u64 {
+        self.nanos
+    }
+
+    /// Ends a command that began at `mark`. Inside a larger unit the time stands still.
+    pub fn lap_from(&mut self, mark: u64, is_nested: bool) -> u64 {
+        if is_nested {
+            self.nanos = self.clock.monotonic_nanos();
+        } else {
+            self.lap();
+        }
+        self.nanos.saturating_sub(mark)
+    }
+
     pub fn now(&self) -> UnixMillis {
         self.now
     }
@@ -136,6 +162,10 @@ impl Engine {
             blocked: BlockedClients::default(),
             watched: WatchedKeys::default(),
             monitors: Vec::new(),
+            pubsub: PubSub::default(),
+            running: None,
+            nesting: 0,
+            redacted_args: Vec::new(),
             pause: None,
             slowlog: SlowLog::default(),
             slowlog_threshold_nanos: u64::MAX,
@@ -197,7 +227,34 @@ impl Engine {
 
     /// Removes what refers to a client that has gone.
     pub fn forget_client(&mut self, id: ClientId) {
-        self.monitors.retain(|&monitor| monitor != id);
+        self.stop_monitoring(id);
+        self.unsubscribe_all(id);
+    }
+
+    /// Whether anybody wants to know which keys change.
+    pub fn observes_changes(&self) -> bool {
+        !self.watched.is_empty()
+            || self.blocked.has_key_waiters()
+            || !self.config.notify_keyspace_events.is_empty()
+    }
+
+    /// What HELLO tells of the server's part in replication.
+    pub fn role_name(&self) -> &'static str {
+        if self.config.replicaof.is_some() { "replica" } else { "master" }
+    }
+
+    /// The next instant at which something ends by itself: a block or a pause.
+    pub fn next_deadline(&self) -> Option<UnixMillis> {
+        let pause = self.pause.map(|pause| pause.until);
+        [self.blocked.next_deadline(), pause].into_iter().flatten().min()
+    }
+
+    /// Drops what a client has queued and watches.
+    pub fn discard_transaction(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.get_mut(id) {
+            client.transaction = None;
+            self.watched.unwatch(&mut self.clients, id);
+        }
     }
 
     pub fn log(&mut self, level: LogLevel, text: impl Into<String>) {

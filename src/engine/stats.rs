@@ -26,6 +26,8 @@ pub struct Stats {
     pub expired_keys: u64,
     pub evicted_keys: u64,
     pub error_replies: u64,
+    pub query_buffer_limit_disconnections: u64,
+    pub output_buffer_limit_disconnections: u64,
     /// By index in the command table.
     pub commands: Vec<CommandStats>,
     /// By error code.
@@ -49,6 +51,8 @@ impl Stats {
             expired_keys: 0,
             evicted_keys: 0,
             error_replies: 0,
+            query_buffer_limit_disconnections: 0,
+            output_buffer_limit_disconnections: 0,
             commands: Vec::new(),
             errors: BTreeMap::new(),
         }

@@ -11,7 +11,7 @@ pub async fn run(hub: Arc<Hub>) {
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
     loop {
         ticks.tick().await;
-        hub.enter(|_engine| {});
+        hub.enter(|engine| engine.close_idle(engine.now()));
     }
 }
 
@@ -20,7 +20,7 @@ pub async fn run_deadlines(hub: Arc<Hub>) {
     loop {
         let wait_ms = hub.enter(|engine| {
             dispatch::expire_timeouts(engine);
-            engine.blocked.next_deadline().map(|at| (at.0 - engine.now().0).max(0) as u64)
+            engine.next_deadline().map(|at| (at.0 - engine.now().0).max(0) as u64)
         });
         match wait_ms {
             None => hub.deadline_changed.notified().await,
