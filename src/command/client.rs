@@ -7,7 +7,7 @@ use super::spec::*;
 use super::{client_filter::Filter, dispatch};
 use crate::base::clock::UnixMillis;
 use crate::engine::client::{Closing, ReplyMode};
-use crate::engine::{BlockedOn, ClientId, Engine, Pause};
+use crate::engine::{ClientId, Engine, Pause};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
 
@@ -322,17 +322,8 @@ fn unblock(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult 
         _ => return Err(ErrorReply::SYNTAX),
     };
     let target = ClientId(integer(args.bytes(2))? as u64);
-    let waits_for = engine.clients.get(target).and_then(|client| client.blocked.as_deref());
-    let may_end = waits_for
-        .is_some_and(|state| matches!(state.on, BlockedOn::Keys { .. } | BlockedOn::Replicas { .. }));
-    if may_end && with_error {
-        engine.blocked.unblock(&mut engine.clients, target);
-        caller(engine, target).reply().error(&ErrorReply::UNBLOCKED);
-        engine.stats.count_error(ErrorReply::UNBLOCKED.code());
-    } else if may_end {
-        dispatch::end_block(engine, target);
-    }
-    caller(engine, id).reply().integer(i64::from(may_end));
+    let is_ended = dispatch::unblock_client(engine, target, with_error.then_some(&ErrorReply::UNBLOCKED));
+    caller(engine, id).reply().integer(i64::from(is_ended));
     Ok(Flow::Done)
 }
 

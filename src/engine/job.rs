@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::client::ClientId;
-use crate::storage::Value;
+use crate::storage::{Db, Value};
 
 #[derive(Debug)]
 pub enum Job {
@@ -13,6 +13,10 @@ pub enum Job {
     Exit { code: i32 },
     /// Free these values somewhere else.
     Free(Vec<Value>),
+    /// Free these databases somewhere else.
+    FreeDatabases(Vec<Db>),
+    /// There is another master to follow, or none.
+    MasterChanged,
     /// A client's connection is to be closed.
     Close(ClientId),
 }

@@ -11,16 +11,21 @@ mod client_line;
 pub mod effects;
 pub mod gates;
 pub mod job;
+pub mod master_stream;
 pub mod monitor;
 pub mod pubsub;
+pub mod replication;
 pub mod slowlog;
 pub mod stats;
 pub mod watch;
 
+use std::collections::HashMap;
 use std::mem;
 
 use crate::base::clock::{Clock, UnixMillis};
 use crate::config::Config;
+use crate::replication::replica_manager::ReplicaId;
+use crate::replication::role::Role;
 use crate::storage::live::{AccessPolicy, ExpiryPolicy, Upkeep};
 use crate::storage::{EncodingLimits, Keyspace};
 
@@ -30,6 +35,7 @@ pub use effects::Effects;
 pub use gates::Pause;
 pub use job::Job;
 pub use pubsub::PubSub;
+pub use replication::FullSync;
 pub use slowlog::SlowLog;
 pub use stats::Stats;
 pub use watch::WatchedKeys;
@@ -44,12 +50,29 @@ pub struct Engine {
     pub access_rng: fastrand::Rng,
 
     pub keyspace: Keyspace,
+    /// Whether keys that nobody looks at are removed when their time has passed: DEBUG SET-ACTIVE-EXPIRE.
+    pub active_expire_enabled: bool,
+    /// Database and segment at which the active expire cycle goes on.
+    pub expire_cursor: (usize, usize),
     pub upkeep: Upkeep,
     pub effects: Effects,
 
     pub clients: Clients,
     pub blocked: BlockedClients,
     pub watched: WatchedKeys,
+    pub role: Role,
+    /// The database that the replication log has selected; none when the next effect must say.
+    pub log_db_index: Option<usize>,
+    /// Snapshots that wait for their replicas' connections to send them.
+    pub full_syncs: HashMap<ClientId, FullSync>,
+    /// Clients in WAIT.
+    pub waiting_for_acks: Vec<ClientId>,
+    /// The client in whose name the master's commands run, while there is a link.
+    pub master_client: Option<ClientId>,
+    /// Counts the changes of master, so that a link knows when it is out of date.
+    pub link_epoch: u64,
+    pub last_replica_ping: UnixMillis,
+
     pub monitors: Vec<ClientId>,
     pub pubsub: PubSub,
     /// The client whose request is being run.
@@ -149,6 +172,7 @@ impl Engine {
         let keyspace = Keyspace::new(config.databases as usize, rng.u64(..));
         let access_rng = rng.fork();
         let time = EngineTime::new(clock);
+        let role = Role::new_master(time.now(), &mut rng);
         let mut engine = Self {
             limits: EncodingLimits::default(),
             stats: Stats::new(time.now()),
@@ -156,11 +180,20 @@ impl Engine {
             rng,
             access_rng,
             keyspace,
+            active_expire_enabled: true,
+            expire_cursor: (0, 0),
             upkeep: Upkeep::default(),
             effects: Effects::default(),
             clients: Clients::default(),
             blocked: BlockedClients::default(),
             watched: WatchedKeys::default(),
+            role,
+            log_db_index: None,
+            full_syncs: HashMap::new(),
+            waiting_for_acks: Vec::new(),
+            master_client: None,
+            link_epoch: 0,
+            last_replica_ping: UnixMillis::default(),
             monitors: Vec::new(),
             pubsub: PubSub::default(),
             running: None,
@@ -200,12 +233,19 @@ impl Engine {
 
     /// How lookups of an ordinary client treat keys that are due.
     pub fn expiry_policy(&self) -> ExpiryPolicy {
-        ExpiryPolicy::Remove
+        if self.role.is_master() { ExpiryPolicy::Remove } else { ExpiryPolicy::Hide }
     }
 
     /// How an access changes a key's stamp.
     pub fn access_policy(&self) -> AccessPolicy {
         AccessPolicy::Lru { seconds: (self.now().0 / 1000) as u32 }
+    }
+
+    /// Whether anybody wants to know which keys change: WATCH, blocked clients, subscribers of keyspace events.
+    pub fn has_observers(&self) -> bool {
+        !self.watched.is_empty()
+            || self.blocked.has_key_waiters()
+            || !self.config.notify_keyspace_events.is_empty()
     }
 
     /// Counts changes of the data set since the last save.
@@ -214,33 +254,19 @@ impl Engine {
     /// Tells subscribers of keyspace events about a change.
     pub fn notify(&mut self, _change: &effects::Modification) {}
 
-    /// Appends the unit's effects to the replication log; the offset behind them.
-    pub fn append_effects(&mut self) -> u64 {
-        self.effects.clear();
-        0
-    }
-
-    /// How many replicas have acknowledged `offset`.
-    pub fn acknowledged_replicas(&self, _offset: u64) -> usize {
-        0
-    }
-
     /// Removes what refers to a client that has gone.
     pub fn forget_client(&mut self, id: ClientId) {
         self.stop_monitoring(id);
         self.unsubscribe_all(id);
-    }
-
-    /// Whether anybody wants to know which keys change.
-    pub fn observes_changes(&self) -> bool {
-        !self.watched.is_empty()
-            || self.blocked.has_key_waiters()
-            || !self.config.notify_keyspace_events.is_empty()
+        self.waiting_for_acks.retain(|&waiter| waiter != id);
+        self.full_syncs.remove(&id);
+        let now = self.now();
+        self.role.stream_mut().replicas.unregister(ReplicaId(id.0), now);
     }
 
     /// What HELLO tells of the server's part in replication.
     pub fn role_name(&self) -> &'static str {
-        if self.config.replicaof.is_some() { "replica" } else { "master" }
+        if matches!(self.role, Role::Replica(_)) { "replica" } else { "master" }
     }
 
     /// The next instant at which something ends by itself: a block or a pause.

@@ -28,6 +28,9 @@ pub struct Stats {
     pub error_replies: u64,
     pub query_buffer_limit_disconnections: u64,
     pub output_buffer_limit_disconnections: u64,
+    pub sync_full: u64,
+    pub sync_partial_ok: u64,
+    pub sync_partial_err: u64,
     /// By index in the command table.
     pub commands: Vec<CommandStats>,
     /// By error code.
@@ -53,6 +56,9 @@ impl Stats {
             error_replies: 0,
             query_buffer_limit_disconnections: 0,
             output_buffer_limit_disconnections: 0,
+            sync_full: 0,
+            sync_partial_ok: 0,
+            sync_partial_err: 0,
             commands: Vec::new(),
             errors: BTreeMap::new(),
         }

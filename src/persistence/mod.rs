@@ -3,3 +3,4 @@
 //! Knows no file, socket or clock: bytes come from a `Read` and go to a `Write` that the caller provides.
 
 pub mod rdb;
+pub mod snapshot;

@@ -4,7 +4,7 @@
 //! lines) is collected under the lock and carried out after it is released.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use atomic_waker::AtomicWaker;
 use smallvec::SmallVec;
@@ -13,17 +13,24 @@ use tokio::sync::Notify;
 use super::log;
 use crate::base::clock::UnixMillis;
 use crate::engine::{ClientId, Engine, Job};
+use crate::replication::log::ReplOffset;
 
 pub struct Hub {
     state: Mutex<State>,
     /// Signalled when the earliest deadline has changed.
     pub deadline_changed: Notify,
+    /// Signalled when there is another master to follow, or none.
+    pub master_changed: Notify,
+    /// Values and databases on their way to the thread that frees them.
+    garbage: mpsc::Sender<Job>,
 }
 
 struct State {
     engine: Engine,
     tasks: HashMap<ClientId, Arc<TaskSignal>>,
     next_deadline: Option<UnixMillis>,
+    /// How far the replicas' tasks have been told that the log reaches.
+    log_end: ReplOffset,
 }
 
 /// How the hub tells a connection's task that the engine has something for it.
@@ -49,8 +56,14 @@ impl TaskSignal {
 
 impl Hub {
     pub fn new(engine: Engine) -> Self {
-        let state = State { engine, tasks: HashMap::new(), next_deadline: None };
-        Self { state: Mutex::new(state), deadline_changed: Notify::new() }
+        let state =
+            State { engine, tasks: HashMap::new(), next_deadline: None, log_end: ReplOffset::default() };
+        Self {
+            state: Mutex::new(state),
+            deadline_changed: Notify::new(),
+            master_changed: Notify::new(),
+            garbage: spawn_reaper(),
+        }
     }
 
     /// Runs `f` on the engine, then carries out what it left behind.
@@ -79,6 +92,13 @@ impl Hub {
     }
 }
 
+/// Starts the thread that frees large values and whole databases, so that no client waits for it.
+fn spawn_reaper() -> mpsc::Sender<Job> {
+    let (sender, garbage) = mpsc::channel::<Job>();
+    std::thread::spawn(move || garbage.into_iter().for_each(drop));
+    sender
+}
+
 /// What is left to do once the lock is released.
 #[derive(Default)]
 struct Aftermath {
@@ -94,6 +114,13 @@ impl State {
         let engine = &mut self.engine;
         for id in engine.take_pending_writes() {
             aftermath.signals.extend(self.tasks.get(&id).cloned());
+        }
+        let log_end = engine.role.stream().log.end_offset();
+        if log_end != self.log_end {
+            self.log_end = log_end;
+            for id in engine.role.stream().replicas.ids() {
+                aftermath.signals.extend(self.tasks.get(&ClientId(id.0)).cloned());
+            }
         }
         if !engine.jobs.is_empty() {
             aftermath.jobs = std::mem::take(&mut engine.jobs);
@@ -120,7 +147,12 @@ impl Aftermath {
             hub.deadline_changed.notify_one();
         }
         for job in self.jobs {
-            drop(job);
+            match job {
+                // The thread lives as long as the hub.
+                garbage @ (Job::Free(_) | Job::FreeDatabases(_)) => drop(hub.garbage.send(garbage)),
+                Job::MasterChanged => hub.master_changed.notify_one(),
+                other => drop(other),
+            }
         }
     }
 }

@@ -6,6 +6,8 @@ mod cron;
 mod hub;
 mod listener;
 mod log;
+mod master_link;
+mod replica_feed;
 
 use std::sync::Arc;
 
@@ -41,6 +43,7 @@ async fn serve(config: Config) -> anyhow::Result<i32> {
         tokio::spawn(listener.accept(hub.clone()));
     }
     log::notice("Ready to accept connections tcp");
+    tokio::spawn(master_link::run(hub.clone()));
     tokio::spawn(cron::run(hub.clone()));
     tokio::spawn(cron::run_deadlines(hub.clone()));
     tokio::signal::ctrl_c().await.context("cannot wait for signals")?;
