@@ -16,7 +16,7 @@ use crate::script::{Script, Step};
 use crate::shown::{ShownStep, Transcript};
 use crate::twin::{self, Twin};
 
-/// When every session begins: 2026-01-01 00:00:00 UTC.
+/// When every transcript begins: 2026-01-01 00:00:00 UTC.
 const START: UnixMillis = UnixMillis(1_767_225_600_000);
 const SEED: u64 = 1;
 const BATCH_REQUESTS_MAX: usize = 256;
@@ -47,25 +47,25 @@ struct Connection {
 }
 
 /// A server that plays a script, and the twin that gets its effects.
-pub struct Session {
+pub struct Play {
     server: Server,
     twin: Twin,
 }
 
-impl Session {
+impl Play {
     /// Plays a script and proves that its effects and an RDB file carry the whole data set.
-    pub fn play(script: &Script) -> Transcript {
+    pub fn of(script: &Script) -> Transcript {
         let config = config_of(script);
         let clock = ManualClock::new(START);
         let mut server = Server::new(config.clone(), clock.clone(), SEED);
         let twin = Twin::new(&mut server.engine, config, clock);
-        let mut session = Self { server, twin };
+        let mut play = Self { server, twin };
         let mut transcript = Transcript::default();
         for line in &script.lines {
             let at = format!("{}:{}: {}", script.name, line.number, line.text);
-            transcript.steps.push(session.step(&line.step, &line.text, &at));
+            transcript.steps.push(play.step(&line.step, &line.text, &at));
         }
-        twin::check_rdb_round_trip(&session.server.engine, &script.name);
+        twin::check_rdb_round_trip(&play.server.engine, &script.name);
         transcript
     }
 
