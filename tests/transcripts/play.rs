@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use russet::base::clock::{ManualClock, UnixMillis};
-use russet::command::{self, Executed, Lookup, TABLE, dispatch};
+use russet::command::{self, Executed, Lookup, TABLE, active_expire, dispatch};
 use russet::config::{Config, Invocation};
 use russet::engine::client::{ClientKind, Closing};
 use russet::engine::{ClientId, Engine, Job};
@@ -23,6 +23,7 @@ const BATCH_REQUESTS_MAX: usize = 256;
 const BATCH_BYTES_MAX: usize = 64 * 1024;
 /// As the runtime's.
 const TICK_MS: i64 = 100;
+const EXPIRE_KEYS_MAX: usize = 64;
 
 /// An engine and the connections to it.
 pub struct Server {
@@ -171,7 +172,10 @@ impl Server {
             self.clock.advance_ms(next - now);
             self.enter(|engine| {
                 dispatch::expire_timeouts(engine);
-                cron(engine);
+                // Between ticks only what a command looks at expires.
+                if next.div_euclid(TICK_MS) != now.div_euclid(TICK_MS) {
+                    cron(engine);
+                }
             });
             self.settle();
         }
@@ -312,7 +316,9 @@ impl Server {
 }
 
 /// What the runtime does at every tick.
-fn cron(_engine: &mut Engine) {}
+fn cron(engine: &mut Engine) {
+    while active_expire::expire_slice(engine, EXPIRE_KEYS_MAX) {}
+}
 
 fn config_of(script: &Script) -> Config {
     let mut argv = vec![OsString::from("russet")];
