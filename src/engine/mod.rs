@@ -214,14 +214,14 @@ impl Engine {
     pub fn config_changed(&mut self) {
         let config = &self.config;
         self.limits = EncodingLimits {
-            hash_max_listpack_entries: config.hash_max_listpack_entries as usize,
-            hash_max_listpack_value: config.hash_max_listpack_value as usize,
-            list_max_listpack_size: config.list_max_listpack_size as i64,
-            set_max_intset_entries: config.set_max_intset_entries as usize,
-            set_max_listpack_entries: config.set_max_listpack_entries as usize,
-            set_max_listpack_value: config.set_max_listpack_value as usize,
-            zset_max_listpack_entries: config.zset_max_listpack_entries as usize,
-            zset_max_listpack_value: config.zset_max_listpack_value as usize,
+            hash_max_listpack_entries: config.hash_max_listpack_entries,
+            hash_max_listpack_value: config.hash_max_listpack_value,
+            list_max_listpack_size: config.list_max_listpack_size,
+            set_max_intset_entries: config.set_max_intset_entries,
+            set_max_listpack_entries: config.set_max_listpack_entries,
+            set_max_listpack_value: config.set_max_listpack_value,
+            zset_max_listpack_entries: config.zset_max_listpack_entries,
+            zset_max_listpack_value: config.zset_max_listpack_value,
         };
         self.slowlog_threshold_nanos =
             u64::try_from(config.slowlog_log_slower_than).map_or(u64::MAX, |micros| micros * 1000);
