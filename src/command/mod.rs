@@ -16,18 +16,23 @@ mod debug;
 mod expire;
 mod generic;
 mod hash;
+mod help;
 mod info;
 mod introspection;
+mod latency;
 mod list;
+mod memory;
 mod persistence;
 mod pubsub;
 mod replication;
 mod server;
 mod set;
+mod slowlog;
 mod sorted_set;
 mod string;
 mod transactions;
 
+pub use config::set_config;
 pub use context::Ctx;
 pub use dispatch::Executed;
 pub use spec::{CommandResult, CommandSpec, Flow};
@@ -44,12 +49,15 @@ const GROUPS: &[&[CommandSpec]] = &[
     hash::COMMANDS,
     info::COMMANDS,
     introspection::COMMANDS,
+    latency::COMMANDS,
     list::COMMANDS,
+    memory::COMMANDS,
     persistence::COMMANDS,
     pubsub::COMMANDS,
     replication::COMMANDS,
     server::COMMANDS,
     set::COMMANDS,
+    slowlog::COMMANDS,
     sorted_set::COMMANDS,
     string::COMMANDS,
     transactions::COMMANDS,

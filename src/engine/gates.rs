@@ -26,13 +26,17 @@ pub struct Demands {
 
 impl Engine {
     /// Whether a protected command (DEBUG, MODULE) is enabled for this client.
-    pub fn allows_protected(&self, _command: &str, _client: &Client) -> bool {
-        true
+    pub fn allows_protected(&self, command: &str, client: &Client) -> bool {
+        let permission = match command {
+            "debug" => self.config.enable_debug_command,
+            _ => self.config.enable_module_command,
+        };
+        permission.allows(client.is_local())
     }
 
     /// Why the server's state forbids a command, if it does; the order of the answers is Redis'.
-    pub fn refusal(&self, _id: ClientId, _demands: Demands) -> Option<ErrorReply> {
-        None
+    pub fn refusal(&self, _id: ClientId, demands: Demands) -> Option<ErrorReply> {
+        self.disk_refusal(demands).or_else(|| self.loading_refusal(demands))
     }
 
     /// Whether a client's command has to wait for the end of CLIENT PAUSE.

@@ -8,8 +8,13 @@ pub mod blocked;
 pub mod client;
 pub mod effects;
 pub mod gates;
+pub mod histogram;
 pub mod job;
+pub mod latency;
 pub mod monitor;
+pub mod persistence;
+pub mod process;
+pub mod shutdown;
 pub mod slowlog;
 pub mod stats;
 pub mod watch;
@@ -18,6 +23,8 @@ use std::mem;
 
 use crate::base::clock::{Clock, UnixMillis};
 use crate::config::Config;
+use crate::replication::replid::ReplId;
+use crate::replication::role::Role;
 use crate::storage::live::{AccessPolicy, ExpiryPolicy, Upkeep};
 use crate::storage::{EncodingLimits, Keyspace};
 
@@ -25,7 +32,11 @@ pub use blocked::{BlockedClients, BlockedOn, TimeoutReply};
 pub use client::{Client, ClientId, Clients};
 pub use effects::Effects;
 pub use gates::Pause;
-pub use job::Job;
+pub use job::{InsideJob, Job};
+pub use latency::LatencyMonitor;
+pub use persistence::Persistence;
+pub use process::ProcessInfo;
+pub use shutdown::Shutdown;
 pub use slowlog::SlowLog;
 pub use stats::Stats;
 pub use watch::WatchedKeys;
@@ -52,6 +63,18 @@ pub struct Engine {
     pub slowlog: SlowLog,
     /// Commands that take at least this long go into the slow log.
     pub slowlog_threshold_nanos: u64,
+    pub latency: LatencyMonitor,
+
+    pub role: Role,
+    pub persistence: Persistence,
+    pub shutdown: Option<Shutdown>,
+    /// DEBUG SET-ACTIVE-EXPIRE: whether expired keys are looked for in the background.
+    pub active_expire_enabled: bool,
+    /// DEBUG PAUSE-CRON: nothing happens by itself.
+    pub is_cron_paused: bool,
+    pub process: ProcessInfo,
+    /// 40 hexadecimal digits, new with every start.
+    pub run_id: ReplId,
 
     pub jobs: Vec<Job>,
     pub log_lines: Vec<LogLine>,
@@ -106,6 +129,11 @@ impl EngineTime {
         elapsed
     }
 
+    /// Stops for `duration`: what follows runs later.
+    pub fn sleep(&mut self, duration: std::time::Duration) {
+        self.clock.sleep(duration);
+    }
+
     pub fn now(&self) -> UnixMillis {
         self.now
     }
@@ -123,9 +151,12 @@ impl Engine {
         let keyspace = Keyspace::new(config.databases as usize, rng.u64(..));
         let access_rng = rng.fork();
         let time = EngineTime::new(clock);
+        let role = Role::new_master(time.now(), &mut rng);
+        let run_id = ReplId::random(&mut rng);
         let mut engine = Self {
             limits: EncodingLimits::default(),
             stats: Stats::new(time.now()),
+            persistence: Persistence::new(time.now()),
             time,
             rng,
             access_rng,
@@ -139,6 +170,13 @@ impl Engine {
             pause: None,
             slowlog: SlowLog::default(),
             slowlog_threshold_nanos: u64::MAX,
+            latency: LatencyMonitor::default(),
+            role,
+            shutdown: None,
+            active_expire_enabled: true,
+            is_cron_paused: false,
+            process: ProcessInfo::default(),
+            run_id,
             jobs: Vec::new(),
             log_lines: Vec::new(),
             config,
@@ -179,7 +217,9 @@ impl Engine {
     }
 
     /// Counts changes of the data set since the last save.
-    pub fn count_changes(&mut self, _changes: u64) {}
+    pub fn count_changes(&mut self, changes: u64) {
+        self.persistence.dirty += changes;
+    }
 
     /// Tells subscribers of keyspace events about a change.
     pub fn notify(&mut self, _change: &effects::Modification) {}

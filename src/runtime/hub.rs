@@ -4,13 +4,14 @@
 //! lines) is collected under the lock and carried out after it is released.
 
 use std::collections::HashMap;
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use atomic_waker::AtomicWaker;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 
-use super::log;
+use super::{jobs, log};
 use crate::base::clock::UnixMillis;
 use crate::engine::{ClientId, Engine, Job};
 
@@ -18,6 +19,7 @@ pub struct Hub {
     state: Mutex<State>,
     /// Signalled when the earliest deadline has changed.
     pub deadline_changed: Notify,
+    jobs: Sender<Job>,
 }
 
 struct State {
@@ -48,9 +50,10 @@ impl TaskSignal {
 }
 
 impl Hub {
-    pub fn new(engine: Engine) -> Self {
+    /// `jobs` takes what the engine wants done outside.
+    pub fn new(engine: Engine, jobs: Sender<Job>) -> Self {
         let state = State { engine, tasks: HashMap::new(), next_deadline: None };
-        Self { state: Mutex::new(state), deadline_changed: Notify::new() }
+        Self { state: Mutex::new(state), deadline_changed: Notify::new(), jobs }
     }
 
     /// Runs `f` on the engine, then carries out what it left behind.
@@ -58,6 +61,7 @@ impl Hub {
         let mut state = self.lock();
         state.engine.time.sample();
         let result = f(&mut state.engine);
+        jobs::run_inside(&mut state.engine);
         let aftermath = state.collect();
         drop(state);
         aftermath.carry_out(self);
@@ -120,7 +124,8 @@ impl Aftermath {
             hub.deadline_changed.notify_one();
         }
         for job in self.jobs {
-            drop(job);
+            // The receiver goes with the process.
+            let _ = hub.jobs.send(job);
         }
     }
 }

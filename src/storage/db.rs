@@ -83,6 +83,11 @@ impl Db {
         self.len == 0
     }
 
+    /// Whether `key` is there, expired or not.
+    pub fn contains_key(&self, key: &[u8]) -> bool {
+        self.find(key).is_some()
+    }
+
     /// How many keys have an expiry.
     pub fn expires_len(&self) -> usize {
         self.expires
