@@ -7,11 +7,11 @@ use super::context::Ctx;
 use super::spec::*;
 use super::table::{Lookup, TABLE};
 use crate::engine::blocked::{BlockedOn, BlockedState};
-use crate::engine::client::{Closing, QueuedCommand, ReplyMode};
+use crate::engine::client::{ClientKind, Closing, QueuedCommand, ReplyMode};
 use crate::engine::effects::Propagation;
 use crate::engine::gates::Demands;
 use crate::engine::latency;
-use crate::engine::{ClientId, Engine, Job, TimeoutReply};
+use crate::engine::{ClientId, Engine, Job, LogLevel, TimeoutReply};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
 use crate::storage::live::ExpiryPolicy;
@@ -34,7 +34,7 @@ pub fn execute(engine: &mut Engine, id: ClientId, lookup: Lookup, args: &Args<'_
         client.reply_mode = ReplyMode::Skip;
     }
     let start = client.out.len();
-    let mutes = client.reply_mode != ReplyMode::On;
+    let was_muted = client.reply_mode != ReplyMode::On;
 
     let executed = match admit(engine, id, lookup, args) {
         Ok(Admission::Run(row, index)) => run(engine, id, row, index, args),
@@ -46,15 +46,36 @@ pub fn execute(engine: &mut Engine, id: ClientId, lookup: Lookup, args: &Args<'_
         }
     };
 
-    if let Some(client) = engine.clients.get_mut(id) {
-        if mutes && client.reply_mode != ReplyMode::On {
-            client.out.truncate(start);
-        }
-        if client.reply_mode == ReplyMode::Skip {
-            client.reply_mode = ReplyMode::On;
-        }
+    // A blocked client's reply is still to come.
+    if was_muted && executed == Executed::Done {
+        drop_unwanted_reply(engine, id, start);
     }
     executed
+}
+
+/// Drops the reply that begins at `start` of the output if CLIENT REPLY says so; a skipped one was the last.
+fn drop_unwanted_reply(engine: &mut Engine, id: ClientId, start: usize) {
+    let Some(client) = engine.clients.get_mut(id) else { return };
+    if client.reply_mode != ReplyMode::On {
+        client.out.truncate(start);
+    }
+    if client.reply_mode == ReplyMode::Skip {
+        client.reply_mode = ReplyMode::On;
+    }
+}
+
+/// Runs one command of the master's stream. It is not answered; that it fails is a fault of one side, told in the log.
+pub fn apply(engine: &mut Engine, args: &Args<'_>) {
+    let id = engine.master_client();
+    execute(engine, id, TABLE.lookup(args), args);
+    let Some(client) = engine.clients.get_mut(id) else { return };
+    let failed = client.out.first() == Some(&b'-');
+    let reply = failed.then(|| String::from_utf8_lossy(&client.out).trim_end().to_owned());
+    client.out.clear();
+    if let Some(reply) = reply {
+        let name = String::from_utf8_lossy(args.bytes(0)).into_owned();
+        engine.log(LogLevel::Warning, format!("the master's command '{name}' failed here: {reply}"));
+    }
 }
 
 enum Admission {
@@ -163,7 +184,9 @@ fn run(
     if engine.blocked.has_ready() {
         serve_blocked(engine);
     }
-    if blocked { Executed::Blocked } else { Executed::Done }
+    // Serving may have served this client as well.
+    let is_blocked = blocked && engine.clients.get(id).is_some_and(|client| client.blocked.is_some());
+    if is_blocked { Executed::Blocked } else { Executed::Done }
 }
 
 /// Runs a handler and draws the consequences, as a part of the current unit. Whether the client is blocked now.
@@ -180,8 +203,7 @@ pub fn call(
     let db_index = client.db_index;
     let mark = client.out.len();
     client.last_command = row.name;
-    engine.effects.dirty = 0;
-    engine.effects.propagation = Propagation::default();
+    begin_command(engine);
     if engine.has_monitors() && !row.has(SKIP_MONITOR) && !row.has(ADMIN) {
         engine.feed_monitors(id, db_index, args);
     }
@@ -191,6 +213,13 @@ pub fn call(
     conclude(engine, db_index, args);
     finish_timing(engine, id, row, index, args);
     blocked
+}
+
+/// Makes the effects ready for a command.
+fn begin_command(engine: &mut Engine) {
+    engine.effects.dirty = 0;
+    engine.effects.propagation = Propagation::default();
+    engine.effects.is_observed = engine.has_observers();
 }
 
 fn invoke(
@@ -225,7 +254,7 @@ fn settle(
         Ok(Flow::Parked) => true,
         Ok(Flow::Block(block)) => {
             let Some(client) = engine.clients.get_mut(id) else { return false };
-            if client.is_executing_transaction || client.kind == crate::engine::client::ClientKind::Master {
+            if client.is_executing_transaction || client.kind == ClientKind::Master {
                 write_timeout(engine, id, block.on_timeout, None);
                 return false;
             }
@@ -269,7 +298,9 @@ fn conclude(engine: &mut Engine, db_index: usize, args: &Args<'_>) {
         }
     }
     engine.stats.expired_keys += std::mem::take(&mut engine.effects.expired);
-    engine.count_changes(engine.effects.dirty);
+    // Taken, so that EXEC, which ends after its commands, does not count the last one's changes again.
+    let dirty = std::mem::take(&mut engine.effects.dirty);
+    engine.count_changes(dirty);
     if !engine.effects.modified.is_empty() {
         for change in std::mem::take(&mut engine.effects.modified) {
             engine.watched.touch(&mut engine.clients, change.db_index, &change.key);
@@ -279,6 +310,17 @@ fn conclude(engine: &mut Engine, db_index: usize, args: &Args<'_>) {
     }
     if !engine.upkeep.garbage.is_empty() {
         engine.jobs.push(Job::Free(std::mem::take(&mut engine.upkeep.garbage)));
+    }
+}
+
+/// Draws the consequences of keys that no command has removed but the passing of time, as a unit of their own.
+pub fn conclude_expired(engine: &mut Engine, db_index: usize) {
+    engine.effects.dirty = 0;
+    engine.effects.propagation = Propagation::Replaced;
+    conclude(engine, db_index, &Args::new(&[], &[]));
+    end_unit(engine, None);
+    if engine.blocked.has_ready() {
+        serve_blocked(engine);
     }
 }
 
@@ -309,41 +351,68 @@ pub fn end_unit(engine: &mut Engine, id: Option<ClientId>) {
     }
 }
 
-/// Runs the commands of clients whose keys were modified, first come, first served, until nothing is ready.
+/// Serves clients whose keys were modified, first come, first served, until nothing is ready. Who is served may modify
+/// other keys (BLMOVE), which are then ready in turn.
 pub fn serve_blocked(engine: &mut Engine) {
     while let Some((db_index, key)) = engine.blocked.next_ready() {
-        for id in engine.blocked.waiters(db_index, &key) {
-            retry(engine, id);
-        }
+        serve_waiters(engine, db_index, &key);
     }
 }
 
-/// Runs a blocked client's command again; if it is done, the client goes on.
-fn retry(engine: &mut Engine, id: ClientId) {
-    let Some(client) = engine.clients.get_mut(id) else { return };
-    let Some(state) = client.blocked.as_deref() else { return };
-    let BlockedOn::Keys { db_index, command, args, .. } = &state.on else { return };
-    let (db_index, command, owned) = (*db_index, *command, args.clone());
-    let row = TABLE.row(command as u16);
+/// Serves those who wait for one key, until it is gone or nobody is left who wants a value of its type.
+fn serve_waiters(engine: &mut Engine, db_index: usize, key: &[u8]) {
+    // Ends because with each round either a waiter leaves the queue or the position behind it comes next.
+    let mut position = 0;
+    while let Some(id) = engine.blocked.waiter(db_index, key, position) {
+        let Some(type_name) = type_of(engine, id, db_index, key) else { break };
+        let is_served = wants(engine, id, type_name) && retry(engine, id);
+        position += usize::from(!is_served);
+    }
+    // The lookup may have found the key expired.
+    conclude(engine, db_index, &Args::new(&[], &[]));
+    end_unit(engine, None);
+}
+
+/// The type of the value at `key`, as the waiting client sees it.
+fn type_of(engine: &mut Engine, id: ClientId, db_index: usize, key: &[u8]) -> Option<&'static str> {
+    begin_command(engine);
+    let expiry = engine.expiry_policy_for(id);
+    Ctx::new(engine, id, db_index, expiry)?.db.peek(key).map(|value| value.type_name())
+}
+
+/// Whether a waiting client's command takes values of this type. A client on its way out takes none.
+fn wants(engine: &Engine, id: ClientId, type_name: &str) -> bool {
+    let Some(client) = engine.clients.get(id) else { return false };
+    let Some(BlockedOn::Keys { command, .. }) = client.blocked.as_deref().map(|state| &state.on) else {
+        return false;
+    };
+    let group = TABLE.row(*command as u16).group;
+    // The group of a blocking command is named after its type, but for sorted sets.
+    client.closing == Closing::No
+        && (group == type_name || (type_name == "zset" && group.starts_with("sorted")))
+}
+
+/// Runs a blocked client's command again. If it does not block any more, the client goes on: whether it does.
+fn retry(engine: &mut Engine, id: ClientId) -> bool {
+    let Some(client) = engine.clients.get_mut(id) else { return false };
+    let Some(state) = client.blocked.as_deref() else { return false };
+    let BlockedOn::Keys { db_index, command, args, .. } = &state.on else { return false };
+    let (db_index, command, owned) = (*db_index, *command as u16, args.clone());
     let args = owned.as_args();
     let mark = client.out.len();
-    engine.effects.dirty = 0;
-    engine.effects.propagation = Propagation::default();
+    begin_command(engine);
     let expiry = engine.expiry_policy_for(id);
-    match invoke(engine, id, row, db_index, expiry, &args) {
-        Ok(Flow::Block(_)) => {
-            conclude(engine, db_index, &args);
-            end_unit(engine, None);
-            return;
-        }
-        result => {
-            engine.blocked.unblock(&mut engine.clients, id);
-            settle(engine, id, command as u16, mark, result, &args);
-        }
+    let result = invoke(engine, id, TABLE.row(command), db_index, expiry, &args);
+    let is_served = !matches!(result, Ok(Flow::Block(_)));
+    if is_served {
+        engine.blocked.unblock(&mut engine.clients, id);
+        settle(engine, id, command, mark, result, &args);
+        drop_unwanted_reply(engine, id, mark);
     }
     conclude(engine, db_index, &args);
     engine.time.lap();
-    end_unit(engine, Some(id));
+    end_unit(engine, Some(id).filter(|_| is_served));
+    is_served
 }
 
 /// Ends the blocks whose time is up.
@@ -354,13 +423,58 @@ pub fn expire_timeouts(engine: &mut Engine) {
     }
 }
 
-/// Ends a client's block as its timeout would: CLIENT UNBLOCK does so as well.
+/// Ends a client's block as its timeout would.
 pub fn end_block(engine: &mut Engine, id: ClientId) {
     if let Some(state) = engine.blocked.unblock(&mut engine.clients, id) {
+        let mark = engine.clients.get(id).map_or(0, |client| client.out.len());
         write_timeout(engine, id, state.on_timeout, Some(&state.on));
+        drop_unwanted_reply(engine, id, mark);
     }
 }
 
+/// Ends a client's block with an error.
+pub fn end_block_with(engine: &mut Engine, id: ClientId, error: &ErrorReply) {
+    if engine.blocked.unblock(&mut engine.clients, id).is_none() {
+        return;
+    }
+    engine.stats.count_error(error.code());
+    if let Some(client) = engine.clients.get_mut(id) {
+        let mark = client.out.len();
+        client.reply().error(error);
+        drop_unwanted_reply(engine, id, mark);
+    }
+}
+
+/// Whether a client waits in a command that may end without what it waits for: for keys or for replicas, but not for
+/// the end of a pause or of a job.
+pub fn is_unblockable(engine: &Engine, id: ClientId) -> bool {
+    let state = engine.clients.get(id).and_then(|client| client.blocked.as_deref());
+    state.is_some_and(|state| matches!(state.on, BlockedOn::Keys { .. } | BlockedOn::Replicas { .. }))
+}
+
+/// CLIENT UNBLOCK: ends a client's wait, as its timeout would or with the error. False if it does not wait.
+pub fn unblock_client(engine: &mut Engine, id: ClientId, error: Option<&ErrorReply>) -> bool {
+    if !is_unblockable(engine, id) {
+        return false;
+    }
+    match error {
+        Some(error) => end_block_with(engine, id, error),
+        None => end_block(engine, id),
+    }
+    true
+}
+
+/// Ends all waits when a master becomes a replica: no client of it can be served any more.
+pub fn end_blocks_on_demotion(engine: &mut Engine) {
+    for id in engine.clients.ids() {
+        if is_unblockable(engine, id) {
+            end_block_with(engine, id, &ErrorReply::UNBLOCKED_BY_ROLE);
+            engine.clients.close(id, Closing::AfterReplies);
+        }
+    }
+}
+
+/// Writes what a client reads instead of what it waited for; `on` is none if it was not allowed to wait at all.
 fn write_timeout(engine: &mut Engine, id: ClientId, reply: TimeoutReply, on: Option<&BlockedOn>) {
     let acknowledged = match on {
         Some(BlockedOn::Replicas { offset, .. }) => engine.acknowledged_replicas(*offset),
@@ -369,7 +483,8 @@ fn write_timeout(engine: &mut Engine, id: ClientId, reply: TimeoutReply, on: Opt
     let Some(client) = engine.clients.get_mut(id) else { return };
     match reply {
         TimeoutReply::Null => client.reply().null(),
-        TimeoutReply::NullArray => client.reply().null_array(),
+        TimeoutReply::NullArrayAfterWait if on.is_none() => client.reply().null(),
+        TimeoutReply::NullArray | TimeoutReply::NullArrayAfterWait => client.reply().null_array(),
         TimeoutReply::AcknowledgedReplicas => client.reply().integer(acknowledged as i64),
         TimeoutReply::Nothing => {}
     }
@@ -383,7 +498,11 @@ pub fn disconnect(engine: &mut Engine, id: ClientId) {
     engine.clients.remove(id);
 }
 
-/// Whether the client's connection is to be closed before anything more of it is run.
-pub fn is_closing(engine: &Engine, id: ClientId) -> bool {
-    engine.clients.get(id).is_none_or(|client| client.closing != Closing::No)
+/// Whether nothing more of what the client has sent is to be run as a client's: it is to be closed, or has become a
+/// replica.
+pub fn must_stop(engine: &Engine, id: ClientId) -> bool {
+    engine
+        .clients
+        .get(id)
+        .is_none_or(|client| client.closing != Closing::No || client.kind == ClientKind::Replica)
 }

@@ -1,5 +1,282 @@
-//! Commands of the replication group.
+//! Commands that make and tell of replication.
 
-use super::spec::CommandSpec;
+use super::options::integer;
+use super::spec::*;
+use crate::base::clock::UnixMillis;
+use crate::base::number::{parse_i64, parse_u64};
+use crate::engine::blocked::{BlockedOn, BlockedState};
+use crate::engine::client::ClientKind;
+use crate::engine::{ClientId, Engine, LogLevel, TimeoutReply};
+use crate::replication::feed::ReplicaFeed;
+use crate::replication::psync::{NO_MASTER_LINK, Psync, PsyncRequest};
+use crate::replication::replica::MasterAddr;
+use crate::replication::replica_manager::{AttachedReplica, ReplicaId};
+use crate::resp::args::Args;
+use crate::resp::error::ErrorReply;
 
-pub(super) const COMMANDS: &[CommandSpec] = &[];
+pub(super) const COMMANDS: &[CommandSpec] = &[
+    CommandSpec::engine(
+        "replicaof",
+        3,
+        ADMIN | NOSCRIPT | STALE | NO_ASYNC_LOADING | DANGEROUS,
+        "server",
+        replicaof,
+    )
+    .docs("5.0.0", "O(1)", "Makes the server a replica of another, or a master.", "<host port | NO ONE>"),
+    CommandSpec::engine(
+        "slaveof",
+        3,
+        ADMIN | NOSCRIPT | STALE | NO_ASYNC_LOADING | DANGEROUS,
+        "server",
+        replicaof,
+    )
+    .docs("1.0.0", "O(1)", "The older name of REPLICAOF.", "<host port | NO ONE>"),
+    CommandSpec::engine("role", 1, NOSCRIPT | LOADING | STALE | FAST | ADMIN | DANGEROUS, "server", role)
+        .docs("2.8.12", "O(1)", "Tells whether the server is a master or a replica, and of whom.", ""),
+    CommandSpec::engine(
+        "replconf",
+        -1,
+        ADMIN | NOSCRIPT | LOADING | STALE | ALLOW_BUSY | DANGEROUS,
+        "server",
+        replconf,
+    )
+    .docs("3.0.0", "O(1)", "What the two ends of a replication link tell each other.", ""),
+    CommandSpec::engine(
+        "psync",
+        -3,
+        ADMIN | NOSCRIPT | NO_MULTI | NO_ASYNC_LOADING | DANGEROUS,
+        "server",
+        psync,
+    )
+    .docs("2.8.0", "O(1)", "Asks for the replication stream from an offset on.", "replicationid offset"),
+    CommandSpec::engine(
+        "sync",
+        1,
+        ADMIN | NOSCRIPT | NO_MULTI | NO_ASYNC_LOADING | DANGEROUS,
+        "server",
+        sync,
+    )
+    .docs("1.0.0", "O(1)", "Asks for a snapshot and the replication stream behind it.", ""),
+    CommandSpec::engine("wait", 3, NOSCRIPT | BLOCKING, "generic", wait).docs(
+        "3.0.0",
+        "O(1)",
+        "Waits until replicas have acknowledged the writes of this connection.",
+        "numreplicas timeout",
+    ),
+];
+
+/// `REPLICAOF host port | NO ONE`
+fn replicaof(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
+    let from = engine.clients.get(id).map(|client| client.addr.clone()).unwrap_or_default();
+    let reply = if args.is(1, "no") && args.is(2, "one") {
+        if !engine.role.is_master() {
+            engine.stop_following();
+            engine.log(LogLevel::Notice, format!("MASTER MODE enabled (user request from '{from}')"));
+        }
+        "OK"
+    } else {
+        let port = integer(args.bytes(2))?;
+        let port = u16::try_from(port).map_err(|_| ErrorReply::fixed("ERR Invalid master port"))?;
+        let host = String::from_utf8_lossy(args.bytes(1)).into_owned();
+        let master = MasterAddr { host, port };
+        if engine.clients.get(id).is_some_and(|client| client.kind == ClientKind::Replica) {
+            return Err(ErrorReply::fixed("ERR Command is not valid when client is a replica."));
+        }
+        if engine.role.as_replica().is_some_and(|replica| replica.master == master) {
+            "OK Already connected to specified master"
+        } else {
+            let to = format!("{}:{}", master.host, master.port);
+            engine.follow(master);
+            engine.log(LogLevel::Notice, format!("REPLICAOF {to} enabled (user request from '{from}')"));
+            "OK"
+        }
+    };
+    if let Some(client) = engine.clients.get_mut(id) {
+        client.reply().simple(reply);
+    }
+    Ok(Flow::Done)
+}
+
+/// `ROLE`
+fn role(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
+    let Engine { role, clients, .. } = engine;
+    let Some(client) = clients.get_mut(id) else { return Ok(Flow::Done) };
+    let mut reply = client.reply();
+    match role.as_replica() {
+        None => {
+            let stream = role.stream();
+            reply.array(3);
+            reply.bulk("master");
+            reply.integer(stream.log.end_offset().0 as i64);
+            reply.array(stream.replicas.online().count());
+            for replica in stream.replicas.online() {
+                reply.array(3);
+                reply.bulk(replica.ip());
+                reply.bulk_integer(i64::from(replica.listening_port));
+                reply.bulk_integer(replica.acked().0 as i64);
+            }
+        }
+        Some(replica) => {
+            reply.array(5);
+            reply.bulk("slave");
+            reply.bulk(&replica.master.host);
+            reply.integer(i64::from(replica.master.port));
+            reply.bulk(replica.link().name());
+            reply.integer(replica.role_offset());
+        }
+    }
+    Ok(Flow::Done)
+}
+
+/// `REPLCONF option value [option value ...]`
+fn replconf(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
+    if args.len().is_multiple_of(2) {
+        return Err(ErrorReply::SYNTAX);
+    }
+    let mut is_answered = true;
+    for option in (1..args.len()).step_by(2) {
+        let value = args.bytes(option + 1);
+        if args.is(option, "ack") {
+            // Not a question: it has no answer, not even a wrong one.
+            is_answered = false;
+            if let Some(offset) = parse_u64(value) {
+                engine.note_ack(id, offset);
+            }
+        } else if args.is(option, "getack") {
+            is_answered = false;
+        } else if args.is(option, "listening-port") {
+            let port = integer(value)?;
+            registered(engine, id).listening_port =
+                u16::try_from(port).map_err(|_| ErrorReply::NOT_AN_INTEGER)?;
+        } else if args.is(option, "ip-address") {
+            if value.len() > 255 {
+                return Err(ErrorReply::new(format!(
+                    "ERR REPLCONF ip-address provided by replica instance is too long: {} bytes",
+                    value.len()
+                )));
+            }
+            registered(engine, id).announced_ip = Some(String::from_utf8_lossy(value).into_owned());
+        } else if args.is(option, "capa") {
+            registered(engine, id).capabilities.add(value);
+        } else if args.is(option, "rdb-only") || args.is(option, "rdb-filter-only") {
+            let word = String::from_utf8_lossy(args.bytes(option)).into_owned();
+            return Err(ErrorReply::new(format!("ERR Unrecognized REPLCONF option: {word}")));
+        } else {
+            let word = String::from_utf8_lossy(args.bytes(option)).into_owned();
+            return Err(ErrorReply::new(format!("ERR Unrecognized REPLCONF option: {word}")));
+        }
+    }
+    if is_answered && let Some(client) = engine.clients.get_mut(id) {
+        client.reply().ok();
+    }
+    Ok(Flow::Done)
+}
+
+/// What this connection has said of itself as a replica.
+fn registered(engine: &mut Engine, id: ClientId) -> &mut AttachedReplica {
+    let addr = engine.clients.get(id).map(|client| client.addr.clone()).unwrap_or_default();
+    let ip = addr.rsplit_once(':').map_or(addr.as_str(), |(ip, _)| ip).trim_matches(['[', ']']);
+    engine.role.stream_mut().replicas.register(ReplicaId(id.0), ip)
+}
+
+/// `PSYNC replicationid offset`
+fn psync(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
+    if !may_begin_sync(engine, id)? {
+        return Ok(Flow::Done);
+    }
+    let request = PsyncRequest::parse(args.bytes(1), args.bytes(2))?;
+    registered(engine, id);
+    let decision = engine.role.stream().psync(request);
+    let name = engine.replica_name(id);
+    match decision {
+        Psync::Continue { from } => {
+            let now = engine.now();
+            let stream = engine.role.stream_mut();
+            let bytes = stream.log.end_offset().0 - from.0;
+            let is_psync2 =
+                stream.replicas.get(ReplicaId(id.0)).is_some_and(|replica| replica.capabilities.psync2);
+            let feed = ReplicaFeed::partial_resync(stream.ids.replid(), from, is_psync2);
+            stream.replicas.attach(ReplicaId(id.0), feed, now);
+            engine.stats.sync_partial_ok += 1;
+            engine.log(
+                LogLevel::Notice,
+                format!(
+                    "Partial resynchronization request from {name} accepted. Sending {bytes} bytes of backlog \
+                     starting from offset {}.",
+                    from.next_byte()
+                ),
+            );
+            engine.become_replica(id);
+        }
+        Psync::FullResync(cause) => {
+            if args.bytes(1) != b"?" {
+                engine.stats.sync_partial_err += 1;
+            }
+            engine.log(LogLevel::Notice, format!("Full resync requested by replica {name} ({cause:?})"));
+            engine.begin_full_sync(id, true);
+        }
+    }
+    Ok(Flow::Done)
+}
+
+/// `SYNC`
+fn sync(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
+    if may_begin_sync(engine, id)? {
+        registered(engine, id);
+        engine.begin_full_sync(id, false);
+    }
+    Ok(Flow::Done)
+}
+
+/// Whether a sync can begin; not twice on one connection, and not without data of our own.
+fn may_begin_sync(engine: &mut Engine, id: ClientId) -> Result<bool, ErrorReply> {
+    let Some(client) = engine.clients.get(id) else { return Ok(false) };
+    if client.kind != ClientKind::Normal {
+        return Ok(false);
+    }
+    if engine.role.as_replica().is_some_and(|replica| !replica.is_up()) {
+        return Err(NO_MASTER_LINK);
+    }
+    if !client.out.is_empty() || client.unwritten_bytes > 0 {
+        return Err(ErrorReply::fixed("ERR SYNC and PSYNC are invalid with pending output"));
+    }
+    Ok(true)
+}
+
+/// `WAIT numreplicas timeout`
+fn wait(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
+    if !engine.role.is_master() {
+        return Err(ErrorReply::fixed(
+            "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is \
+             configured to be writable (which is not the default) writes to replicas are just local and are not \
+             propagated.",
+        ));
+    }
+    let needed = integer(args.bytes(1))?;
+    let timeout_ms = parse_i64(args.bytes(2)).ok_or(ErrorReply::TIMEOUT_NOT_AN_INTEGER)?;
+    if timeout_ms < 0 {
+        return Err(ErrorReply::TIMEOUT_NEGATIVE);
+    }
+    let now = engine.now();
+    let deadline = match timeout_ms {
+        0 => None,
+        ms => {
+            Some(UnixMillis(now.0.checked_add(ms).ok_or(ErrorReply::fixed("ERR timeout is out of range"))?))
+        }
+    };
+    let Some(client) = engine.clients.get(id) else { return Ok(Flow::Done) };
+    let (offset, in_transaction) = (client.last_write_offset, client.is_executing_transaction);
+    let acknowledged = engine.acknowledged_replicas(offset);
+    if acknowledged as i64 >= needed || in_transaction {
+        if let Some(client) = engine.clients.get_mut(id) {
+            client.reply().integer(acknowledged as i64);
+        }
+        return Ok(Flow::Done);
+    }
+    let on = BlockedOn::Replicas { offset, needed: needed as usize };
+    let state = BlockedState { on, deadline, on_timeout: TimeoutReply::AcknowledgedReplicas };
+    engine.blocked.block(&mut engine.clients, id, state);
+    engine.waiting_for_acks.push(id);
+    engine.request_acks();
+    Ok(Flow::Parked)
+}

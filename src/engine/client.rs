@@ -166,6 +166,11 @@ impl Client {
         self.protocol == Protocol::Resp2 && self.subscriptions_len() > 0
     }
 
+    /// Its task has looked: the next event wakes it again.
+    pub fn note_taken(&mut self) {
+        self.is_write_pending = false;
+    }
+
     /// Gives the output buffer to the connection's task, which hands in an empty one to be filled next.
     pub fn swap_output(&mut self, buffer: &mut Vec<u8>) {
         debug_assert!(buffer.is_empty());

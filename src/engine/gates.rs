@@ -35,8 +35,40 @@ impl Engine {
     }
 
     /// Why the server's state forbids a command, if it does; the order of the answers is Redis'.
-    pub fn refusal(&self, _id: ClientId, demands: Demands) -> Option<ErrorReply> {
-        self.disk_refusal(demands).or_else(|| self.loading_refusal(demands))
+    pub fn refusal(&self, id: ClientId, demands: Demands) -> Option<ErrorReply> {
+        let is_master_link = self.clients.get(id).is_some_and(|client| client.kind == ClientKind::Master);
+        if is_master_link {
+            return None;
+        }
+        if let Some(error) = self.disk_refusal(demands) {
+            return Some(error);
+        }
+        match self.role.as_replica() {
+            None if demands.is_write && self.lacks_good_replicas() => return Some(ErrorReply::NO_REPLICAS),
+            Some(_) if demands.is_write && self.config.replica_read_only => {
+                return Some(ErrorReply::READ_ONLY);
+            }
+            Some(replica)
+                if !demands.allowed_when_stale
+                    && !replica.is_up()
+                    && !self.config.replica_serve_stale_data =>
+            {
+                return Some(ErrorReply::MASTER_DOWN);
+            }
+            _ => {}
+        }
+        self.loading_refusal(demands)
+    }
+
+    /// Whether fewer replicas than `min-replicas-to-write` are close behind.
+    fn lacks_good_replicas(&self) -> bool {
+        let config = &self.config;
+        if config.min_replicas_to_write == 0 || config.min_replicas_max_lag == 0 {
+            return false;
+        }
+        let lag_max = i64::from(config.min_replicas_max_lag);
+        let good = self.role.stream().replicas.good_replicas(lag_max, self.now());
+        good < config.min_replicas_to_write as usize
     }
 
     /// Whether a client's command has to wait for the end of CLIENT PAUSE.

@@ -2,7 +2,7 @@
 
 use super::client::ClientId;
 use super::persistence::SaveRequest;
-use crate::storage::{Keyspace, Value};
+use crate::storage::{Db, Keyspace, Value};
 
 #[derive(Debug)]
 pub enum Job {
@@ -10,8 +10,12 @@ pub enum Job {
     Exit { code: i32 },
     /// Free these values somewhere else.
     Free(Vec<Value>),
+    /// Free these databases somewhere else.
+    FreeDatabases(Vec<Db>),
     /// Free a data set somewhere else.
     FreeKeyspace(Keyspace),
+    /// There is another master to follow, or none.
+    MasterChanged,
     /// A client's connection is to be closed.
     Close(ClientId),
     /// Write a snapshot, then call `Engine::save_finished`.

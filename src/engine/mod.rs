@@ -11,19 +11,23 @@ pub mod gates;
 pub mod histogram;
 pub mod job;
 pub mod latency;
+pub mod master_stream;
 pub mod monitor;
 pub mod persistence;
 pub mod process;
+pub mod replication;
 pub mod shutdown;
 pub mod slowlog;
 pub mod stats;
 pub mod watch;
 
+use std::collections::HashMap;
 use std::mem;
 
 use crate::base::clock::{Clock, UnixMillis};
 use crate::config::Config;
 use crate::replication::replid::ReplId;
+use crate::replication::replica_manager::ReplicaId;
 use crate::replication::role::Role;
 use crate::storage::live::{AccessPolicy, ExpiryPolicy, Upkeep};
 use crate::storage::{EncodingLimits, Keyspace};
@@ -36,6 +40,7 @@ pub use job::{InsideJob, Job};
 pub use latency::LatencyMonitor;
 pub use persistence::Persistence;
 pub use process::ProcessInfo;
+pub use replication::FullSync;
 pub use shutdown::Shutdown;
 pub use slowlog::SlowLog;
 pub use stats::Stats;
@@ -51,12 +56,29 @@ pub struct Engine {
     pub access_rng: fastrand::Rng,
 
     pub keyspace: Keyspace,
+    /// Whether keys that nobody looks at are removed when their time has passed: DEBUG SET-ACTIVE-EXPIRE.
+    pub active_expire_enabled: bool,
+    /// Database and segment at which the active expire cycle goes on.
+    pub expire_cursor: (usize, usize),
     pub upkeep: Upkeep,
     pub effects: Effects,
 
     pub clients: Clients,
     pub blocked: BlockedClients,
     pub watched: WatchedKeys,
+    pub role: Role,
+    /// The database that the replication log has selected; none when the next effect must say.
+    pub log_db_index: Option<usize>,
+    /// Snapshots that wait for their replicas' connections to send them.
+    pub full_syncs: HashMap<ClientId, FullSync>,
+    /// Clients in WAIT.
+    pub waiting_for_acks: Vec<ClientId>,
+    /// The client in whose name the master's commands run, while there is a link.
+    pub master_client: Option<ClientId>,
+    /// Counts the changes of master, so that a link knows when it is out of date.
+    pub link_epoch: u64,
+    pub last_replica_ping: UnixMillis,
+
     pub monitors: Vec<ClientId>,
     pub pause: Option<Pause>,
     pub stats: Stats,
@@ -65,11 +87,8 @@ pub struct Engine {
     pub slowlog_threshold_nanos: u64,
     pub latency: LatencyMonitor,
 
-    pub role: Role,
     pub persistence: Persistence,
     pub shutdown: Option<Shutdown>,
-    /// DEBUG SET-ACTIVE-EXPIRE: whether expired keys are looked for in the background.
-    pub active_expire_enabled: bool,
     /// DEBUG PAUSE-CRON: nothing happens by itself.
     pub is_cron_paused: bool,
     pub process: ProcessInfo,
@@ -161,19 +180,26 @@ impl Engine {
             rng,
             access_rng,
             keyspace,
+            active_expire_enabled: true,
+            expire_cursor: (0, 0),
             upkeep: Upkeep::default(),
             effects: Effects::default(),
             clients: Clients::default(),
             blocked: BlockedClients::default(),
             watched: WatchedKeys::default(),
+            role,
+            log_db_index: None,
+            full_syncs: HashMap::new(),
+            waiting_for_acks: Vec::new(),
+            master_client: None,
+            link_epoch: 0,
+            last_replica_ping: UnixMillis::default(),
             monitors: Vec::new(),
             pause: None,
             slowlog: SlowLog::default(),
             slowlog_threshold_nanos: u64::MAX,
             latency: LatencyMonitor::default(),
-            role,
             shutdown: None,
-            active_expire_enabled: true,
             is_cron_paused: false,
             process: ProcessInfo::default(),
             run_id,
@@ -208,12 +234,19 @@ impl Engine {
 
     /// How lookups of an ordinary client treat keys that are due.
     pub fn expiry_policy(&self) -> ExpiryPolicy {
-        ExpiryPolicy::Remove
+        if self.role.is_master() { ExpiryPolicy::Remove } else { ExpiryPolicy::Hide }
     }
 
     /// How an access changes a key's stamp.
     pub fn access_policy(&self) -> AccessPolicy {
         AccessPolicy::Lru { seconds: (self.now().0 / 1000) as u32 }
+    }
+
+    /// Whether anybody wants to know which keys change: WATCH, blocked clients, subscribers of keyspace events.
+    pub fn has_observers(&self) -> bool {
+        !self.watched.is_empty()
+            || self.blocked.has_key_waiters()
+            || !self.config.notify_keyspace_events.is_empty()
     }
 
     /// Counts changes of the data set since the last save.
@@ -224,20 +257,13 @@ impl Engine {
     /// Tells subscribers of keyspace events about a change.
     pub fn notify(&mut self, _change: &effects::Modification) {}
 
-    /// Appends the unit's effects to the replication log; the offset behind them.
-    pub fn append_effects(&mut self) -> u64 {
-        self.effects.clear();
-        0
-    }
-
-    /// How many replicas have acknowledged `offset`.
-    pub fn acknowledged_replicas(&self, _offset: u64) -> usize {
-        0
-    }
-
     /// Removes what refers to a client that has gone.
     pub fn forget_client(&mut self, id: ClientId) {
         self.monitors.retain(|&monitor| monitor != id);
+        self.waiting_for_acks.retain(|&waiter| waiter != id);
+        self.full_syncs.remove(&id);
+        let now = self.now();
+        self.role.stream_mut().replicas.unregister(ReplicaId(id.0), now);
     }
 
     pub fn log(&mut self, level: LogLevel, text: impl Into<String>) {

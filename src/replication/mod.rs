@@ -16,4 +16,3 @@ pub mod replica;
 pub mod replica_manager;
 pub mod replid;
 pub mod role;
-pub mod waiters;

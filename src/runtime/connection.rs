@@ -17,11 +17,13 @@ use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::hub::{Hub, TaskSignal};
+use super::replica_feed;
 use crate::command::{Executed, Lookup, TABLE, dispatch};
-use crate::engine::client::Closing;
+use crate::engine::client::{ClientKind, Closing};
 use crate::engine::{ClientId, Engine};
 use crate::resp::error::ErrorReply;
 use crate::resp::request::{Batch, Decoder, Limits};
+use crate::storage::db::PREFETCH_KEYS_MAX;
 
 const SHARED_BUFFER_BYTES: usize = 64 * 1024;
 /// What one stay inside the engine may take: others wait meanwhile.
@@ -50,6 +52,8 @@ pub struct Connection<S> {
     out: Vec<u8>,
     written: usize,
     is_blocked: bool,
+    /// The client has said PSYNC: the connection goes on as a replica's feed.
+    is_replica: bool,
     closing: Closing,
     /// The other side sends nothing any more.
     is_at_end: bool,
@@ -71,6 +75,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             out: Vec::new(),
             written: 0,
             is_blocked: false,
+            is_replica: false,
             closing: Closing::No,
             is_at_end: false,
         }
@@ -82,8 +87,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         hub.enter(|engine| self.after_batch(engine));
         // Whatever the network reports, the connection is over.
         let _ = std::future::poll_fn(|cx| self.poll(cx)).await;
-        self.hub.enter(|engine| dispatch::disconnect(engine, self.id));
-        self.hub.unregister(self.id);
+        let id = self.id;
+        if self.is_replica && self.closing == Closing::No {
+            replica_feed::serve(self.stream, hub.clone(), id, self.signal, self.query).await;
+        }
+        hub.enter(|engine| dispatch::disconnect(engine, id));
+        hub.unregister(id);
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -92,7 +101,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 let hub = self.hub.clone();
                 hub.enter(|engine| self.after_batch(engine));
             }
-            if self.closing == Closing::Now {
+            if self.closing == Closing::Now || self.is_replica {
                 return Poll::Ready(Ok(()));
             }
             if !self.is_blocked && self.closing == Closing::No && !self.query.is_empty() {
@@ -142,7 +151,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Runs the complete requests at the start of `bytes`; answers how many bytes are done with.
     fn process(&mut self, bytes: &[u8]) -> usize {
         let mut used = 0;
-        while used < bytes.len() && !self.is_blocked && self.closing == Closing::No {
+        while used < bytes.len() && !self.is_blocked && !self.is_replica && self.closing == Closing::No {
             let buf = &bytes[used..];
             let mut batch = std::mem::take(&mut self.batch);
             let decoded =
@@ -182,7 +191,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let hub = self.hub.clone();
         hub.enter(|engine| {
             let mut executed = 0;
-            for (args, &lookup) in batch.iter(buf).zip(&self.lookups) {
+            let mut db_index = 0;
+            if let Some(client) = engine.clients.get_mut(self.id) {
+                client.unwritten_bytes = self.out.len() - self.written;
+                db_index = client.db_index;
+            }
+            for (at, (args, &lookup)) in batch.iter(buf).zip(&self.lookups).enumerate() {
+                if batch.len() > 1 && at.is_multiple_of(PREFETCH_KEYS_MAX) {
+                    let ahead = batch.iter(buf).zip(&self.lookups).skip(at).take(PREFETCH_KEYS_MAX);
+                    let keys = ahead.filter_map(|(args, &lookup)| TABLE.first_key(lookup, &args));
+                    engine.keyspace.db(db_index).prefetch(keys);
+                }
                 match dispatch::execute(engine, self.id, lookup, &args) {
                     Executed::Done => executed += 1,
                     Executed::Blocked => {
@@ -191,7 +210,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     }
                     Executed::Postponed => break,
                 }
-                if dispatch::is_closing(engine, self.id) {
+                if dispatch::must_stop(engine, self.id) {
                     break;
                 }
             }
@@ -229,6 +248,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         client.unwritten_bytes = self.out.len() - self.written;
         self.is_blocked = client.blocked.is_some();
+        self.is_replica = client.kind == ClientKind::Replica;
         self.closing = client.closing;
         self.limits.authenticated = client.is_authenticated;
     }

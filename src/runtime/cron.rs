@@ -1,39 +1,74 @@
 //! What happens by itself: expiry in slices, timeouts of blocked clients, periodic duties.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::hub::Hub;
 use super::{figures, log};
-use crate::command::dispatch;
+use crate::command::{active_expire, dispatch};
 
 /// Processor time is read once in so many turns.
-const TURNS_PER_CPU_READING: u32 = 5;
+const TURNS_PER_CPU_READING: u64 = 5;
+const TURNS_PER_SECOND: u64 = 10;
 
 /// Every tenth of a second, as Redis' `hz 10`.
 pub async fn run(hub: Arc<Hub>) {
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut memory = hub.enter(|engine| engine.stats.memory);
-    let mut turn = 0;
-    loop {
+    for turn in 0u64.. {
         ticks.tick().await;
         memory = figures::memory(memory);
-        let cpu = if turn % TURNS_PER_CPU_READING == 0 { figures::cpu() } else { None };
-        turn = turn.wrapping_add(1);
-        let (level, is_master) = hub.enter(|engine| {
+        let cpu = if turn.is_multiple_of(TURNS_PER_CPU_READING) { figures::cpu() } else { None };
+        let (level, is_master, expires) = hub.enter(|engine| {
             engine.stats.memory = memory;
             engine.stats.cpu = cpu.unwrap_or(engine.stats.cpu);
             if !engine.is_cron_paused {
                 let now = engine.now();
                 engine.stats.sample_rates(now);
                 engine.save_if_due();
+                if turn.is_multiple_of(TURNS_PER_SECOND) {
+                    engine.replication_cron();
+                }
             }
             engine.continue_shutdown();
-            (engine.config.loglevel, engine.role.is_master())
+            let expires = engine.active_expire_enabled && !engine.is_cron_paused;
+            (engine.config.loglevel, engine.role.is_master(), expires)
         });
         log::set_level(level);
         log::set_role(is_master);
+        if expires {
+            expire(&hub).await;
+        }
+    }
+}
+
+/// How long the engine is held for a slice of the active expire cycle.
+const EXPIRE_SLICE: Duration = Duration::from_micros(2500);
+
+/// How long slices follow one another in one tick: a quarter of the time between ticks, as in Redis.
+const EXPIRE_TICK_MAX: Duration = Duration::from_millis(25);
+
+/// Keys that are removed between two looks at the clock.
+const EXPIRE_KEYS_MAX: usize = 64;
+
+/// Removes keys whose time has passed. Others have their turn at the engine between slices.
+async fn expire(hub: &Hub) {
+    let tick = Instant::now();
+    loop {
+        let has_more = hub.enter(|engine| {
+            let slice = Instant::now();
+            loop {
+                let has_more = active_expire::expire_slice(engine, EXPIRE_KEYS_MAX);
+                if !has_more || slice.elapsed() >= EXPIRE_SLICE {
+                    break has_more;
+                }
+            }
+        });
+        if !has_more || tick.elapsed() >= EXPIRE_TICK_MAX {
+            return;
+        }
+        tokio::task::yield_now().await;
     }
 }
 

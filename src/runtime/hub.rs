@@ -4,8 +4,7 @@
 //! lines) is collected under the lock and carried out after it is released.
 
 use std::collections::HashMap;
-use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use atomic_waker::AtomicWaker;
 use smallvec::SmallVec;
@@ -14,18 +13,24 @@ use tokio::sync::Notify;
 use super::{jobs, log};
 use crate::base::clock::UnixMillis;
 use crate::engine::{ClientId, Engine, Job};
+use crate::replication::log::ReplOffset;
 
 pub struct Hub {
     state: Mutex<State>,
     /// Signalled when the earliest deadline has changed.
     pub deadline_changed: Notify,
-    jobs: Sender<Job>,
+    /// Signalled when there is another master to follow, or none.
+    pub master_changed: Notify,
+    /// What the engine wants done outside, on its way to the thread that does it.
+    jobs: mpsc::Sender<Job>,
 }
 
 struct State {
     engine: Engine,
     tasks: HashMap<ClientId, Arc<TaskSignal>>,
     next_deadline: Option<UnixMillis>,
+    /// How far the replicas' tasks have been told that the log reaches.
+    log_end: ReplOffset,
 }
 
 /// How the hub tells a connection's task that the engine has something for it.
@@ -51,9 +56,15 @@ impl TaskSignal {
 
 impl Hub {
     /// `jobs` takes what the engine wants done outside.
-    pub fn new(engine: Engine, jobs: Sender<Job>) -> Self {
-        let state = State { engine, tasks: HashMap::new(), next_deadline: None };
-        Self { state: Mutex::new(state), deadline_changed: Notify::new(), jobs }
+    pub fn new(engine: Engine, jobs: mpsc::Sender<Job>) -> Self {
+        let state =
+            State { engine, tasks: HashMap::new(), next_deadline: None, log_end: ReplOffset::default() };
+        Self {
+            state: Mutex::new(state),
+            deadline_changed: Notify::new(),
+            master_changed: Notify::new(),
+            jobs,
+        }
     }
 
     /// Runs `f` on the engine, then carries out what it left behind.
@@ -99,6 +110,13 @@ impl State {
         for id in engine.take_pending_writes() {
             aftermath.signals.extend(self.tasks.get(&id).cloned());
         }
+        let log_end = engine.role.stream().log.end_offset();
+        if log_end != self.log_end {
+            self.log_end = log_end;
+            for id in engine.role.stream().replicas.ids() {
+                aftermath.signals.extend(self.tasks.get(&ClientId(id.0)).cloned());
+            }
+        }
         if !engine.jobs.is_empty() {
             aftermath.jobs = std::mem::take(&mut engine.jobs);
         }
@@ -124,8 +142,11 @@ impl Aftermath {
             hub.deadline_changed.notify_one();
         }
         for job in self.jobs {
-            // The receiver goes with the process.
-            let _ = hub.jobs.send(job);
+            match job {
+                Job::MasterChanged => hub.master_changed.notify_one(),
+                // The receiver goes with the process.
+                job => drop(hub.jobs.send(job)),
+            }
         }
     }
 }

@@ -10,6 +10,8 @@ mod jobs;
 mod listener;
 mod loader;
 mod log;
+mod master_link;
+mod replica_feed;
 mod saver;
 
 use std::sync::Arc;

@@ -85,8 +85,7 @@ impl Hash {
             self.repr = Repr::Table(Arc::new(table));
         }
         let Repr::Table(table) = &mut self.repr else { unreachable!("converted above") };
-        // What changes nothing must not copy a shared table's directory.
-        table.get(field) != Some(value) && Arc::make_mut(table).insert(field, value)
+        Table::insert_shared(table, field, value)
     }
 
     pub fn remove(&mut self, field: &[u8]) -> bool {
@@ -97,7 +96,7 @@ impl Hash {
                 pairs.splice(Span { start, end }, 2, &[]);
                 true
             }
-            Repr::Table(table) => table.get(field).is_some() && Arc::make_mut(table).remove(field),
+            Repr::Table(table) => Table::remove_shared(table, field),
         }
     }
 
@@ -127,6 +126,11 @@ impl Hash {
     /// `count` distinct pairs, or all if there are no more; every choice has the same chance.
     pub fn random_distinct(&self, count: usize, rng: &mut fastrand::Rng) -> Vec<(&[u8], &[u8])> {
         super::table::draw_distinct(self.len(), count, rng, || self.iter(), |rng| self.random(rng))
+    }
+
+    /// Draws `count` times, each time any pair with equal chances; an empty hash has none to tell.
+    pub fn random_repeated(&self, count: usize, rng: &mut fastrand::Rng, tell: impl FnMut((&[u8], &[u8]))) {
+        table::draw_repeated(self.len(), count, rng, || self.iter(), |rng| self.random(rng), tell);
     }
 
     /// Tells about `count` pairs from the cursor on and returns the next cursor, 0 after the last. A pair

@@ -154,8 +154,12 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn integer() -> impl Strategy<Value = i64> {
-        prop_oneof![8 => -20i64..20, 2 => any::<i16>().prop_map(i64::from), 1 => any::<i32>().prop_map(i64::from),
-            1 => any::<i64>()]
+        prop_oneof![
+            8 => -20i64..20,
+            2 => any::<i16>().prop_map(i64::from),
+            1 => any::<i32>().prop_map(i64::from),
+            1 => any::<i64>(),
+        ]
     }
 
     proptest! {

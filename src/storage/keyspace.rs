@@ -13,6 +13,11 @@ impl Keyspace {
         Self { dbs: (0..databases).map(|_| Db::new(seed)).collect() }
     }
 
+    /// As many empty databases, which hash as these do.
+    pub fn emptied(&self) -> Self {
+        Self { dbs: self.dbs.iter().map(Db::emptied).collect() }
+    }
+
     /// How many databases there are.
     pub fn len(&self) -> usize {
         self.dbs.len()

@@ -445,7 +445,8 @@ mod tests {
 
         #[test]
         fn walks_from_the_back_mirror_walks_from_the_front(
-            values in prop::collection::vec(value(), 0..30), from_front in prop::collection::vec(any::<bool>(), 30)
+            values in prop::collection::vec(value(), 0..30),
+            from_front in prop::collection::vec(any::<bool>(), 30),
         ) {
             let slices: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
             let packed = Packed::<true>::from_values(&slices);

@@ -91,27 +91,34 @@ impl Set {
         }
     }
 
+    /// Whether a member of another set is one of this set as well.
+    pub fn contains_member(&self, member: Member<'_>) -> bool {
+        match (self.view(), member) {
+            (View::Ints(ints), Member::Int(integer)) => ints.contains(integer),
+            (_, Member::Int(integer)) => self.contains(itoa::Buffer::new().format(integer).as_bytes()),
+            (_, Member::Bytes(bytes)) => self.contains(bytes),
+        }
+    }
+
     /// Adds a member; false if it is there already.
     pub fn insert(&mut self, member: &[u8], limits: &EncodingLimits) -> bool {
+        if let Repr::Table(table) = &mut self.repr {
+            return Table::insert_shared(table, member, b"");
+        }
+        let is_empty = self.is_empty();
+        if let (Repr::Small(small), Some(integer)) = (&mut self.repr, parse_i64(member))
+            && (IntSet::of(small.buf()).is_some() || (is_empty && limits.set_max_intset_entries > 0))
+        {
+            if !intset::insert(small.buf_mut(), integer) {
+                return false;
+            }
+            if self.len() > limits.set_max_intset_entries {
+                self.repr = Repr::Table(Arc::new(self.to_table()));
+            }
+            return true;
+        }
         if self.contains(member) {
             return false;
-        }
-        let integer = parse_i64(member);
-        let is_empty = self.is_empty();
-        match (&mut self.repr, integer) {
-            (Repr::Table(table), _) => {
-                return Arc::make_mut(table).insert(member, b"");
-            }
-            (Repr::Small(small), Some(integer))
-                if IntSet::of(small.buf()).is_some() || (is_empty && limits.set_max_intset_entries > 0) =>
-            {
-                intset::insert(small.buf_mut(), integer);
-                if self.len() > limits.set_max_intset_entries {
-                    self.repr = Repr::Table(Arc::new(self.to_table()));
-                }
-                return true;
-            }
-            _ => {}
         }
         if !self.stays_packed_with(member, limits) {
             let mut table = self.to_table();
@@ -130,7 +137,7 @@ impl Set {
 
     pub fn remove(&mut self, member: &[u8]) -> bool {
         match &mut self.repr {
-            Repr::Table(table) => table.get(member).is_some() && Arc::make_mut(table).remove(member),
+            Repr::Table(table) => Table::remove_shared(table, member),
             Repr::Small(small) if IntSet::of(small.buf()).is_some() => {
                 parse_i64(member).is_some_and(|integer| intset::remove(small.buf_mut(), integer))
             }
@@ -170,6 +177,11 @@ impl Set {
     /// `count` distinct members, or all if there are no more; every choice has the same chance.
     pub fn random_distinct(&self, count: usize, rng: &mut fastrand::Rng) -> Vec<Member<'_>> {
         table::draw_distinct(self.len(), count, rng, || self.iter(), |rng| self.random(rng))
+    }
+
+    /// Draws `count` times, each time any member with equal chances; an empty set has none to tell.
+    pub fn random_repeated(&self, count: usize, rng: &mut fastrand::Rng, tell: impl FnMut(Member<'_>)) {
+        table::draw_repeated(self.len(), count, rng, || self.iter(), |rng| self.random(rng), tell);
     }
 
     /// Tells about `count` members from the cursor on and returns the next cursor, 0 after the last. A member

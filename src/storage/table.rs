@@ -130,11 +130,20 @@ impl Table {
         true
     }
 
-    /// Removes the field and returns its value.
-    pub fn take(&mut self, field: &[u8]) -> Option<Vec<u8>> {
-        let value = self.get(field)?.to_vec();
-        self.remove(field);
-        Some(value)
+    /// [`Table::insert`] into a table that may be shared; what changes nothing copies nothing.
+    pub fn insert_shared(table: &mut Arc<Self>, field: &[u8], value: &[u8]) -> bool {
+        match Arc::get_mut(table) {
+            Some(table) => table.insert(field, value),
+            None => table.get(field) != Some(value) && Arc::make_mut(table).insert(field, value),
+        }
+    }
+
+    /// [`Table::remove`] from a table that may be shared; what changes nothing copies nothing.
+    pub fn remove_shared(table: &mut Arc<Self>, field: &[u8]) -> bool {
+        match Arc::get_mut(table) {
+            Some(table) => table.remove(field),
+            None => table.get(field).is_some() && Arc::make_mut(table).remove(field),
+        }
     }
 
     /// All pairs, in the order of segments.
@@ -434,6 +443,27 @@ where
         }
     }
     drawn
+}
+
+/// Draws `count` times any item of a collection of `len`: `all` walks it, `random` draws one.
+pub(super) fn draw_repeated<T, I>(
+    len: usize,
+    count: usize,
+    rng: &mut fastrand::Rng,
+    all: impl Fn() -> I,
+    random: impl Fn(&mut fastrand::Rng) -> Option<T>,
+    mut tell: impl FnMut(T),
+) where
+    T: Copy,
+    I: Iterator<Item = T>,
+{
+    if (1..=count).contains(&len) {
+        // Drawing one may take a walk in a small collection: one walk serves all.
+        let items: Vec<T> = all().collect();
+        (0..count).for_each(|_| tell(items[rng.usize(..len)]));
+    } else {
+        (0..count).filter_map(|_| random(rng)).for_each(tell);
+    }
 }
 
 fn node_bytes(node: &Node) -> usize {

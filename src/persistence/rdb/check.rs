@@ -1,4 +1,5 @@
-//! What must hold for any bytes whatsoever: they load or are refused, and what loads can be written and loads again.
+//! What must hold for any bytes whatsoever: they load or are refused, and what loads can be written and
+//! loads again.
 
 use super::KeyUsage;
 use super::dump::{dump_value, read_value, verify_dump_payload};
@@ -8,10 +9,17 @@ use super::writer::{RdbWriter, WriterOptions};
 use crate::base::clock::UnixMillis;
 use crate::storage::limits::EncodingLimits;
 
+struct Entry {
+    key: Vec<u8>,
+    value: Value,
+    expires_at: Option<UnixMillis>,
+    usage: Option<KeyUsage>,
+}
+
 /// Keeps what it is handed.
 #[derive(Default)]
 struct Kept {
-    entries: Vec<(Vec<u8>, Value, Option<UnixMillis>, Option<KeyUsage>)>,
+    entries: Vec<Entry>,
 }
 
 impl RdbSink for Kept {
@@ -26,7 +34,7 @@ impl RdbSink for Kept {
         expires_at: Option<UnixMillis>,
         usage: Option<KeyUsage>,
     ) -> Result<(), String> {
-        self.entries.push((key, value, expires_at, usage));
+        self.entries.push(Entry { key, value, expires_at, usage });
         Ok(())
     }
 }
@@ -59,7 +67,7 @@ fn check_file(data: &[u8], limits: &EncodingLimits) {
 
 fn write_and_read(kept: &Kept, limits: &EncodingLimits) -> Summary {
     let mut writer = RdbWriter::new(Vec::new(), WriterOptions::default());
-    for (key, value, expires_at, usage) in &kept.entries {
+    for Entry { key, value, expires_at, usage } in &kept.entries {
         writer.entry(key, as_ref(value), *expires_at, *usage).expect("a vector takes all bytes");
     }
     let bytes = writer.finish().expect("a vector takes all bytes");

@@ -12,6 +12,9 @@ use crate::base::crc64;
 /// Strings longer than the buffer are read in pieces of at most this size.
 const PIECE_BYTES_MAX: usize = 1 << 20;
 
+/// A string that is kept has at most so much unused capacity.
+const SLACK_BYTES_MAX: usize = 4096;
+
 /// A length field: a plain number, or the code of a string in a special encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Length {
@@ -115,6 +118,10 @@ impl<R: Read> Input<R> {
     pub(super) fn string(&mut self) -> Result<Vec<u8>, RdbError> {
         let mut out = Vec::new();
         self.string_into(&mut out)?;
+        // A long string grew piece by piece; it may live for long, without the slack.
+        if out.capacity() - out.len() > SLACK_BYTES_MAX {
+            out.shrink_to_fit();
+        }
         Ok(out)
     }
 

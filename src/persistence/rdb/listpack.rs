@@ -1,7 +1,7 @@
 //! Listpacks, the packed lists of Redis 7: read with full checks, and written.
 //!
-//! Six bytes of header (total bytes, count), elements, `0xff`. An element is an encoding byte with its data, and
-//! then the size of both, written so that it can be read backwards.
+//! Six bytes of header (total bytes, count), elements, `0xff`. An element is an encoding byte with its
+//! data, and then the size of both, written so that it can be read backwards.
 
 use super::error::Reason;
 use super::packed::{Cursor, Element, Packed, i24};

@@ -1,8 +1,8 @@
 //! The LZF compression of long strings in RDB files: short back references, made for speed.
 //!
-//! A control byte below 32 says that one more than so many literal bytes follow. Otherwise its upper three bits
-//! are the length of a match minus two (seven: a byte to add follows), its lower five bits and the next byte
-//! the distance minus one.
+//! A control byte below 32 says that one more than so many literal bytes follow. Otherwise its upper three
+//! bits are the length of a match minus two (seven: a byte to add follows), its lower five bits and the
+//! next byte the distance minus one.
 
 use super::error::Reason;
 

@@ -1,11 +1,11 @@
 //! The RDB file format, read (versions 1 to 12) and written (version 10, which Redis 7.0 loads).
 //!
-//! A file is `REDIS` and four digits of version, then records that each begin with one byte: an opcode, or the type
-//! of the key and value that follow; then an end opcode and a CRC-64. Expiry and usage of a key come before it as
-//! records of their own. DUMP payloads are one type byte and value with a footer.
+//! A file is `REDIS` and four digits of version, then records that each begin with one byte: an opcode, or
+//! the type of the key and value that follow; then an end opcode and a CRC-64. Expiry and usage of a key
+//! come before it as records of their own. DUMP payloads are one type byte and value with a footer.
 //!
-//! Foreign bytes are checked before they are believed. What the data set does with an entry is the sink's business:
-//! nothing here knows of time, so expired keys are handed over too.
+//! Foreign bytes are checked before they are believed. What the data set does with an entry is the sink's
+//! business: nothing here knows of time, so expired keys are handed over too.
 
 mod check;
 mod dump;

@@ -21,7 +21,8 @@ pub trait RdbSink {
     /// The entries that follow belong to database `db`. Not called before those of a file without databases.
     fn select_db(&mut self, db: u64) -> Result<(), String>;
 
-    /// How many keys, and keys with an expiry, the writer counted in this database: a hint, not to be believed.
+    /// How many keys, and keys with an expiry, the writer counted in this database: a hint, not to be
+    /// believed.
     fn resize(&mut self, _keys: u64, _expires: u64) {}
 
     /// One key; it may have expired already.
@@ -190,7 +191,8 @@ impl<R: Read, S: RdbSink> Reader<'_, R, S> {
         }
     }
 
-    /// A module's private data: its id, when it was saved, then values that each tell their kind, until a zero.
+    /// A module's private data: its id, when it was saved, then values that each tell their kind, until a
+    /// zero.
     fn skip_module_aux(&mut self) -> Result<(), RdbError> {
         let input = &mut self.input;
         let _module_id = input.length()?;

@@ -1,7 +1,5 @@
 //! Files that a real Redis saved or agreed on (`tests/data/rdb/make.py`), random data sets, and broken bytes.
 
-use std::path::PathBuf;
-
 use proptest::prelude::*;
 
 use super::values::ValueRef;
@@ -10,7 +8,14 @@ use super::*;
 use crate::base::clock::UnixMillis;
 use crate::storage::limits::EncodingLimits;
 
-const GOLDENS: [&str; 9] = [
+/// Built in, since only `runtime` opens files.
+macro_rules! goldens {
+    ($($name:literal),*) => {
+        [$(($name, include_bytes!(concat!("../../../tests/data/rdb/", $name, ".rdb")).as_slice())),*]
+    };
+}
+
+const GOLDENS: [(&str, &[u8]); 9] = goldens![
     "strings",
     "collections",
     "databases_lfu",
@@ -19,12 +24,11 @@ const GOLDENS: [&str; 9] = [
     "stream",
     "version_1",
     "version_6",
-    "empty_keys",
+    "empty_keys"
 ];
 
 fn golden(name: &str) -> Vec<u8> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/rdb/{name}.rdb"));
-    std::fs::read(path).unwrap()
+    GOLDENS.iter().find(|(golden, _)| *golden == name).unwrap().1.to_vec()
 }
 
 /// A line for each thing in the file.
@@ -303,8 +307,7 @@ fn dump_payloads_carry_version_10_and_a_checksum() {
 
 #[test]
 fn any_truncation_of_a_file_is_refused() {
-    for name in GOLDENS {
-        let bytes = golden(name);
+    for (name, bytes) in GOLDENS {
         for end in 0..bytes.len() {
             assert!(transcript(&bytes[..end]).is_err(), "{name} up to {end}");
             check_reader(&bytes[..end]);
@@ -314,8 +317,8 @@ fn any_truncation_of_a_file_is_refused() {
 
 #[test]
 fn a_changed_byte_never_panics() {
-    for name in GOLDENS {
-        let mut bytes = golden(name);
+    for (_, golden) in GOLDENS {
+        let mut bytes = golden.to_vec();
         for at in 0..bytes.len() {
             let original = bytes[at];
             let flips = (0..8).map(|bit| original ^ (1 << bit));
@@ -331,16 +334,15 @@ fn a_changed_byte_never_panics() {
 #[test]
 fn random_mutations_never_panic() {
     let mut random = fastrand::Rng::with_seed(20);
-    let goldens: Vec<Vec<u8>> = GOLDENS.iter().map(|name| golden(name)).collect();
     for _ in 0..20_000 {
-        let mut bytes = random.choice(&goldens).unwrap().clone();
+        let mut bytes = random.choice(GOLDENS).unwrap().1.to_vec();
         for _ in 0..random.usize(1..6) {
             let at = random.usize(9..bytes.len());
             match random.u8(..4) {
                 0 => bytes[at] = random.u8(..),
                 1 => bytes.insert(at, random.u8(..)),
                 2 => {
-                    let other = random.choice(&goldens).unwrap();
+                    let other = random.choice(GOLDENS).unwrap().1;
                     let from = random.usize(..other.len());
                     let to = random.usize(from..other.len().min(from + 40));
                     bytes.splice(at..at, other[from..to].iter().copied());
@@ -434,7 +436,10 @@ proptest! {
 
     #[test]
     fn what_is_written_comes_back(
-        entries in prop::collection::vec((element(), model(), prop::option::of(any::<i64>()), usage()), 0..12),
+        entries in prop::collection::vec(
+            (element(), model(), prop::option::of(any::<i64>()), usage()),
+            0..12,
+        ),
         checksum in any::<bool>(),
         compress in any::<bool>(),
         version in 10u16..=12,

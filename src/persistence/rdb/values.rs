@@ -56,10 +56,10 @@ fn refuse_duplicate(before: usize, after: usize, what: &'static str) -> Result<(
 pub(super) fn unless_empty(value: Value) -> Option<Value> {
     let empty = match &value {
         Value::String(_) => false,
-        Value::List(list) => list.len() == 0,
-        Value::Hash(hash) => hash.len() == 0,
-        Value::Set(set) => set.len() == 0,
-        Value::SortedSet(sorted_set) => sorted_set.len() == 0,
+        Value::List(list) => list.is_empty(),
+        Value::Hash(hash) => hash.is_empty(),
+        Value::Set(set) => set.is_empty(),
+        Value::SortedSet(sorted_set) => sorted_set.is_empty(),
     };
     (!empty).then_some(value)
 }

@@ -1,7 +1,7 @@
 //! Ziplists, the packed lists before Redis 7: read with full checks.
 //!
-//! Ten bytes of header (total bytes, offset of the last element, count), elements, `0xff`. An element is the size
-//! of the one before it, an encoding byte and the data.
+//! Ten bytes of header (total bytes, offset of the last element, count), elements, `0xff`. An element is
+//! the size of the one before it, an encoding byte and the data.
 
 use super::error::Reason;
 use super::packed::{Cursor, Element, Packed, i24};

@@ -202,3 +202,51 @@ fn insertion_in_the_middle_leaves_chunks_well_filled() {
     let bytes = list.memory_bytes() as f64 / 50_000.0;
     assert!(bytes < 28.0, "{bytes}");
 }
+
+#[test]
+fn a_deep_spine_keeps_its_order_and_its_clone() {
+    // One element per chunk: 20,000 elements need three levels.
+    let limits = EncodingLimits { list_max_listpack_size: 1, ..EncodingLimits::default() };
+    let (mut list, mut model) = (List::new(), VecDeque::new());
+    let mut rng = fastrand::Rng::with_seed(2);
+    for i in 0..20_000u32 {
+        let at = if i % 3 == 0 { rng.usize(..=model.len()) } else { model.len() };
+        list.insert(at, &i.to_le_bytes(), &limits);
+        model.insert(at, i.to_le_bytes().to_vec());
+    }
+    let frozen = (list.clone(), model.clone());
+    check(&list, &model);
+    while model.len() > 50 {
+        let at = rng.usize(..model.len());
+        let count = rng.usize(..200).min(model.len() - at);
+        list.remove_range(at, count);
+        model.drain(at..at + count);
+        let at = rng.usize(..=model.len());
+        list.insert(at, b"new", &limits);
+        model.insert(at, b"new".to_vec());
+        assert!(list.iter().eq(model.iter()));
+    }
+    check(&frozen.0, &frozen.1);
+}
+
+#[test]
+fn a_write_after_a_clone_copies_one_chunk_and_no_huge_element() {
+    let limits = EncodingLimits::default();
+    let mut list = List::new();
+    for i in 0..10_000 {
+        list.push_back(format!("element:{i:010}").as_bytes(), &limits);
+    }
+    list.insert(5000, &vec![b'h'; 1 << 20], &limits);
+    let frozen = list.clone();
+    list.set(4999, b"changed", &limits);
+    list.insert(5001, b"inserted", &limits);
+    let unshared = (0..10_001).filter(|&i| {
+        !frozen.iter_range(i, 1).next().is_some_and(|element| {
+            let j = if i > 5000 { i + 1 } else { i };
+            list.get(j).is_some_and(|ours| std::ptr::eq(ours, element))
+        })
+    });
+    let unshared: Vec<usize> = unshared.collect();
+    assert!(!unshared.contains(&5000));
+    assert!(unshared.len() < 2 * 410, "{}", unshared.len());
+}

@@ -30,6 +30,11 @@ class Server:
         else:
             raise SystemExit(self.process.stdout.read().decode())
         self.file = self.socket.makefile("rb")
+        while True:
+            self.socket.sendall(b"PING\r\n")
+            if self.file.readline() == b"+PONG\r\n":
+                break
+            time.sleep(0.02)
 
     def __call__(self, *args):
         args = [a if isinstance(a, bytes) else str(a).encode() for a in args]

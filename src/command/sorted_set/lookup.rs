@@ -1,0 +1,249 @@
+//! Questions about members and the whole: ZSCORE, ZMSCORE, ZCARD, ZRANK, ZREVRANK, ZRANDMEMBER, ZSCAN.
+
+use super::super::context::Ctx;
+use super::super::options::integer_in;
+use super::super::spec::*;
+use super::{READ_KEY, Scores, write_members};
+use crate::base::glob::{self, Case};
+use crate::base::number::format_g17;
+use crate::resp::args::Args;
+use crate::resp::error::ErrorReply;
+use crate::resp::reply::format_double;
+use crate::storage::sorted_set::SortedSet;
+
+pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
+    CommandSpec::data("zscore", 3, READONLY | FAST, "sorted-set", zscore).keys(READ_KEY).docs(
+        "1.2.0",
+        "O(1)",
+        "Reads the score of a member",
+        "key member",
+    ),
+    CommandSpec::data("zmscore", -3, READONLY | FAST, "sorted-set", zmscore).keys(READ_KEY).docs(
+        "6.2.0",
+        "O(N), N being the number of members named",
+        "Reads the scores of members",
+        "key member [member ...]",
+    ),
+    CommandSpec::data("zcard", 2, READONLY | FAST, "sorted-set", zcard)
+        .keys(&[KeySpec::range(1, 1, 1, RO)])
+        .docs("1.2.0", "O(1)", "Counts all members", "key"),
+    CommandSpec::data("zrank", -3, READONLY | FAST, "sorted-set", zrank).keys(READ_KEY).docs(
+        "2.0.0",
+        "O(log(N))",
+        "Counts the members before a member, from the lowest score on",
+        "key member [WITHSCORE]",
+    ),
+    CommandSpec::data("zrevrank", -3, READONLY | FAST, "sorted-set", zrevrank).keys(READ_KEY).docs(
+        "2.0.0",
+        "O(log(N))",
+        "Counts the members behind a member, from the highest score on",
+        "key member [WITHSCORE]",
+    ),
+    CommandSpec::data("zrandmember", -2, READONLY, "sorted-set", zrandmember).keys(READ_KEY).docs(
+        "6.2.0",
+        "O(N), N being the number of members returned",
+        "Draws members at random",
+        "key [count [WITHSCORES]]",
+    ),
+    CommandSpec::data("zscan", -3, READONLY, "sorted-set", zscan).keys(READ_KEY).docs(
+        "2.8.0",
+        "O(1) for a call, O(N) for all calls that a whole scan takes, N being the size of the sorted set",
+        "Goes through the members and their scores, some at a time",
+        "key cursor [MATCH pattern] [COUNT count]",
+    ),
+];
+
+/// `ZSCORE key member`
+fn zscore(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
+    let set = ctx.db.read::<SortedSet>(args.bytes(1))?;
+    match set.and_then(|set| set.score(args.bytes(2))) {
+        Some(score) => ctx.reply.double(score),
+        None => ctx.reply.null(),
+    }
+    Ok(Flow::Done)
+}
+
+/// `ZMSCORE key member [member ...]`
+fn zmscore(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
+    let set = ctx.db.read::<SortedSet>(args.bytes(1))?;
+    let members = args.from(2);
+    ctx.reply.array(members.len());
+    for member in members.iter() {
+        match set.and_then(|set| set.score(member)) {
+            Some(score) => ctx.reply.double(score),
+            None => ctx.reply.null(),
+        }
+    }
+    Ok(Flow::Done)
+}
+
+/// `ZCARD key`
+fn zcard(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
+    let len = ctx.db.read::<SortedSet>(args.bytes(1))?.map_or(0, SortedSet::len);
+    ctx.reply.integer(len as i64);
+    Ok(Flow::Done)
+}
+
+/// From which end a rank counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    Lowest,
+    Highest,
+}
+
+/// `ZRANK key member [WITHSCORE]`
+fn zrank(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
+    rank(ctx, args, "zrank", From::Lowest)
+}
+
+/// `ZREVRANK key member [WITHSCORE]`
+fn zrevrank(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
+    rank(ctx, args, "zrevrank", From::Highest)
+}
+
+fn rank(ctx: &mut Ctx<'_>, args: &Args<'_>, name: &str, from: From) -> CommandResult {
+    if args.len() > 4 {
+        return Err(ErrorReply::wrong_arity(name));
+    }
+    let with_score = args.len() == 4;
+    if with_score && !args.is(3, "withscore") {
+        return Err(ErrorReply::SYNTAX);
+    }
+    let member = args.bytes(2);
+    let set = ctx.db.read::<SortedSet>(args.bytes(1))?;
+    let found = set.and_then(|set| Some((set, set.rank(member)?)));
+    let Some((set, rank)) = found else {
+        if with_score {
+            ctx.reply.null_array()
+        } else {
+            ctx.reply.null()
+        }
+        return Ok(Flow::Done);
+    };
+    let rank = if from == From::Lowest { rank } else { set.len() - 1 - rank };
+    if with_score {
+        ctx.reply.array(2);
+    }
+    ctx.reply.integer(rank as i64);
+    if with_score && let Some(score) = set.score(member) {
+        ctx.reply.double(score);
+    }
+    Ok(Flow::Done)
+}
+
+/// `ZRANDMEMBER key [count [WITHSCORES]]`
+fn zrandmember(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
+    if args.len() == 2 {
+        match ctx.db.read::<SortedSet>(args.bytes(1))?.and_then(|set| set.random(ctx.rng)) {
+            Some((member, _)) => ctx.reply.bulk(member),
+            None => ctx.reply.null(),
+        }
+        return Ok(Flow::Done);
+    }
+    let out_of_range = ErrorReply::fixed(
+        "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+    );
+    let count = integer_in(args.bytes(2), -i64::MAX..=i64::MAX, out_of_range)?;
+    if args.len() > 4 || (args.len() == 4 && !args.is(3, "withscores")) {
+        return Err(ErrorReply::SYNTAX);
+    }
+    let scores = if args.len() == 4 { Scores::With } else { Scores::Without };
+    if scores == Scores::With && !(-(i64::MAX / 2)..=i64::MAX / 2).contains(&count) {
+        return Err(ErrorReply::OUT_OF_RANGE);
+    }
+    let Some(set) = ctx.db.read::<SortedSet>(args.bytes(1))? else {
+        ctx.reply.array(0);
+        return Ok(Flow::Done);
+    };
+    let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+    if count < 0 {
+        let drawn = (0..wanted).map(|_| set.random(ctx.rng).expect("a stored sorted set is not empty"));
+        write_members(&mut ctx.reply, drawn, scores);
+    } else if wanted >= set.len() {
+        write_members(&mut ctx.reply, set.iter(), scores);
+    } else {
+        let ranks = distinct_ranks(set.len(), wanted, ctx.rng);
+        let drawn = ranks.into_iter().filter_map(|rank| set.get_by_rank(rank)).collect::<Vec<_>>();
+        write_members(&mut ctx.reply, drawn.into_iter(), scores);
+    }
+    Ok(Flow::Done)
+}
+
+/// `count` different numbers below `len`, each choice as likely as any other, in random order. Floyd's algorithm.
+fn distinct_ranks(len: usize, count: usize, rng: &mut fastrand::Rng) -> Vec<usize> {
+    let mut seen = hashbrown::HashSet::with_capacity(count);
+    let mut ranks = Vec::with_capacity(count);
+    for top in len - count..len {
+        let drawn = rng.usize(..=top);
+        let rank = if seen.insert(drawn) { drawn } else { top };
+        seen.insert(rank);
+        ranks.push(rank);
+    }
+    rng.shuffle(&mut ranks);
+    ranks
+}
+
+/// `ZSCAN key cursor [MATCH pattern] [COUNT count]`
+fn zscan(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
+    let cursor = scan_cursor(args.bytes(2)).ok_or(ErrorReply::fixed("ERR invalid cursor"))?;
+    // A missing key is answered before the options are looked at.
+    let Some(set) = ctx.db.read::<SortedSet>(args.bytes(1))? else {
+        ctx.reply.array(2);
+        ctx.reply.bulk("0");
+        ctx.reply.array(0);
+        return Ok(Flow::Done);
+    };
+    let options = ScanOptions::parse(args.from(3))?;
+    let prints_all_digits = set.encoding() == "skiplist";
+    let mut text = String::new();
+    let mut found = Vec::new();
+    let next = set.scan(cursor, options.count, |member, score| {
+        if options.pattern.is_none_or(|pattern| glob::matches(pattern, member, Case::Sensitive)) {
+            found.push((member.to_vec(), score));
+        }
+    });
+    ctx.reply.array(2);
+    ctx.reply.bulk(itoa::Buffer::new().format(next));
+    ctx.reply.array(2 * found.len());
+    for (member, score) in found {
+        ctx.reply.bulk(member);
+        if prints_all_digits {
+            ctx.reply.bulk(format_g17(score));
+        } else {
+            text.clear();
+            format_double(score, &mut text);
+            ctx.reply.bulk(&text);
+        }
+    }
+    Ok(Flow::Done)
+}
+
+struct ScanOptions<'a> {
+    pattern: Option<&'a [u8]>,
+    count: usize,
+}
+
+impl<'a> ScanOptions<'a> {
+    fn parse(args: Args<'a>) -> Result<Self, ErrorReply> {
+        let mut options = Self { pattern: None, count: 10 };
+        let mut at = 0;
+        while at < args.len() {
+            let Some(value) = args.get(at + 1) else { return Err(ErrorReply::SYNTAX) };
+            if args.is(at, "count") {
+                let count = integer_in(value, 1..=i64::MAX, ErrorReply::SYNTAX)?;
+                options.count = count as usize;
+            } else if args.is(at, "match") {
+                options.pattern = Some(value);
+            } else {
+                return Err(ErrorReply::SYNTAX);
+            }
+            at += 2;
+        }
+        Ok(options)
+    }
+}
+
+/// A cursor as C's `strtoul` reads it.
+fn scan_cursor(arg: &[u8]) -> Option<u64> {
+    std::str::from_utf8(arg).ok()?.parse().ok()
+}

@@ -1,0 +1,337 @@
+//! The engine's part in replication: the unit's effects into the log, what attached replicas read next, and what the
+//! master's stream does to the data.
+//!
+//! Decisions and framing are `crate::replication`'s; here they meet clients, the keyspace and the configuration.
+
+use super::blocked::BlockedOn;
+use super::client::{Client, ClientKind, Closing};
+use super::{ClientId, Engine, Job, LogLevel};
+use crate::replication::ack;
+use crate::replication::feed::{FeedStep, Framing, ReplicaFeed};
+use crate::replication::log::ReplOffset;
+use crate::replication::replica::MasterAddr;
+use crate::replication::replica_manager::ReplicaId;
+use crate::replication::replid::ReplId;
+use crate::storage::Keyspace;
+
+/// A frozen data set on its way to a replica, and the place in the stream at which it was frozen.
+#[derive(Debug, Clone)]
+pub struct FullSync {
+    pub keyspace: Keyspace,
+    pub replid: ReplId,
+    pub offset: ReplOffset,
+    /// The replica finds the end by a delimiter, so that the size need not be known.
+    pub is_eof_capable: bool,
+}
+
+impl Engine {
+    /// Whether effects have a reader; asked again when the role or the backlog changes.
+    pub fn refresh_propagation(&mut self) {
+        self.effects.is_propagating = self.role.is_master() && self.role.stream().log.is_active();
+    }
+
+    /// Appends the unit's effects to the replication log; the offset behind them.
+    ///
+    /// Several effects are wrapped in MULTI and EXEC. SELECT goes before an effect only if its database is another than
+    /// that of the effect before.
+    pub fn append_effects(&mut self) -> u64 {
+        let several = self.effects.len() > 1;
+        let log = &mut self.role.stream_mut().log;
+        if several {
+            log.append(b"*1\r\n$5\r\nMULTI\r\n");
+        }
+        for (db_index, effect) in self.effects.iter() {
+            if self.log_db_index != Some(db_index) {
+                log.append_request(["SELECT", itoa::Buffer::new().format(db_index)].iter());
+                self.log_db_index = Some(db_index);
+            }
+            log.append(effect);
+        }
+        if several {
+            log.append(b"*1\r\n$4\r\nEXEC\r\n");
+        }
+        self.effects.clear();
+        log.end_offset().0
+    }
+
+    /// Starts a full resync for a client that has said PSYNC or SYNC: the data set is frozen here and now, and the
+    /// stream goes on from this offset for it.
+    pub fn begin_full_sync(&mut self, id: ClientId, is_named: bool) {
+        if self.role.is_master() {
+            self.role.stream_mut().begin_backlog(&mut self.rng);
+            self.refresh_propagation();
+        }
+        // The replica knows no database yet.
+        self.log_db_index = None;
+        let now = self.now();
+        let keyspace = self.keyspace.clone();
+        let stream = self.role.stream_mut();
+        let (replid, offset) = (stream.ids.replid(), stream.log.end_offset());
+        let mut feed = ReplicaFeed::full_resync();
+        feed.announce(is_named.then_some(replid), offset);
+        stream.replicas.attach(ReplicaId(id.0), feed, now);
+        let is_eof_capable =
+            is_named && stream.replicas.get(ReplicaId(id.0)).is_some_and(|replica| replica.capabilities.eof);
+        self.full_syncs.insert(id, FullSync { keyspace, replid, offset, is_eof_capable });
+        self.stats.sync_full += 1;
+        self.become_replica(id);
+    }
+
+    /// The client's connection is a replica's from here on.
+    pub fn become_replica(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.get_mut(id) {
+            client.kind = ClientKind::Replica;
+        }
+        self.clients.wake(id);
+    }
+
+    /// What the connection of replica `id` writes next; `Lost` when it is to be closed.
+    pub fn next_feed_step(&mut self, id: ClientId, bytes_max: usize) -> FeedStep {
+        if self.clients.get(id).is_none_or(|client| client.closing != Closing::No) {
+            return FeedStep::Lost;
+        }
+        let stream = self.role.stream_mut();
+        match stream.replicas.get_mut(ReplicaId(id.0)).and_then(|replica| replica.feed_mut()) {
+            Some(feed) => feed.next(&mut stream.log, bytes_max),
+            None => FeedStep::Lost,
+        }
+    }
+
+    /// The snapshot that replica `id` waits for, once.
+    pub fn take_full_sync(&mut self, id: ClientId) -> Option<FullSync> {
+        self.full_syncs.remove(&id)
+    }
+
+    /// The payload for replica `id` is ready to be framed and sent.
+    pub fn begin_payload(&mut self, id: ClientId, size: Option<u64>) {
+        let framing = size.map_or_else(|| Framing::random_eof(&mut self.rng), Framing::Length);
+        if let Some(feed) = self.feed_mut(id) {
+            feed.begin_snapshot(framing);
+        }
+    }
+
+    /// The payload was sent whole; an error if its size was another than announced.
+    pub fn end_payload(&mut self, id: ClientId) -> Result<(), String> {
+        let now = self.now();
+        if let Some(feed) = self.feed_mut(id) {
+            feed.snapshot_done().map_err(|wrong| {
+                format!("a snapshot of {} bytes was announced with {}", wrong.sent, wrong.promised)
+            })?;
+        }
+        self.role.stream_mut().replicas.note_online(ReplicaId(id.0), now);
+        self.log(
+            LogLevel::Notice,
+            format!("Synchronization with replica {} succeeded", self.replica_name(id)),
+        );
+        Ok(())
+    }
+
+    pub fn note_payload_sent(&mut self, id: ClientId, bytes: usize) {
+        if let Some(feed) = self.feed_mut(id) {
+            feed.snapshot_sent(bytes);
+        }
+    }
+
+    fn feed_mut(&mut self, id: ClientId) -> Option<&mut ReplicaFeed> {
+        self.role.stream_mut().replicas.get_mut(ReplicaId(id.0))?.feed_mut()
+    }
+
+    /// `address:port` of a replica, for the log.
+    pub fn replica_name(&self, id: ClientId) -> String {
+        match self.role.stream().replicas.get(ReplicaId(id.0)) {
+            Some(replica) => format!("{}:{}", replica.ip(), replica.listening_port),
+            None => format!("client {}", id.0),
+        }
+    }
+
+    /// How many replicas have acknowledged `offset`.
+    pub fn acknowledged_replicas(&self, offset: u64) -> usize {
+        self.role.stream().replicas.count_acked(ReplOffset(offset))
+    }
+
+    /// `REPLCONF ACK offset` from replica `id`: those in WAIT that have enough replicas by now go on.
+    pub fn note_ack(&mut self, id: ClientId, offset: u64) {
+        let now = self.now();
+        self.role.stream_mut().replicas.note_ack(ReplicaId(id.0), ReplOffset(offset), now);
+        self.clients.wake(id);
+        for waiter in self.waiting_for_acks.clone() {
+            let Some(client) = self.clients.get(waiter) else { continue };
+            let Some(BlockedOn::Replicas { offset, needed }) =
+                client.blocked.as_deref().map(|state| &state.on)
+            else {
+                continue;
+            };
+            let acknowledged = self.acknowledged_replicas(*offset);
+            if acknowledged >= *needed {
+                self.blocked.unblock(&mut self.clients, waiter);
+                if let Some(client) = self.clients.get_mut(waiter) {
+                    client.reply().integer(acknowledged as i64);
+                }
+            }
+        }
+        let clients = &self.clients;
+        self.waiting_for_acks.retain(|&id| clients.get(id).is_some_and(|client| client.blocked.is_some()));
+    }
+
+    /// Asks every replica how far it is; the answers come as `REPLCONF ACK`.
+    pub fn request_acks(&mut self) {
+        self.role.stream_mut().log.append(ack::GETACK);
+    }
+
+    /// Follows another master, from now on and in the configuration.
+    pub fn follow(&mut self, master: MasterAddr) {
+        let now = self.now();
+        // Whoever is blocked would wait for writes that can no longer come from clients here.
+        self.unblock_all_with_role_change();
+        self.config.replicaof =
+            Some(crate::config::HostPort { host: master.host.clone(), port: master.port });
+        self.role.replicate_from(master, now);
+        self.drop_master_client();
+        self.refresh_propagation();
+        self.link_epoch += 1;
+        self.jobs.push(Job::MasterChanged);
+    }
+
+    /// Becomes a master that goes on from where it is.
+    pub fn stop_following(&mut self) {
+        let now = self.now();
+        let leaving = self.role.promote(now, &mut self.rng);
+        self.config.replicaof = None;
+        self.log_db_index = None;
+        self.close_replicas(leaving);
+        self.drop_master_client();
+        self.refresh_propagation();
+        self.link_epoch += 1;
+        self.jobs.push(Job::MasterChanged);
+    }
+
+    /// Closes the links of replicas whose history is no longer this server's; they ask again.
+    pub fn close_replicas(&mut self, replicas: Vec<ReplicaId>) {
+        for id in replicas {
+            self.clients.close(ClientId(id.0), Closing::Now);
+        }
+    }
+
+    fn unblock_all_with_role_change(&mut self) {
+        for id in self.clients.ids() {
+            let waits = self.clients.get(id).and_then(|client| client.blocked.as_deref());
+            if waits
+                .is_some_and(|state| matches!(state.on, BlockedOn::Keys { .. } | BlockedOn::Replicas { .. }))
+            {
+                self.blocked.unblock(&mut self.clients, id);
+                self.clients.close(id, Closing::AfterReplies);
+                if let Some(client) = self.clients.get_mut(id) {
+                    client.out.extend_from_slice(
+                        b"-UNBLOCKED force unblock from blocking operation, instance state changed \
+                          (master -> replica?)\r\n",
+                    );
+                }
+            }
+        }
+    }
+
+    /// The client in whose name the master's commands run.
+    pub fn master_client(&mut self) -> ClientId {
+        if let Some(id) = self.master_client {
+            return id;
+        }
+        let now = self.now();
+        let client: &mut Client = self.clients.connect(now);
+        client.kind = ClientKind::Master;
+        client.is_authenticated = true;
+        let id = client.id;
+        self.master_client = Some(id);
+        id
+    }
+
+    fn drop_master_client(&mut self) {
+        if let Some(id) = self.master_client.take() {
+            self.blocked.unblock(&mut self.clients, id);
+            self.clients.remove(id);
+        }
+    }
+
+    /// A link to the master is being opened.
+    pub fn link_connecting(&mut self) {
+        let now = self.now();
+        if let Some(replica) = self.role.as_replica_mut() {
+            replica.connecting(now);
+        }
+    }
+
+    /// The link to the master broke, at whatever stage.
+    pub fn link_lost(&mut self) {
+        let now = self.now();
+        self.drop_master_client();
+        if let Some(replica) = self.role.as_replica_mut() {
+            replica.disconnected(now);
+        }
+    }
+
+    /// The link to the master continues the stream.
+    pub fn link_continues(&mut self, replid: Option<ReplId>) {
+        let now = self.now();
+        self.drop_master_client();
+        let leaving =
+            self.role.as_replica_mut().map(|replica| replica.continued(replid, now)).unwrap_or_default();
+        self.close_replicas(leaving);
+    }
+
+    /// The master's snapshot has been loaded: it takes the place of the data at hand, which is handed back to be freed.
+    pub fn adopt_snapshot(&mut self, keyspace: Keyspace, history: Option<(ReplId, ReplOffset)>) -> Keyspace {
+        let now = self.now();
+        self.drop_master_client();
+        let old = std::mem::replace(&mut self.keyspace, keyspace);
+        for index in 0..self.keyspace.len() {
+            self.watched.touch_db(&mut self.clients, index, |_| true);
+        }
+        if let Some(replica) = self.role.as_replica_mut() {
+            replica.lose_history();
+            let leaving = replica.full_synced(history, now, &mut self.rng);
+            self.close_replicas(leaving);
+        }
+        old
+    }
+
+    /// Once a second: pings, time limits, and the size of the backlog.
+    pub fn replication_cron(&mut self) {
+        let now = self.now();
+        let timeout_seconds = i64::from(self.config.repl_timeout);
+        let is_master = self.role.is_master();
+        let ping_due = is_master
+            && self.role.stream().replicas.count() > 0
+            && now.0 - self.last_replica_ping.0 >= i64::from(self.config.repl_ping_replica_period) * 1000;
+        if ping_due {
+            self.last_replica_ping = now;
+            self.role.stream_mut().log.append(ack::PING);
+        }
+        for id in self.role.stream().replicas.timed_out(timeout_seconds, now) {
+            let name = self.replica_name(ClientId(id.0));
+            self.log(LogLevel::Warning, format!("Disconnecting timedout replica {name} (streaming sync)"));
+            self.clients.close(ClientId(id.0), Closing::Now);
+        }
+        self.trim_backlog();
+        if is_master {
+            let ttl = self.config.repl_backlog_ttl as i64;
+            if self.role.stream_mut().drop_idle_backlog(ttl, now, &mut self.rng) {
+                self.log(LogLevel::Notice, "Replication backlog freed after no replica came back in time");
+                self.refresh_propagation();
+            }
+        }
+    }
+
+    /// Forgets the part of the stream that neither `repl-backlog-size` nor a replica keeps.
+    pub fn trim_backlog(&mut self) {
+        let backlog_bytes = self.config.repl_backlog_size;
+        self.role.stream_mut().trim(backlog_bytes, None);
+    }
+
+    /// `REPLCONF ACK` with the offset applied so far.
+    pub fn ack_line(&self) -> Vec<u8> {
+        let mut line = Vec::new();
+        if let Some(replica) = self.role.as_replica() {
+            ack::write_ack(&mut line, replica.offset());
+        }
+        line
+    }
+}

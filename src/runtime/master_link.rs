@@ -1,0 +1,413 @@
+//! The link of a replica to its master: connects, follows `replication::link` through the handshake, loads the snapshot
+//! while it arrives, applies the stream, acknowledges. When the link breaks it tries again, with growing delays.
+//!
+//! The snapshot is read into a data set of its own, on another thread, while the old one goes on answering; it takes the
+//! old one's place when it is complete.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::hub::Hub;
+use super::log;
+use crate::command::dispatch;
+use crate::engine::Engine;
+use crate::engine::master_stream::{MasterStream, asks_for_ack};
+use crate::persistence::snapshot;
+use crate::replication::backoff::Backoff;
+use crate::replication::link::{Auth, Event, LinkOptions, MasterLink};
+use crate::replication::log::ReplOffset;
+use crate::replication::replica::MasterAddr;
+use crate::replication::replid::ReplId;
+use crate::resp::request::{Batch, Decoder, Limits};
+use crate::storage::Keyspace;
+
+const READ_BYTES: usize = 64 * 1024;
+/// What one stay inside the engine may apply.
+const APPLY_REQUESTS_MAX: usize = 256;
+const APPLY_BYTES_MAX: usize = 64 * 1024;
+/// Pieces of the snapshot that may wait for the thread that loads them.
+const LOAD_PIECES_MAX: usize = 16;
+const ACK_PERIOD: Duration = Duration::from_secs(1);
+
+/// Follows whatever master the engine names, as long as the server runs.
+pub async fn run(hub: Arc<Hub>) {
+    let mut backoff = Backoff::new(fastrand::Rng::new());
+    loop {
+        let target = hub.enter(|engine| {
+            let master = engine.role.as_replica().map(|replica| replica.master.clone())?;
+            Some((master, engine.link_epoch))
+        });
+        let Some((master, epoch)) = target else {
+            hub.master_changed.notified().await;
+            continue;
+        };
+        let ended = tokio::select! {
+            ended = follow(&hub, &master, epoch, &mut backoff) => Some(ended),
+            () = wait_for_other_master(&hub, epoch) => None,
+        };
+        hub.enter(|engine| {
+            if engine.link_epoch == epoch {
+                engine.link_lost();
+            }
+        });
+        match ended {
+            None => backoff.reset(),
+            Some(ended) => {
+                let reason =
+                    ended.err().map_or_else(|| "closed by the master".to_owned(), |e| format!("{e:#}"));
+                log::warning(&format!("Link to MASTER {}:{} is down: {reason}", master.host, master.port));
+                let delay = Duration::from_millis(backoff.next_delay_ms());
+                tokio::select! {
+                    () = tokio::time::sleep(delay) => {}
+                    () = wait_for_other_master(&hub, epoch) => backoff.reset(),
+                }
+            }
+        }
+    }
+}
+
+async fn wait_for_other_master(hub: &Hub, epoch: u64) {
+    loop {
+        hub.master_changed.notified().await;
+        if hub.enter(|engine| engine.link_epoch) != epoch {
+            return;
+        }
+    }
+}
+
+/// One link, from connecting to its end.
+async fn follow(
+    hub: &Arc<Hub>,
+    master: &MasterAddr,
+    epoch: u64,
+    backoff: &mut Backoff,
+) -> anyhow::Result<()> {
+    log::notice(&format!("Connecting to MASTER {}:{}", master.host, master.port));
+    let timeout = hub.enter(|engine| {
+        engine.link_connecting();
+        Duration::from_secs(u64::from(engine.config.repl_timeout))
+    });
+    let connecting = TcpStream::connect((master.host.as_str(), master.port));
+    let stream = tokio::time::timeout(timeout, connecting).await??;
+    let _ = stream.set_nodelay(true);
+    log::notice("MASTER <-> REPLICA sync started");
+    let options = hub.enter(|engine| {
+        let now = engine.now();
+        let options = link_options(engine);
+        if let Some(replica) = engine.role.as_replica_mut() {
+            replica.handshaking(now);
+        }
+        options
+    });
+    let mut link = Link {
+        hub: hub.clone(),
+        epoch,
+        stream,
+        protocol: MasterLink::new(options),
+        history: None,
+        loading: None,
+        applier: None,
+    };
+    link.run(timeout, backoff).await
+}
+
+fn link_options(engine: &Engine) -> LinkOptions {
+    let config = &engine.config;
+    let announced = config.replica_announce_port;
+    let auth = (!config.masterauth.is_empty()).then(|| Auth {
+        user: (!config.masteruser.is_empty()).then(|| config.masteruser.clone()),
+        password: config.masterauth.clone(),
+    });
+    LinkOptions {
+        listening_port: if announced == 0 { config.port } else { announced },
+        announce_ip: (!config.replica_announce_ip.is_empty()).then(|| config.replica_announce_ip.clone()),
+        auth,
+        psync_from: engine.role.as_replica().and_then(|replica| replica.psync_from()),
+    }
+}
+
+type History = Option<(ReplId, ReplOffset)>;
+
+struct Link {
+    hub: Arc<Hub>,
+    epoch: u64,
+    stream: TcpStream,
+    protocol: MasterLink,
+    history: History,
+    loading: Option<Loading>,
+    /// Applies the stream, once there is one.
+    applier: Option<Applier>,
+}
+
+/// A snapshot on its way into a data set.
+struct Loading {
+    pieces: mpsc::Sender<Bytes>,
+    result: JoinHandle<anyhow::Result<Keyspace>>,
+}
+
+impl Link {
+    async fn run(&mut self, timeout: Duration, backoff: &mut Backoff) -> anyhow::Result<()> {
+        let hello = self.protocol.start();
+        self.stream.write_all(&hello).await?;
+        let mut buf = BytesMut::with_capacity(READ_BYTES);
+        let mut acks = tokio::time::interval(ACK_PERIOD);
+        loop {
+            buf.reserve(READ_BYTES);
+            let read = tokio::select! {
+                read = tokio::time::timeout(timeout, self.stream.read_buf(&mut buf)) => read,
+                _ = acks.tick() => {
+                    self.acknowledge().await?;
+                    continue;
+                }
+            };
+            if read.map_err(|_| anyhow::anyhow!("nothing came for {} s", timeout.as_secs()))?? == 0 {
+                return Ok(());
+            }
+            if self.applier.is_none() {
+                let bytes = buf.split().freeze();
+                self.take_events(&bytes).await?;
+                if self.applier.is_some() {
+                    backoff.reset();
+                }
+            } else {
+                self.apply(&mut buf).await?;
+            }
+        }
+    }
+
+    async fn acknowledge(&mut self) -> io::Result<()> {
+        if self.applier.is_some() {
+            let line = self.hub.enter(|engine| engine.ack_line());
+            self.stream.write_all(&line).await?;
+        }
+        Ok(())
+    }
+
+    async fn take_events(&mut self, bytes: &Bytes) -> anyhow::Result<()> {
+        let mut input: &[u8] = bytes;
+        loop {
+            let Some(event) = self.protocol.receive(&mut input) else { return Ok(()) };
+            match event {
+                Event::Send(line) => self.stream.write_all(&line).await?,
+                Event::FullSync { history } => {
+                    self.history = history;
+                    self.begin_full_sync();
+                }
+                Event::SnapshotSize(size) => {
+                    match size {
+                        Some(bytes) => log::notice(&format!("receiving {bytes} bytes from master")),
+                        None => log::notice("receiving streamed RDB from master with EOF"),
+                    }
+                    self.hub.enter(|engine| {
+                        if let Some(replica) = engine.role.as_replica_mut() {
+                            replica.note_payload_size(size);
+                        }
+                    });
+                    self.begin_loading();
+                }
+                Event::SnapshotChunk(chunk) => {
+                    let (piece, count) = (bytes.slice_ref_or_copy(chunk), chunk.len());
+                    self.take_chunk(piece, count).await?;
+                }
+                Event::SnapshotEnd => {
+                    self.finish_loading().await?;
+                    self.applier = Some(self.hub.enter(|engine| Applier::new(engine)));
+                    self.acknowledge().await?;
+                }
+                Event::Continue { replid } => {
+                    log::notice("Successful partial resynchronization with master.");
+                    self.applier = Some(self.hub.enter(|engine| {
+                        engine.link_continues(replid);
+                        Applier::new(engine)
+                    }));
+                }
+                Event::Stream(stream) => {
+                    let mut rest = BytesMut::from(stream);
+                    self.apply(&mut rest).await?;
+                }
+                Event::Failed(failure) => anyhow::bail!("{}", failure.reason),
+            }
+        }
+    }
+
+    fn begin_full_sync(&mut self) {
+        if let Some((replid, offset)) = &self.history {
+            let replid = String::from_utf8_lossy(replid.as_bytes());
+            log::notice(&format!("Full resync from master: {replid}:{offset}"));
+        }
+        self.hub.enter(|engine| {
+            let now = engine.now();
+            if let Some(replica) = engine.role.as_replica_mut() {
+                replica.syncing(now);
+            }
+        });
+    }
+
+    fn begin_loading(&mut self) {
+        let (mut keyspace, limits) =
+            self.hub.enter(|engine| (engine.keyspace.emptied(), engine.limits.clone()));
+        let (pieces, received) = mpsc::channel(LOAD_PIECES_MAX);
+        let result = tokio::task::spawn_blocking(move || {
+            let source = PieceReader { pieces: received, piece: Bytes::new() };
+            snapshot::read(source, &limits, &mut keyspace, None)
+                .map_err(|error| anyhow::anyhow!("the master's snapshot cannot be loaded: {error}"))?;
+            Ok(keyspace)
+        });
+        self.loading = Some(Loading { pieces, result });
+    }
+
+    async fn take_chunk(&mut self, piece: Bytes, count: usize) -> anyhow::Result<()> {
+        self.hub.enter(|engine| {
+            let now = engine.now();
+            if let Some(replica) = engine.role.as_replica_mut() {
+                replica.note_io(count, now);
+            }
+        });
+        let Some(loading) = &self.loading else { return Ok(()) };
+        if loading.pieces.send(piece).await.is_err() {
+            // The loader has stopped early: it tells why.
+            self.finish_loading().await?;
+        }
+        Ok(())
+    }
+
+    async fn finish_loading(&mut self) -> anyhow::Result<()> {
+        let Some(loading) = self.loading.take() else { return Ok(()) };
+        drop(loading.pieces);
+        let keyspace = loading.result.await??;
+        let keys = keyspace.keys_len();
+        let (history, epoch) = (self.history.take(), self.epoch);
+        let old = self
+            .hub
+            .enter(|engine| (engine.link_epoch == epoch).then(|| engine.adopt_snapshot(keyspace, history)));
+        anyhow::ensure!(old.is_some(), "another master was named meanwhile");
+        tokio::task::spawn_blocking(move || drop(old));
+        log::notice(&format!("MASTER <-> REPLICA sync: Finished with success, {keys} keys loaded"));
+        Ok(())
+    }
+
+    /// Applies the complete requests in `buf` and answers GETACK.
+    async fn apply(&mut self, buf: &mut BytesMut) -> anyhow::Result<()> {
+        let Some(applier) = &mut self.applier else { return Ok(()) };
+        applier.append(buf);
+        let acks = applier.run(&self.hub, self.epoch)?;
+        if !acks.is_empty() {
+            self.stream.write_all(&acks).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Decodes the stream and runs it in the engine.
+struct Applier {
+    decoder: Decoder,
+    batch: Batch,
+    limits: Limits,
+    stream: MasterStream,
+    pending: BytesMut,
+}
+
+impl Applier {
+    fn new(engine: &Engine) -> Self {
+        // A master is trusted with sizes that clients are not.
+        let limits = Limits { bulk_bytes_max: u64::from(u32::MAX), ..Limits::default() };
+        Self {
+            decoder: Decoder::new(),
+            batch: Batch::new(),
+            limits: Limits { authenticated: true, ..limits },
+            stream: MasterStream::new(engine),
+            pending: BytesMut::new(),
+        }
+    }
+
+    fn append(&mut self, buf: &mut BytesMut) {
+        if self.pending.is_empty() {
+            self.pending = buf.split();
+        } else {
+            self.pending.extend_from_slice(buf);
+            buf.clear();
+        }
+    }
+
+    /// Runs what is complete; answers the acknowledgements that were asked for.
+    fn run(&mut self, hub: &Hub, epoch: u64) -> anyhow::Result<Vec<u8>> {
+        let mut acks = Vec::new();
+        loop {
+            let used = self
+                .decoder
+                .decode(&self.pending, &self.limits, &mut self.batch, APPLY_REQUESTS_MAX, APPLY_BYTES_MAX)
+                .map_err(|error| anyhow::anyhow!("the master's stream is malformed: {error}"))?;
+            if used == 0 {
+                return Ok(acks);
+            }
+            hub.enter(|engine| {
+                if engine.link_epoch != epoch {
+                    return Err(anyhow::anyhow!("another master was named meanwhile"));
+                }
+                self.run_batch(engine, used, &mut acks);
+                Ok(())
+            })?;
+            self.pending.advance(used);
+        }
+    }
+
+    fn run_batch(&mut self, engine: &mut Engine, used: usize, acks: &mut Vec<u8>) {
+        let now = engine.now();
+        if let Some(replica) = engine.role.as_replica_mut() {
+            replica.note_io(0, now);
+        }
+        engine.stats.net_input_bytes += used as u64;
+        for (args, request) in self.batch.iter(&self.pending).zip(self.batch.requests()) {
+            if asks_for_ack(&args) {
+                acks.extend_from_slice(&engine.ack_line());
+            } else {
+                dispatch::apply(engine, &args);
+            }
+            self.stream.count(engine, &args, &self.pending[request.start..][..request.bytes]);
+        }
+        engine.trim_backlog();
+    }
+}
+
+/// Reads the pieces that an async task sends.
+struct PieceReader {
+    pieces: mpsc::Receiver<Bytes>,
+    piece: Bytes,
+}
+
+impl Read for PieceReader {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() {
+            match self.pieces.blocking_recv() {
+                Some(piece) => self.piece = piece,
+                None => return Ok(0),
+            }
+        }
+        let count = self.piece.len().min(into.len());
+        self.piece.copy_to_slice(&mut into[..count]);
+        Ok(count)
+    }
+}
+
+/// A part of a buffer as a shared slice.
+trait SliceRefOrCopy {
+    fn slice_ref_or_copy(&self, part: &[u8]) -> Bytes;
+}
+
+impl SliceRefOrCopy for Bytes {
+    /// Shares the buffer where `part` lies in it; held-back bytes of a delimiter do not.
+    fn slice_ref_or_copy(&self, part: &[u8]) -> Bytes {
+        if self.as_ptr_range().contains(&part.as_ptr()) && part.len() <= self.len() {
+            self.slice_ref(part)
+        } else {
+            Bytes::copy_from_slice(part)
+        }
+    }
+}

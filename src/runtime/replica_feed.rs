@@ -1,0 +1,220 @@
+//! The connection of a replica of ours: sends the snapshot and the stream, reads its acknowledgements.
+//!
+//! What to send next is decided by `replication::feed`; here it is written. The snapshot is encoded on another thread,
+//! from a frozen copy of the data, so that neither clients nor other replicas wait for it.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::mpsc;
+
+use super::hub::{Hub, TaskSignal};
+use super::log;
+use crate::command::{TABLE, dispatch};
+use crate::engine::{ClientId, FullSync};
+use crate::persistence::rdb::WriterOptions;
+use crate::persistence::snapshot::{self, Aux};
+use crate::replication::feed::{FeedStep, KEEPALIVE};
+use crate::resp::request::{Batch, Decoder, Limits};
+
+/// How much of the stream is taken from the log at once.
+const STREAM_BYTES_MAX: usize = 1 << 20;
+/// The size and number of pieces in which a snapshot travels from its thread to the socket.
+const SNAPSHOT_PIECE_BYTES: usize = 256 * 1024;
+const SNAPSHOT_PIECES_MAX: usize = 8;
+/// A replica that says more than this in one request says nothing that a replica says.
+const REQUEST_BYTES_MAX: usize = 1 << 20;
+
+/// Serves a replica until either side closes. `query` is what it has sent behind PSYNC.
+pub async fn serve<S>(stream: S, hub: Arc<Hub>, id: ClientId, signal: Arc<TaskSignal>, query: BytesMut)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (reader, writer) = tokio::io::split(stream);
+    let ended = tokio::select! {
+        ended = read_acks(reader, &hub, id, query) => ended,
+        ended = send(writer, &hub, id, &signal) => ended,
+    };
+    let name = hub.enter(|engine| engine.replica_name(id));
+    match ended {
+        Ok(()) => log::notice(&format!("Connection with replica {name} lost")),
+        Err(error) => log::warning(&format!("Connection with replica {name} lost: {error}")),
+    }
+}
+
+/// Runs what the replica says: acknowledgements, mostly.
+async fn read_acks(
+    mut reader: impl AsyncRead + Unpin,
+    hub: &Hub,
+    id: ClientId,
+    mut query: BytesMut,
+) -> io::Result<()> {
+    let (mut decoder, mut batch, limits) = (Decoder::new(), Batch::new(), Limits::default());
+    loop {
+        loop {
+            let used = decoder
+                .decode(&query, &limits, &mut batch, 64, REQUEST_BYTES_MAX)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+            if used == 0 {
+                break;
+            }
+            hub.enter(|engine| {
+                for args in batch.iter(&query) {
+                    dispatch::execute(engine, id, TABLE.lookup(&args), &args);
+                }
+                // A replica reads the stream alone: nothing it asks for is answered.
+                if let Some(client) = engine.clients.get_mut(id) {
+                    client.out.clear();
+                }
+            });
+            query.advance(used);
+        }
+        if query.len() > REQUEST_BYTES_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a replica's request is too long"));
+        }
+        query.reserve(4096);
+        if reader.read_buf(&mut query).await? == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// Writes what the feed says.
+async fn send(
+    mut writer: impl AsyncWrite + Unpin,
+    hub: &Arc<Hub>,
+    id: ClientId,
+    signal: &TaskSignal,
+) -> io::Result<()> {
+    let mut payload: Option<Payload> = None;
+    let mut ready: Option<mpsc::Receiver<Payload>> = None;
+    if let Some(sync) = hub.enter(|engine| engine.take_full_sync(id)) {
+        ready = Some(prepare_payload(hub.clone(), id, sync));
+    }
+    loop {
+        let step = hub.enter(|engine| {
+            if let Some(client) = engine.clients.get_mut(id) {
+                client.note_taken();
+            }
+            engine.next_feed_step(id, STREAM_BYTES_MAX)
+        });
+        match step {
+            FeedStep::Write(pieces) => {
+                for mut piece in pieces {
+                    writer.write_all_buf(&mut piece).await?;
+                }
+                // Whatever more is written meanwhile goes out in one piece.
+                tokio::task::yield_now().await;
+            }
+            FeedStep::Snapshot => {
+                if let Some(payload) = payload.take() {
+                    send_payload(&mut writer, hub, id, payload).await?;
+                }
+            }
+            FeedStep::Lost => {
+                return Err(io::Error::other("the replica lags beyond the backlog, or is closed"));
+            }
+            FeedStep::Idle => match &mut ready {
+                Some(prepared) => tokio::select! {
+                    prepared = prepared.recv() => {
+                        let prepared = prepared.ok_or_else(|| io::Error::other("the snapshot could not be taken"))?;
+                        hub.enter(|engine| engine.begin_payload(id, prepared.size));
+                        payload = Some(prepared);
+                        ready = None;
+                    }
+                    () = tokio::time::sleep(Duration::from_secs(1)) => writer.write_all(KEEPALIVE).await?,
+                },
+                None => {
+                    std::future::poll_fn(|cx| match signal.take(cx) {
+                        true => std::task::Poll::Ready(()),
+                        false => std::task::Poll::Pending,
+                    })
+                    .await
+                }
+            },
+        }
+    }
+}
+
+/// A snapshot that is being encoded.
+struct Payload {
+    /// None when a delimiter tells the end.
+    size: Option<u64>,
+    pieces: mpsc::Receiver<Bytes>,
+}
+
+/// Begins to encode a snapshot on another thread. Where the replica needs to know the size, a first pass counts it.
+fn prepare_payload(hub: Arc<Hub>, id: ClientId, sync: FullSync) -> mpsc::Receiver<Payload> {
+    let (ready, prepared) = mpsc::channel(1);
+    tokio::task::spawn_blocking(move || {
+        let options = WriterOptions::default();
+        let aux = aux_of(&sync);
+        let size = (!sync.is_eof_capable).then(|| snapshot::size(&sync.keyspace, &aux, options));
+        let (sender, pieces) = mpsc::channel(SNAPSHOT_PIECES_MAX);
+        let keys = sync.keyspace.keys_len();
+        log::notice(&format!(
+            "Sending {keys} keys to replica {}",
+            hub.enter(|engine| engine.replica_name(id))
+        ));
+        if ready.blocking_send(Payload { size, pieces }).is_err() {
+            return;
+        }
+        let writer = PieceWriter { sender, piece: BytesMut::with_capacity(SNAPSHOT_PIECE_BYTES) };
+        // An error means that the connection is gone, which its task reports.
+        let _ = snapshot::write(&sync.keyspace, &aux, options, writer).and_then(|mut writer| writer.flush());
+    });
+    prepared
+}
+
+fn aux_of(sync: &FullSync) -> Aux {
+    vec![
+        ("redis-ver", crate::config::REDIS_VERSION.to_owned()),
+        ("redis-bits", "64".to_owned()),
+        ("repl-stream-db", "0".to_owned()),
+        ("repl-id", String::from_utf8_lossy(sync.replid.as_bytes()).into_owned()),
+        ("repl-offset", sync.offset.0.to_string()),
+        ("aof-base", "0".to_owned()),
+    ]
+}
+
+async fn send_payload(
+    writer: &mut (impl AsyncWrite + Unpin),
+    hub: &Hub,
+    id: ClientId,
+    mut payload: Payload,
+) -> io::Result<()> {
+    while let Some(mut piece) = payload.pieces.recv().await {
+        let bytes = piece.len();
+        writer.write_all_buf(&mut piece).await?;
+        hub.enter(|engine| engine.note_payload_sent(id, bytes));
+    }
+    hub.enter(|engine| engine.end_payload(id)).map_err(io::Error::other)
+}
+
+/// Hands what is written to it to an async task, in pieces; waits while that is behind.
+struct PieceWriter {
+    sender: mpsc::Sender<Bytes>,
+    piece: BytesMut,
+}
+
+impl Write for PieceWriter {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.piece.extend_from_slice(data);
+        if self.piece.len() >= SNAPSHOT_PIECE_BYTES {
+            self.flush()?;
+        }
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.piece.is_empty() {
+            return Ok(());
+        }
+        let piece =
+            std::mem::replace(&mut self.piece, BytesMut::with_capacity(SNAPSHOT_PIECE_BYTES)).freeze();
+        self.sender.blocking_send(piece).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
