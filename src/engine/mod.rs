@@ -26,8 +26,8 @@ use std::mem;
 
 use crate::base::clock::{Clock, UnixMillis};
 use crate::config::Config;
-use crate::replication::replid::ReplId;
 use crate::replication::replica_manager::ReplicaId;
+use crate::replication::replid::ReplId;
 use crate::replication::role::Role;
 use crate::storage::live::{AccessPolicy, ExpiryPolicy, Upkeep};
 use crate::storage::{EncodingLimits, Keyspace};

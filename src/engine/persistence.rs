@@ -262,7 +262,7 @@ impl Engine {
     /// What a file says besides the data, and how it is laid out.
     pub fn snapshot_options(&self) -> SnapshotOptions {
         let stream = self.role.stream();
-        let aux = |key: &str, value: String| (key.to_owned(), value);
+        let aux = |key: &'static str, value: String| (key, value);
         let mut facts = vec![
             aux("redis-ver", REDIS_VERSION.to_owned()),
             aux("redis-bits", usize::BITS.to_string()),
@@ -306,11 +306,7 @@ impl Engine {
 
     /// A data set without a key that hashes as the present one does.
     pub fn empty_keyspace(&self) -> Keyspace {
-        let mut empty = self.keyspace.clone();
-        for index in 0..empty.len() {
-            empty.take_db(index);
-        }
-        empty
+        self.keyspace.emptied()
     }
 
     /// A file begins to be loaded: commands that need data are refused until `loaded`.
@@ -333,10 +329,11 @@ impl Engine {
     fn replace_keyspace(&mut self, keyspace: Keyspace) {
         let old = std::mem::replace(&mut self.keyspace, keyspace);
         if !self.watched.is_empty() {
+            let now = self.now().0;
             for (index, db) in old.dbs().enumerate() {
                 let new = self.keyspace.db(index);
                 self.watched
-                    .touch_db(&mut self.clients, index, |key| db.contains_key(key) || new.contains_key(key));
+                    .touch_db(&mut self.clients, index, |key| db.holds(key, now) || new.holds(key, now));
             }
         }
         self.jobs.push(Job::FreeKeyspace(old));

@@ -5,16 +5,19 @@
 
 use std::io::{self, Read, Write};
 
-use super::rdb::{self, KeyUsage, RdbError, RdbSink, RdbWriter, Summary, WriterOptions};
+use super::rdb::{self, CountingWriter, KeyUsage, RdbError, RdbSink, RdbWriter, Summary, WriterOptions};
 use crate::base::clock::UnixMillis;
 use crate::storage::live::{AccessPolicy, ExpiryPolicy, Upkeep, View};
 use crate::storage::{EncodingLimits, Item, Keyspace, LiveDb, Value};
 
-/// What a file says besides the data.
+/// What a file says of itself before its keys.
+pub type Aux = Vec<(&'static str, String)>;
+
+/// What a file says besides the data, and how it is laid out.
 #[derive(Debug, Clone)]
 pub struct SnapshotOptions {
     pub writer: WriterOptions,
-    pub aux: Vec<(String, String)>,
+    pub aux: Aux,
     /// How access stamps are to be read; none writes no usage.
     pub usage: Option<AccessPolicy>,
 }
@@ -39,6 +42,13 @@ pub fn write<W: Write>(
         }
     }
     writer.finish()
+}
+
+/// How many bytes `write` would write.
+pub fn size(keyspace: &Keyspace, options: &SnapshotOptions) -> u64 {
+    let writer = WriterOptions { checksum: false, ..options.writer };
+    let options = SnapshotOptions { writer, ..options.clone() };
+    write(keyspace, &options, CountingWriter::default(), || Ok(())).map_or(0, |counted| counted.bytes)
 }
 
 fn usage_of(item: &Item<'_>, policy: Option<AccessPolicy>) -> Option<KeyUsage> {

@@ -20,7 +20,7 @@ pub async fn run(hub: Arc<Hub>) {
         ticks.tick().await;
         memory = figures::memory(memory);
         let cpu = if turn.is_multiple_of(TURNS_PER_CPU_READING) { figures::cpu() } else { None };
-        let (level, is_master, expires) = hub.enter(|engine| {
+        let (level, is_master, is_paused) = hub.enter(|engine| {
             engine.stats.memory = memory;
             engine.stats.cpu = cpu.unwrap_or(engine.stats.cpu);
             if !engine.is_cron_paused {
@@ -32,12 +32,11 @@ pub async fn run(hub: Arc<Hub>) {
                 }
             }
             engine.continue_shutdown();
-            let expires = engine.active_expire_enabled && !engine.is_cron_paused;
-            (engine.config.loglevel, engine.role.is_master(), expires)
+            (engine.config.loglevel, engine.role.is_master(), engine.is_cron_paused)
         });
         log::set_level(level);
         log::set_role(is_master);
-        if expires {
+        if !is_paused {
             expire(&hub).await;
         }
     }

@@ -23,10 +23,11 @@ pub fn run(jobs: &Receiver<Job>, hub: &Arc<Hub>, exit: &UnboundedSender<i32>) {
                 let _ = exit.send(code);
             }
             Job::Free(values) => drop(values),
+            Job::FreeDatabases(dbs) => drop(dbs),
             Job::FreeKeyspace(keyspace) => drop(keyspace),
             Job::Close(id) => hub.enter(|engine| engine.clients.close(id, Closing::Now)),
             Job::Save(request) => start_save(request, hub),
-            Job::Inside(_) => unreachable!("the hub keeps these to itself"),
+            Job::MasterChanged | Job::Inside(_) => unreachable!("the hub keeps these to itself"),
         }
     }
 }

@@ -59,6 +59,7 @@ pub fn load_at_start(hub: &Hub) -> anyhow::Result<()> {
         if let Some((replid, offset)) = Engine::saved_history(&loaded.summary.aux) {
             let now = engine.now();
             engine.role.restore(replid, offset, now);
+            engine.refresh_propagation();
         }
         engine.finish_loading(loaded);
     });

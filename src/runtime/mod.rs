@@ -123,6 +123,7 @@ async fn load_and_wait(
         loaded = loading => loaded.context("loading broke off")??,
         code = exit.recv() => return Ok(code.unwrap_or(1)),
     }
+    tokio::spawn(master_link::run(hub.clone()));
     log::notice(&format!(
         "Ready to accept connections tcp ({} ms after the start)",
         started.elapsed().as_millis()
