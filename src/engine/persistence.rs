@@ -253,7 +253,9 @@ impl Engine {
 
     /// All data was flushed: what a running save writes is gone, and what is gone must be gone on disk too.
     pub fn save_after_flush(&mut self) {
-        self.persistence.cancel_save();
+        if self.persistence.is_saving_in_background() {
+            self.persistence.cancel_save();
+        }
         if !self.config.save.is_empty() {
             self.persistence.is_save_scheduled = true;
         }

@@ -23,6 +23,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::command;
 use crate::config::{REDIS_VERSION, Startup};
+use crate::replication::replica::MasterAddr;
 use environment::PidFile;
 use hub::Hub;
 
@@ -89,6 +90,9 @@ async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {
     let (job_sender, jobs) = std::sync::mpsc::channel();
     let (exit_sender, exit) = unbounded_channel();
     let mut engine = command::new_engine(config, Box::new(SystemClock::new()), fastrand::u64(..));
+    if let Some(master) = engine.config.replicaof.clone() {
+        engine.follow(MasterAddr { host: master.host, port: master.port });
+    }
     engine.process = figures::process_info(environment::absolute(config_file.as_deref()), threads > 1);
     engine.stats.memory = figures::memory(engine.stats.memory);
     let hub = Arc::new(Hub::new(engine, job_sender));
