@@ -184,6 +184,11 @@ impl Client {
         Reply::new(&mut self.out, self.protocol)
     }
 
+    /// Whether it came in over the loopback or a Unix socket.
+    pub fn is_local(&self) -> bool {
+        self.is_unix || self.addr.starts_with("127.") || self.addr.starts_with("[::1]")
+    }
+
     pub fn subscriptions_len(&self) -> usize {
         self.channels.len() + self.patterns.len() + self.shard_channels.len()
     }
