@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use russet::base::clock::{ManualClock, UnixMillis};
-use russet::command::{self, Executed, Lookup, TABLE, dispatch};
+use russet::command::{self, Executed, Lookup, TABLE, active_expire, dispatch};
 use russet::config::{Config, Invocation};
-use russet::engine::client::{ClientKind, Closing};
+use russet::engine::client::Closing;
 use russet::engine::{ClientId, Engine, Job};
 use russet::resp::reply::write_request;
 use russet::resp::request::{Batch, Decoder, Limits};
@@ -25,8 +25,8 @@ const BATCH_BYTES_MAX: usize = 64 * 1024;
 const TICK_MS: i64 = 100;
 
 /// An engine and the connections to it.
-pub struct Server {
-    pub engine: Engine,
+struct Server {
+    engine: Engine,
     clock: ManualClock,
     /// Oldest first, as client numbers grow.
     connections: BTreeMap<ClientId, Connection>,
@@ -71,7 +71,7 @@ impl Play {
     fn step(&mut self, step: &Step, text: &str, at: &str) -> ShownStep {
         self.server.take(step);
         let effects = self.twin.follow(&mut self.server.engine, at);
-        let (original, copy) = (&self.server.engine.keyspace, &self.twin.server.engine.keyspace);
+        let (original, copy) = (&self.server.engine.keyspace, &self.twin.engine.keyspace);
         assert!(
             effects.is_empty() || digest::of_keyspace(original) == digest::of_keyspace(copy),
             "{at}\n  the effects do not reproduce the data: {effects}",
@@ -83,7 +83,7 @@ impl Play {
 }
 
 impl Server {
-    pub fn new(config: Config, clock: ManualClock, seed: u64) -> Self {
+    fn new(config: Config, clock: ManualClock, seed: u64) -> Self {
         let engine = command::new_engine(config, Box::new(clock.clone()), seed);
         Self { engine, clock, connections: BTreeMap::new(), notes: Vec::new() }
     }
@@ -114,19 +114,18 @@ impl Server {
     fn connection(&mut self, name: &str) -> ClientId {
         match self.connections.iter().find(|(_, connection)| connection.name == name) {
             Some((&id, _)) => id,
-            None => self.connect(name, ClientKind::Normal),
+            None => self.connect(name),
         }
     }
 
-    pub fn connect(&mut self, name: &str, kind: ClientKind) -> ClientId {
+    fn connect(&mut self, name: &str) -> ClientId {
         self.engine.time.sample();
         let now = self.engine.now();
         let needs_password = !self.engine.config.requirepass.is_empty();
         self.engine.stats.connections_received += 1;
         let client = self.engine.clients.connect(now);
-        client.kind = kind;
         client.addr = format!("127.0.0.1:{}", 50_000 + client.id.0);
-        client.is_authenticated = !needs_password || kind == ClientKind::Master;
+        client.is_authenticated = !needs_password;
         let id = client.id;
         let connection = Connection {
             name: name.to_owned(),
@@ -143,20 +142,12 @@ impl Server {
     }
 
     /// Hands a client's bytes in, and lets everybody go on who can.
-    pub fn send(&mut self, id: ClientId, bytes: &[u8]) {
+    fn send(&mut self, id: ClientId, bytes: &[u8]) {
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.query.extend_from_slice(bytes);
         }
         self.process(id);
         self.settle();
-    }
-
-    /// What a client has received and nobody has looked at.
-    pub fn received(&mut self, id: ClientId) -> Vec<u8> {
-        self.connections
-            .get_mut(&id)
-            .map(|connection| std::mem::take(&mut connection.received))
-            .unwrap_or_default()
     }
 
     /// Moves the clock from one event to the next: the end of a block, and ticks near the end of the time.
@@ -238,7 +229,7 @@ impl Server {
                     }
                     Executed::Postponed => break,
                 }
-                if dispatch::is_closing(engine, id) {
+                if dispatch::must_stop(engine, id) {
                     break;
                 }
             }
@@ -311,8 +302,10 @@ impl Server {
     }
 }
 
-/// What the runtime does at every tick.
-fn cron(_engine: &mut Engine) {}
+/// What the runtime does at every tick, but for pings to replicas.
+fn cron(engine: &mut Engine) {
+    while active_expire::expire_slice(engine, 64) {}
+}
 
 fn config_of(script: &Script) -> Config {
     let mut argv = vec![OsString::from("russet")];
