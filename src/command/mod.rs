@@ -12,6 +12,7 @@ pub mod spec;
 pub mod table;
 
 mod client;
+mod client_filter;
 mod config;
 mod connection;
 mod databases;
@@ -22,6 +23,7 @@ mod generic;
 mod hash;
 mod info;
 mod introspection;
+mod keys;
 mod list;
 mod object;
 mod persistence;
@@ -35,6 +37,7 @@ mod sort;
 mod sorted_set;
 mod string;
 mod transactions;
+mod usage;
 
 pub use context::Ctx;
 pub use dispatch::Executed;

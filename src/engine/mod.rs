@@ -6,11 +6,14 @@
 
 pub mod blocked;
 pub mod client;
+mod client_limits;
+mod client_line;
 pub mod effects;
 pub mod gates;
 pub mod job;
 pub mod master_stream;
 pub mod monitor;
+pub mod pubsub;
 pub mod replication;
 pub mod slowlog;
 pub mod stats;
@@ -31,6 +34,7 @@ pub use client::{Client, ClientId, Clients};
 pub use effects::Effects;
 pub use gates::Pause;
 pub use job::Job;
+pub use pubsub::PubSub;
 pub use replication::FullSync;
 pub use slowlog::SlowLog;
 pub use stats::Stats;
@@ -70,6 +74,13 @@ pub struct Engine {
     pub last_replica_ping: UnixMillis,
 
     pub monitors: Vec<ClientId>,
+    pub pubsub: PubSub,
+    /// The client whose request is being run.
+    pub running: Option<ClientId>,
+    /// How many commands (EXEC, a script) run the one that runs now.
+    pub nesting: u32,
+    /// Arguments of the running command that neither MONITOR nor SLOWLOG may show.
+    pub redacted_args: Vec<usize>,
     pub pause: Option<Pause>,
     pub stats: Stats,
     pub slowlog: SlowLog,
@@ -129,6 +140,21 @@ impl EngineTime {
         elapsed
     }
 
+    /// The last reading of the monotonic clock, from which `lap_from` measures.
+    pub fn mark(&self) -> u64 {
+        self.nanos
+    }
+
+    /// Ends a command that began at `mark`. Inside a larger unit the time stands still.
+    pub fn lap_from(&mut self, mark: u64, is_nested: bool) -> u64 {
+        if is_nested {
+            self.nanos = self.clock.monotonic_nanos();
+        } else {
+            self.lap();
+        }
+        self.nanos.saturating_sub(mark)
+    }
+
     pub fn now(&self) -> UnixMillis {
         self.now
     }
@@ -169,6 +195,10 @@ impl Engine {
             link_epoch: 0,
             last_replica_ping: UnixMillis::default(),
             monitors: Vec::new(),
+            pubsub: PubSub::default(),
+            running: None,
+            nesting: 0,
+            redacted_args: Vec::new(),
             pause: None,
             slowlog: SlowLog::default(),
             slowlog_threshold_nanos: u64::MAX,
@@ -226,11 +256,31 @@ impl Engine {
 
     /// Removes what refers to a client that has gone.
     pub fn forget_client(&mut self, id: ClientId) {
-        self.monitors.retain(|&monitor| monitor != id);
+        self.stop_monitoring(id);
+        self.unsubscribe_all(id);
         self.waiting_for_acks.retain(|&waiter| waiter != id);
         self.full_syncs.remove(&id);
         let now = self.now();
         self.role.stream_mut().replicas.unregister(ReplicaId(id.0), now);
+    }
+
+    /// What HELLO tells of the server's part in replication.
+    pub fn role_name(&self) -> &'static str {
+        if matches!(self.role, Role::Replica(_)) { "replica" } else { "master" }
+    }
+
+    /// The next instant at which something ends by itself: a block or a pause.
+    pub fn next_deadline(&self) -> Option<UnixMillis> {
+        let pause = self.pause.map(|pause| pause.until);
+        [self.blocked.next_deadline(), pause].into_iter().flatten().min()
+    }
+
+    /// Drops what a client has queued and watches.
+    pub fn discard_transaction(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.get_mut(id) {
+            client.transaction = None;
+            self.watched.unwatch(&mut self.clients, id);
+        }
     }
 
     pub fn log(&mut self, level: LogLevel, text: impl Into<String>) {

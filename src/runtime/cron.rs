@@ -12,6 +12,7 @@ pub async fn run(hub: Arc<Hub>) {
     for tick in 0u64.. {
         ticks.tick().await;
         hub.enter(|engine| {
+            engine.close_idle(engine.now());
             if tick.is_multiple_of(10) {
                 engine.replication_cron();
             }
@@ -54,7 +55,7 @@ pub async fn run_deadlines(hub: Arc<Hub>) {
     loop {
         let wait_ms = hub.enter(|engine| {
             dispatch::expire_timeouts(engine);
-            engine.blocked.next_deadline().map(|at| (at.0 - engine.now().0).max(0) as u64)
+            engine.next_deadline().map(|at| (at.0 - engine.now().0).max(0) as u64)
         });
         match wait_ms {
             None => hub.deadline_changed.notified().await,

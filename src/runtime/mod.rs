@@ -40,7 +40,7 @@ async fn serve(config: Config) -> anyhow::Result<i32> {
     let hub = Arc::new(Hub::new(command::new_engine(config, Box::new(SystemClock::new()), seed)));
     log::notice("Server initialized");
     for listener in listeners {
-        tokio::spawn(listener::accept(listener, hub.clone()));
+        tokio::spawn(listener.accept(hub.clone()));
     }
     log::notice("Ready to accept connections tcp");
     tokio::spawn(master_link::run(hub.clone()));
