@@ -495,16 +495,6 @@ pub fn unblock_client(engine: &mut Engine, id: ClientId, error: Option<&ErrorRep
     true
 }
 
-/// Ends all waits when a master becomes a replica: no client of it can be served any more.
-pub fn end_blocks_on_demotion(engine: &mut Engine) {
-    for id in engine.clients.ids() {
-        if is_unblockable(engine, id) {
-            end_block_with(engine, id, &ErrorReply::UNBLOCKED_BY_ROLE);
-            engine.clients.close(id, Closing::AfterReplies);
-        }
-    }
-}
-
 /// Writes what a client reads instead of what it waited for; `on` is none if it was not allowed to wait at all.
 fn write_timeout(engine: &mut Engine, id: ClientId, reply: TimeoutReply, on: Option<&BlockedOn>) {
     let acknowledged = match on {

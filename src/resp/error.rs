@@ -89,9 +89,6 @@ impl ErrorReply {
     pub const MAXLEN_NEGATIVE: Self = Self::fixed("ERR MAXLEN can't be negative");
     pub const COUNT_NOT_POSITIVE: Self = Self::fixed("ERR count should be greater than 0");
     pub const UNBLOCKED: Self = Self::fixed("UNBLOCKED client unblocked via CLIENT UNBLOCK");
-    pub const UNBLOCKED_BY_ROLE: Self = Self::fixed(
-        "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
-    );
     pub const BUSY_KEY: Self = Self::fixed("BUSYKEY Target key name already exists.");
 
     pub const OUT_OF_I32_RANGE: Self =

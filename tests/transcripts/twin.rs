@@ -12,7 +12,7 @@ use russet::replication::replica::MasterAddr;
 use russet::resp::request::{Batch, Decoder, Limits};
 use russet::storage::{Keyspace, digest};
 
-use crate::session::Server;
+use crate::play::Server;
 use crate::shown::{Effect, escape};
 
 /// Chance differs from the original's, so that an effect that leaves something to chance is found out.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use russet::base::clock::{ManualClock, UnixMillis};
-use russet::command::{self, Executed, Lookup, TABLE, dispatch};
+use russet::command::{self, Executed, Lookup, TABLE, active_expire, dispatch};
 use russet::config::{Config, Invocation};
 use russet::engine::client::{ClientKind, Closing};
 use russet::engine::{ClientId, Engine, Job};
@@ -16,13 +16,14 @@ use crate::script::{Script, Step};
 use crate::shown::{ShownStep, Transcript};
 use crate::twin::{self, Twin};
 
-/// When every session begins: 2026-01-01 00:00:00 UTC.
+/// When every transcript begins: 2026-01-01 00:00:00 UTC.
 const START: UnixMillis = UnixMillis(1_767_225_600_000);
 const SEED: u64 = 1;
 const BATCH_REQUESTS_MAX: usize = 256;
 const BATCH_BYTES_MAX: usize = 64 * 1024;
 /// As the runtime's.
 const TICK_MS: i64 = 100;
+const EXPIRE_KEYS_MAX: usize = 64;
 
 /// An engine and the connections to it.
 pub struct Server {
@@ -46,25 +47,25 @@ struct Connection {
 }
 
 /// A server that plays a script, and the twin that gets its effects.
-pub struct Session {
+pub struct Play {
     server: Server,
     twin: Twin,
 }
 
-impl Session {
+impl Play {
     /// Plays a script and proves that its effects and an RDB file carry the whole data set.
-    pub fn play(script: &Script) -> Transcript {
+    pub fn of(script: &Script) -> Transcript {
         let config = config_of(script);
         let clock = ManualClock::new(START);
         let mut server = Server::new(config.clone(), clock.clone(), SEED);
         let twin = Twin::new(&mut server.engine, config, clock);
-        let mut session = Self { server, twin };
+        let mut play = Self { server, twin };
         let mut transcript = Transcript::default();
         for line in &script.lines {
             let at = format!("{}:{}: {}", script.name, line.number, line.text);
-            transcript.steps.push(session.step(&line.step, &line.text, &at));
+            transcript.steps.push(play.step(&line.step, &line.text, &at));
         }
-        twin::check_rdb_round_trip(&session.server.engine, &script.name);
+        twin::check_rdb_round_trip(&play.server.engine, &script.name);
         transcript
     }
 
@@ -171,7 +172,10 @@ impl Server {
             self.clock.advance_ms(next - now);
             self.enter(|engine| {
                 dispatch::expire_timeouts(engine);
-                cron(engine);
+                // Between ticks only what a command looks at expires.
+                if next.div_euclid(TICK_MS) != now.div_euclid(TICK_MS) {
+                    cron(engine);
+                }
             });
             self.settle();
         }
@@ -238,7 +242,7 @@ impl Server {
                     }
                     Executed::Postponed => break,
                 }
-                if dispatch::is_closing(engine, id) {
+                if dispatch::must_stop(engine, id) {
                     break;
                 }
             }
@@ -312,7 +316,9 @@ impl Server {
 }
 
 /// What the runtime does at every tick.
-fn cron(_engine: &mut Engine) {}
+fn cron(engine: &mut Engine) {
+    while active_expire::expire_slice(engine, EXPIRE_KEYS_MAX) {}
+}
 
 fn config_of(script: &Script) -> Config {
     let mut argv = vec![OsString::from("russet")];
