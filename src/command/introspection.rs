@@ -217,7 +217,7 @@ fn keys_of_request<'a>(args: &Args<'a>) -> Result<(Args<'a>, Vec<super::keys::Ke
 }
 
 /// The names of the flags, in the order in which COMMAND shows them.
-const FLAG_NAMES: [(Flags, &str); 18] = [
+const FLAG_NAMES: [(Flags, &str); 17] = [
     (WRITE, "write"),
     (READONLY, "readonly"),
     (DENYOOM, "denyoom"),
@@ -231,7 +231,6 @@ const FLAG_NAMES: [(Flags, &str); 18] = [
     (SKIP_SLOWLOG, "skip_slowlog"),
     (FAST, "fast"),
     (NO_AUTH, "no_auth"),
-    (MAY_REPLICATE, "may_replicate"),
     (NO_MANDATORY_KEYS, "no_mandatory_keys"),
     (NO_ASYNC_LOADING, "no_async_loading"),
     (NO_MULTI, "no_multi"),
