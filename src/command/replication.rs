@@ -162,9 +162,6 @@ fn replconf(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult
             registered(engine, id).announced_ip = Some(String::from_utf8_lossy(value).into_owned());
         } else if args.is(option, "capa") {
             registered(engine, id).capabilities.add(value);
-        } else if args.is(option, "rdb-only") || args.is(option, "rdb-filter-only") {
-            let word = String::from_utf8_lossy(args.bytes(option)).into_owned();
-            return Err(ErrorReply::new(format!("ERR Unrecognized REPLCONF option: {word}")));
         } else {
             let word = String::from_utf8_lossy(args.bytes(option)).into_owned();
             return Err(ErrorReply::new(format!("ERR Unrecognized REPLCONF option: {word}")));
