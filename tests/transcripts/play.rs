@@ -160,7 +160,7 @@ impl Server {
         let end = self.engine.now().0 + ms;
         while self.engine.now().0 < end {
             let now = self.engine.now().0;
-            let deadline = self.engine.blocked.next_deadline().map(|at| at.0).filter(|&at| at > now);
+            let deadline = self.engine.next_deadline().map(|at| at.0).filter(|&at| at > now);
             // Nothing happens in an hour that does not happen in its last second too.
             let tick = if end - now > 10 * TICK_MS { end - 10 * TICK_MS } else { now + TICK_MS };
             let next = deadline.into_iter().chain([tick, end]).min().expect("the end is there");
@@ -228,6 +228,10 @@ impl Server {
         let lookups: Vec<Lookup> = batch.iter(buf).map(|args| TABLE.lookup(&args)).collect();
         self.enter(|engine| {
             let mut executed = 0;
+            let now = engine.now();
+            if let Some(client) = engine.clients.get_mut(id) {
+                client.last_interaction = now;
+            }
             for (args, lookup) in batch.iter(buf).zip(lookups) {
                 match dispatch::execute(engine, id, lookup, &args) {
                     Executed::Done => executed += 1,
@@ -346,6 +350,7 @@ impl Server {
 
 /// What the runtime does at every tick.
 fn cron(engine: &mut Engine) {
+    engine.close_idle(engine.now());
     while active_expire::expire_slice(engine, EXPIRE_KEYS_MAX) {}
 }
 
