@@ -163,7 +163,7 @@ mod tests {
             // First the table grows, then it shrinks, so that segments split and merge under the cursor.
             for n in step * 60..(step + 1) * 60 {
                 run(&mut engine, id, &format!("SET comes:{n} x"));
-                run(&mut engine, id, &format!("DEL goes:{n} comes:{}", n.wrapping_sub(2000)));
+                run(&mut engine, id, &format!("DEL goes:{n} comes:{}", u32::wrapping_sub(n, 2000)));
             }
             step += 1;
         }

@@ -288,7 +288,7 @@ fn protocol(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult
     match name.as_str() {
         "string" => reply.bulk("Hello World"),
         "integer" => reply.integer(12345),
-        "double" => reply.double(3.141),
+        "double" => reply.double(3141.0 / 1000.0),
         "null" => reply.null(),
         "array" => {
             reply.array(3);

@@ -7,7 +7,7 @@ use super::context::Ctx;
 use super::spec::*;
 use super::table::{Lookup, TABLE};
 use crate::engine::blocked::{BlockedOn, BlockedState};
-use crate::engine::client::{ClientKind, Closing, QueuedCommand, ReplyMode};
+use crate::engine::client::{ClientKind, Closing, QueuedCommand, ReplyMode, Transaction};
 use crate::engine::effects::Propagation;
 use crate::engine::gates::Demands;
 use crate::engine::latency;
@@ -35,20 +35,31 @@ pub fn execute(engine: &mut Engine, id: ClientId, lookup: Lookup, args: &Args<'_
     }
     let start = client.out.len();
     let was_muted = client.reply_mode != ReplyMode::On;
+    engine.running = Some(id);
 
     let executed = match admit(engine, id, lookup, args) {
         Ok(Admission::Run(row, index)) => run(engine, id, row, index, args),
         Ok(Admission::Queued) => Executed::Done,
-        Ok(Admission::Postponed) => return Executed::Postponed,
+        Ok(Admission::Postponed) => {
+            engine.running = None;
+            return Executed::Postponed;
+        }
         Err(error) => {
-            reject(engine, id, lookup, &error);
+            reject(engine, id, lookup, error);
             Executed::Done
         }
     };
+    engine.running = None;
 
     // A blocked client's reply is still to come.
     if was_muted && executed == Executed::Done {
         drop_unwanted_reply(engine, id, start);
+    }
+    if let Some(client) = engine.clients.get_mut(id)
+        && !client.out_later.is_empty()
+    {
+        let later = std::mem::take(&mut client.out_later);
+        client.out.extend_from_slice(&later);
     }
     executed
 }
@@ -111,7 +122,9 @@ fn admit(
     if queueing && row.has(NO_MULTI) {
         return Err(ErrorReply::NOT_ALLOWED_IN_MULTI);
     }
-    if let Some(error) = engine.refusal(id, demands(row)) {
+    let transaction = client.transaction.as_deref().filter(|_| row.has(RUNS_QUEUED));
+    let demands = demands(row, transaction);
+    if let Some(error) = engine.refusal(id, demands) {
         return Err(error);
     }
     if client.is_in_subscriber_mode() && !row.has(SUBSCRIBER) {
@@ -121,7 +134,10 @@ fn admit(
             row.name,
         )));
     }
-    if engine.must_wait_for_pause(id, row.has(WRITE) || row.has(MAY_REPLICATE)) {
+    if client.is_monitor && (row.has(WRITE) || row.has(READONLY)) {
+        return Err(ErrorReply::fixed("ERR Replica can't interact with the keyspace"));
+    }
+    if engine.must_wait_for_pause(id, demands.is_write || demands.may_replicate) {
         let state = BlockedState { on: BlockedOn::Pause, deadline: None, on_timeout: TimeoutReply::Nothing };
         engine.blocked.block(&mut engine.clients, id, state);
         return Ok(Admission::Postponed);
@@ -133,14 +149,16 @@ fn admit(
     Ok(Admission::Run(row, index))
 }
 
-/// What a row asks of the server's state.
-fn demands(row: &CommandSpec) -> Demands {
+/// What a row asks of the server's state, with what it is about to run.
+fn demands(row: &CommandSpec, transaction: Option<&Transaction>) -> Demands {
+    let any = row.flags | transaction.map_or(0, |transaction| transaction.flags_any);
+    let all = row.flags & transaction.map_or(Flags::MAX, |transaction| transaction.flags_all);
     Demands {
-        is_write: row.has(WRITE),
-        may_replicate: row.has(MAY_REPLICATE),
-        allowed_while_loading: row.has(LOADING),
-        allowed_when_stale: row.has(STALE),
-        denied_when_out_of_memory: row.has(DENYOOM),
+        is_write: any & WRITE != 0,
+        may_replicate: any & MAY_REPLICATE != 0,
+        allowed_while_loading: all & LOADING != 0,
+        allowed_when_stale: all & STALE != 0,
+        denied_when_out_of_memory: any & DENYOOM != 0,
     }
 }
 
@@ -148,26 +166,33 @@ fn demands(row: &CommandSpec) -> Demands {
 fn queue(engine: &mut Engine, id: ClientId, row: &CommandSpec, index: u16, args: &Args<'_>) {
     let client = engine.clients.get_mut(id).expect("the client that queues is there");
     if let Some(transaction) = &mut client.transaction {
-        transaction.has_write |= row.has(WRITE) || row.has(MAY_REPLICATE);
+        transaction.flags_any |= row.flags;
+        transaction.flags_all &= row.flags;
         // After a refused command nothing that follows will run, so nothing is kept.
-        if !transaction.is_aborted {
-            transaction.queued.push(QueuedCommand { command: usize::from(index), args: args.to_owned() });
+        if !transaction.is_aborted && !client.is_dirty {
+            let args = args.to_owned();
+            transaction.bytes += args.memory_bytes() + size_of::<QueuedCommand>();
+            transaction.queued.push(QueuedCommand { command: usize::from(index), args });
         }
     }
     client.reply().simple("QUEUED");
 }
 
-/// Answers a request that a gate has refused. Inside MULTI it spoils the transaction.
-fn reject(engine: &mut Engine, id: ClientId, lookup: Lookup, error: &ErrorReply) {
+/// Answers a request that a gate has refused. Inside MULTI it spoils the transaction, and a refused EXEC ends it.
+fn reject(engine: &mut Engine, id: ClientId, lookup: Lookup, mut error: ErrorReply) {
     if let Lookup::Found(index) = lookup {
         engine.stats.commands[usize::from(index)].rejected += 1;
+        if TABLE.row(index).has(RUNS_QUEUED) {
+            engine.discard_transaction(id);
+            error = error.as_exec_abort();
+        }
     }
     engine.stats.count_error(error.code());
     if let Some(client) = engine.clients.get_mut(id) {
         if let Some(transaction) = &mut client.transaction {
             transaction.is_aborted = true;
         }
-        client.reply().error(error);
+        client.reply().error(&error);
     }
 }
 
@@ -203,15 +228,18 @@ pub fn call(
     let db_index = client.db_index;
     let mark = client.out.len();
     client.last_command = row.name;
+    client.commands_processed += 1;
+    engine.redacted_args.clear();
+    let start = engine.time.mark();
     begin_command(engine);
-    if engine.has_monitors() && !row.has(SKIP_MONITOR) && !row.has(ADMIN) {
-        engine.feed_monitors(id, db_index, args);
-    }
     let expiry = engine.expiry_policy_for(id);
     let result = invoke(engine, id, row, db_index, expiry, args);
     let blocked = settle(engine, id, index, mark, result, args);
     conclude(engine, db_index, args);
-    finish_timing(engine, id, row, index, args);
+    if engine.has_monitors() && !row.has(SKIP_MONITOR) && !row.has(ADMIN) {
+        engine.feed_monitors(id, args);
+    }
+    finish_timing(engine, id, row, index, start, args);
     blocked
 }
 
@@ -303,7 +331,7 @@ fn conclude(engine: &mut Engine, db_index: usize, args: &Args<'_>) {
     engine.count_changes(dirty);
     if !engine.effects.modified.is_empty() {
         for change in std::mem::take(&mut engine.effects.modified) {
-            engine.watched.touch(&mut engine.clients, change.db_index, &change.key);
+            engine.watched.touch(&mut engine.clients, change.db_index, &change.key, change.event);
             engine.blocked.signal(change.db_index, &change.key);
             engine.notify(&change);
         }
@@ -324,8 +352,15 @@ pub fn conclude_expired(engine: &mut Engine, db_index: usize) {
     }
 }
 
-fn finish_timing(engine: &mut Engine, id: ClientId, row: &CommandSpec, index: u16, args: &Args<'_>) {
-    let nanos = engine.time.lap();
+fn finish_timing(
+    engine: &mut Engine,
+    id: ClientId,
+    row: &CommandSpec,
+    index: u16,
+    start: u64,
+    args: &Args<'_>,
+) {
+    let nanos = engine.time.lap_from(start, engine.nesting > 0);
     let stats = &mut engine.stats.commands[usize::from(index)];
     stats.calls += 1;
     stats.nanos += nanos;
@@ -421,6 +456,9 @@ pub fn expire_timeouts(engine: &mut Engine) {
     while let Some(id) = engine.blocked.due(now) {
         end_block(engine, id);
     }
+    if engine.pause.is_some_and(|pause| pause.until <= now) {
+        engine.end_pause();
+    }
 }
 
 /// Ends a client's block as its timeout would.
@@ -462,16 +500,6 @@ pub fn unblock_client(engine: &mut Engine, id: ClientId, error: Option<&ErrorRep
         None => end_block(engine, id),
     }
     true
-}
-
-/// Ends all waits when a master becomes a replica: no client of it can be served any more.
-pub fn end_blocks_on_demotion(engine: &mut Engine) {
-    for id in engine.clients.ids() {
-        if is_unblockable(engine, id) {
-            end_block_with(engine, id, &ErrorReply::UNBLOCKED_BY_ROLE);
-            engine.clients.close(id, Closing::AfterReplies);
-        }
-    }
 }
 
 /// Writes what a client reads instead of what it waited for; `on` is none if it was not allowed to wait at all.

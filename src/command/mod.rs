@@ -12,6 +12,7 @@ pub mod spec;
 pub mod table;
 
 mod client;
+mod client_filter;
 mod config;
 mod connection;
 mod databases;
@@ -23,6 +24,7 @@ mod hash;
 mod help;
 mod info;
 mod introspection;
+mod keys;
 mod latency;
 mod list;
 mod memory;
@@ -39,6 +41,7 @@ mod sort;
 mod sorted_set;
 mod string;
 mod transactions;
+mod usage;
 
 pub use config::set_config;
 pub use context::Ctx;

@@ -237,7 +237,7 @@ fn may_begin_sync(engine: &mut Engine, id: ClientId) -> Result<bool, ErrorReply>
     if engine.role.as_replica().is_some_and(|replica| !replica.is_up()) {
         return Err(NO_MASTER_LINK);
     }
-    if !client.out.is_empty() || client.unwritten_bytes > 0 {
+    if client.output_bytes() > 0 {
         return Err(ErrorReply::fixed("ERR SYNC and PSYNC are invalid with pending output"));
     }
     Ok(true)

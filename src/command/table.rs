@@ -20,6 +20,8 @@ pub struct CommandTable {
     /// For each row, the argument that is its first key; 0 if it has none at a fixed place.
     first_keys: Vec<u8>,
     by_name: HashTable<u16>,
+    /// By index: whether the next word names a sub-command.
+    has_subcommands: Vec<bool>,
     hasher: ahash::RandomState,
 }
 
@@ -44,7 +46,13 @@ impl CommandTable {
             by_name.insert_unique(hash, index as u16, hash_of);
         }
         let first_keys = rows.iter().map(|row| first_key(row)).collect();
-        Self { rows, first_keys, by_name, hasher }
+        let parents: hashbrown::HashSet<&str> =
+            rows.iter().filter_map(|row| Some(row.name.split_once('|')?.0)).collect();
+        let has_subcommands = rows
+            .iter()
+            .map(|row| matches!(row.handler, Handler::Container) || parents.contains(row.name))
+            .collect();
+        Self { rows, first_keys, by_name, has_subcommands, hasher }
     }
 
     pub fn rows(&self) -> &[&'static CommandSpec] {
@@ -87,7 +95,7 @@ impl CommandTable {
     /// What a request names.
     pub fn lookup(&self, args: &Args<'_>) -> Lookup {
         let Some(index) = self.by_name(args.bytes(0)) else { return Lookup::Unknown };
-        if !matches!(self.row(index).handler, Handler::Container) {
+        if !self.has_subcommands[index as usize] {
             return Lookup::Found(index);
         }
         let Some(sub) = args.get(1) else { return Lookup::Found(index) };

@@ -6,6 +6,8 @@
 
 pub mod blocked;
 pub mod client;
+mod client_limits;
+mod client_line;
 pub mod effects;
 pub mod gates;
 pub mod histogram;
@@ -15,6 +17,7 @@ pub mod master_stream;
 pub mod monitor;
 pub mod persistence;
 pub mod process;
+pub mod pubsub;
 pub mod replication;
 pub mod shutdown;
 pub mod slowlog;
@@ -40,6 +43,7 @@ pub use job::{InsideJob, Job};
 pub use latency::LatencyMonitor;
 pub use persistence::Persistence;
 pub use process::ProcessInfo;
+pub use pubsub::PubSub;
 pub use replication::FullSync;
 pub use shutdown::Shutdown;
 pub use slowlog::SlowLog;
@@ -80,6 +84,13 @@ pub struct Engine {
     pub last_replica_ping: UnixMillis,
 
     pub monitors: Vec<ClientId>,
+    pub pubsub: PubSub,
+    /// The client whose request is being run.
+    pub running: Option<ClientId>,
+    /// How many commands (EXEC, a script) run the one that runs now.
+    pub nesting: u32,
+    /// Arguments of the running command that neither MONITOR nor SLOWLOG may show.
+    pub redacted_args: Vec<usize>,
     pub pause: Option<Pause>,
     pub stats: Stats,
     pub slowlog: SlowLog,
@@ -153,6 +164,21 @@ impl EngineTime {
         self.clock.sleep(duration);
     }
 
+    /// The last reading of the monotonic clock, from which `lap_from` measures.
+    pub fn mark(&self) -> u64 {
+        self.nanos
+    }
+
+    /// Ends a command that began at `mark`. Inside a larger unit the time stands still.
+    pub fn lap_from(&mut self, mark: u64, is_nested: bool) -> u64 {
+        if is_nested {
+            self.nanos = self.clock.monotonic_nanos();
+        } else {
+            self.lap();
+        }
+        self.nanos.saturating_sub(mark)
+    }
+
     pub fn now(&self) -> UnixMillis {
         self.now
     }
@@ -171,7 +197,8 @@ impl Engine {
         let access_rng = rng.fork();
         let time = EngineTime::new(clock);
         let role = Role::new_master(time.now(), &mut rng);
-        let run_id = ReplId::random(&mut rng);
+        // Of its own seed, so that it does not disturb what commands draw.
+        let run_id = ReplId::random(&mut fastrand::Rng::with_seed(!seed));
         let mut engine = Self {
             limits: EncodingLimits::default(),
             stats: Stats::new(time.now()),
@@ -195,6 +222,10 @@ impl Engine {
             link_epoch: 0,
             last_replica_ping: UnixMillis::default(),
             monitors: Vec::new(),
+            pubsub: PubSub::default(),
+            running: None,
+            nesting: 0,
+            redacted_args: Vec::new(),
             pause: None,
             slowlog: SlowLog::default(),
             slowlog_threshold_nanos: u64::MAX,
@@ -215,14 +246,14 @@ impl Engine {
     pub fn config_changed(&mut self) {
         let config = &self.config;
         self.limits = EncodingLimits {
-            hash_max_listpack_entries: config.hash_max_listpack_entries as usize,
-            hash_max_listpack_value: config.hash_max_listpack_value as usize,
-            list_max_listpack_size: config.list_max_listpack_size as i64,
-            set_max_intset_entries: config.set_max_intset_entries as usize,
-            set_max_listpack_entries: config.set_max_listpack_entries as usize,
-            set_max_listpack_value: config.set_max_listpack_value as usize,
-            zset_max_listpack_entries: config.zset_max_listpack_entries as usize,
-            zset_max_listpack_value: config.zset_max_listpack_value as usize,
+            hash_max_listpack_entries: config.hash_max_listpack_entries,
+            hash_max_listpack_value: config.hash_max_listpack_value,
+            list_max_listpack_size: config.list_max_listpack_size,
+            set_max_intset_entries: config.set_max_intset_entries,
+            set_max_listpack_entries: config.set_max_listpack_entries,
+            set_max_listpack_value: config.set_max_listpack_value,
+            zset_max_listpack_entries: config.zset_max_listpack_entries,
+            zset_max_listpack_value: config.zset_max_listpack_value,
         };
         self.slowlog_threshold_nanos =
             u64::try_from(config.slowlog_log_slower_than).map_or(u64::MAX, |micros| micros * 1000);
@@ -259,11 +290,31 @@ impl Engine {
 
     /// Removes what refers to a client that has gone.
     pub fn forget_client(&mut self, id: ClientId) {
-        self.monitors.retain(|&monitor| monitor != id);
+        self.stop_monitoring(id);
+        self.unsubscribe_all(id);
         self.waiting_for_acks.retain(|&waiter| waiter != id);
         self.full_syncs.remove(&id);
         let now = self.now();
         self.role.stream_mut().replicas.unregister(ReplicaId(id.0), now);
+    }
+
+    /// What HELLO tells of the server's part in replication.
+    pub fn role_name(&self) -> &'static str {
+        if matches!(self.role, Role::Replica(_)) { "replica" } else { "master" }
+    }
+
+    /// The next instant at which something ends by itself: a block or a pause.
+    pub fn next_deadline(&self) -> Option<UnixMillis> {
+        let pause = self.pause.map(|pause| pause.until);
+        [self.blocked.next_deadline(), pause].into_iter().flatten().min()
+    }
+
+    /// Drops what a client has queued and watches.
+    pub fn discard_transaction(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.get_mut(id) {
+            client.transaction = None;
+            self.watched.unwatch(&mut self.clients, id);
+        }
     }
 
     pub fn log(&mut self, level: LogLevel, text: impl Into<String>) {

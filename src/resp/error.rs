@@ -65,6 +65,18 @@ impl ErrorReply {
     pub const MULTI_NESTED: Self = Self::fixed("ERR MULTI calls can not be nested");
     pub const WATCH_INSIDE_MULTI: Self = Self::fixed("ERR WATCH inside MULTI is not allowed");
     pub const NOT_ALLOWED_IN_MULTI: Self = Self::fixed("ERR Command not allowed inside a transaction");
+    pub const NO_SUCH_CLIENT: Self = Self::fixed("ERR No such client");
+    pub const HELLO_WITHOUT_AUTH: Self = Self::fixed(
+        "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
+         <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the \
+         same time",
+    );
+    pub const NO_PASSWORD_SET: Self = Self::fixed(
+        "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
+         configuration is correct?",
+    );
+    pub const CLIENT_NAME: Self =
+        Self::fixed("ERR Client names cannot contain spaces, newlines or special characters.");
     pub const NO_PROTO: Self = Self::fixed("NOPROTO unsupported protocol version");
     pub const RANK_ZERO: Self = Self::fixed(
         "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to \
@@ -77,9 +89,6 @@ impl ErrorReply {
     pub const MAXLEN_NEGATIVE: Self = Self::fixed("ERR MAXLEN can't be negative");
     pub const COUNT_NOT_POSITIVE: Self = Self::fixed("ERR count should be greater than 0");
     pub const UNBLOCKED: Self = Self::fixed("UNBLOCKED client unblocked via CLIENT UNBLOCK");
-    pub const UNBLOCKED_BY_ROLE: Self = Self::fixed(
-        "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
-    );
     pub const BUSY_KEY: Self = Self::fixed("BUSYKEY Target key name already exists.");
 
     pub const OUT_OF_I32_RANGE: Self =
@@ -144,6 +153,12 @@ impl ErrorReply {
 
     pub fn invalid_expire_time(command: &str) -> Self {
         Self::new(format!("ERR invalid expire time in '{command}' command"))
+    }
+
+    /// What EXEC answers that was refused itself.
+    pub fn as_exec_abort(&self) -> Self {
+        let reason = self.0.strip_prefix("ERR ").unwrap_or(&self.0);
+        Self::new(format!("EXECABORT Transaction discarded because of: {reason}"))
     }
 
     /// The whole line without its `-` and line break.

@@ -27,6 +27,7 @@ pub async fn run(hub: Arc<Hub>) {
                 let now = engine.now();
                 engine.stats.sample_rates(now);
                 engine.save_if_due();
+                engine.close_idle(now);
                 if turn.is_multiple_of(TURNS_PER_SECOND) {
                     engine.replication_cron();
                 }
@@ -76,7 +77,7 @@ pub async fn run_deadlines(hub: Arc<Hub>) {
     loop {
         let wait_ms = hub.enter(|engine| {
             dispatch::expire_timeouts(engine);
-            engine.blocked.next_deadline().map(|at| (at.0 - engine.now().0).max(0) as u64)
+            engine.next_deadline().map(|at| (at.0 - engine.now().0).max(0) as u64)
         });
         match wait_ms {
             None => hub.deadline_changed.notified().await,

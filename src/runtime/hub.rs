@@ -123,7 +123,7 @@ impl State {
         if !engine.log_lines.is_empty() {
             aftermath.log_lines = std::mem::take(&mut engine.log_lines);
         }
-        let next_deadline = engine.blocked.next_deadline();
+        let next_deadline = engine.next_deadline();
         aftermath.deadline_changed = next_deadline != self.next_deadline;
         self.next_deadline = next_deadline;
         aftermath

@@ -104,7 +104,7 @@ async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {
     log::notice("Server initialized");
 
     for listener in listeners {
-        tokio::spawn(listener::accept(listener, hub.clone()));
+        tokio::spawn(listener.accept(hub.clone()));
     }
     tokio::spawn(cron::run(hub.clone()));
     tokio::spawn(cron::run_deadlines(hub.clone()));

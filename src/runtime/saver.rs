@@ -4,7 +4,6 @@
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::Path;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -24,8 +23,8 @@ pub fn save(request: &SaveRequest) -> anyhow::Result<()> {
     let mut last_line = Instant::now();
     let mut each_key = || {
         keys += 1;
-        request.progress.keys.store(keys, Ordering::Relaxed);
-        if request.progress.is_cancelled.load(Ordering::Relaxed) {
+        request.progress.note_keys(keys);
+        if request.progress.is_cancelled() {
             return Err(io::Error::new(io::ErrorKind::Interrupted, "cancelled"));
         }
         delay(request.key_delay_micros, keys);

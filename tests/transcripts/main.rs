@@ -1,26 +1,26 @@
-//! Transcripts: sessions of several clients with an in-process engine and simulated time, held as snapshots.
+//! Transcripts: conversations of several clients with an in-process engine and simulated time, held as snapshots.
 //!
-//! Every `*.redis` file beside this one is a session; `script.rs` says what its lines mean. Its snapshot holds, under
-//! each line, what every client then read and which effects were propagated. Beyond the snapshot each session proves
+//! Every `*.redis` file beside this one is one; `script.rs` says what its lines mean. Its snapshot holds, under
+//! each line, what every client then read and which effects were propagated. Beyond the snapshot each proves
 //! replication and persistence: a twin engine that is fed the effects alone, and a data set that went through an RDB
 //! file, must have the digest of the original.
 //!
-//! - `RUSSET_TRANSCRIPT=list,zset` runs only the sessions whose names contain one of these words.
+//! - `RUSSET_TRANSCRIPT=list,zset` runs only the transcripts whose names contain one of these words.
 //! - `INSTA_UPDATE=always` writes the snapshots anew: read the difference before committing it.
-//! - `RUSSET_ORACLE=6379` sends the sessions to a real server on that port as well (which loses its data) and prints
-//!   where it answers otherwise. Sessions go there up to the first line that moves the clock.
+//! - `RUSSET_ORACLE=6379` sends them to a real server on that port as well (which loses its data) and prints
+//!   where it answers otherwise. They go there up to the first line that moves the clock.
 
 mod oracle;
+mod play;
 mod script;
-mod session;
 mod shown;
 mod twin;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use play::Play;
 use script::Script;
-use session::Session;
 
 #[test]
 fn every_transcript_reads_as_its_snapshot() {
@@ -47,7 +47,7 @@ fn every_snapshot_has_its_transcript() {
 
 fn check(name: &str, path: &Path) {
     let script = Script::read(path);
-    let transcript = Session::play(&script);
+    let transcript = Play::of(&script);
     if let Ok(port) = std::env::var("RUSSET_ORACLE") {
         oracle::compare(&script, &transcript, port.parse().expect("RUSSET_ORACLE is a port"));
     }

@@ -1,4 +1,4 @@
-//! The same session with a real server: what would Redis have answered?
+//! The same conversation with a real server: what would Redis have answered?
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read as _, Write as _};

@@ -5,14 +5,13 @@ use russet::command::TABLE;
 use russet::config::Config;
 use russet::engine::client::ClientKind;
 use russet::engine::{ClientId, Engine};
-use russet::persistence::rdb::WriterOptions;
-use russet::persistence::snapshot::{self, Aux};
+use russet::persistence::snapshot::{self, Duplicates, LoadOptions};
 use russet::replication::log::ReplOffset;
 use russet::replication::replica::MasterAddr;
 use russet::resp::request::{Batch, Decoder, Limits};
 use russet::storage::{Keyspace, digest};
 
-use crate::session::Server;
+use crate::play::Server;
 use crate::shown::{Effect, escape};
 
 /// Chance differs from the original's, so that an effect that leaves something to chance is found out.
@@ -91,10 +90,12 @@ impl Twin {
 
 /// Writes the data set as an RDB file, reads it back, and compares.
 pub fn check_rdb_round_trip(engine: &Engine, name: &str) {
-    let file = snapshot::write(&engine.keyspace, &Aux::new(), WriterOptions::default(), Vec::new()).unwrap();
-    let mut loaded = Keyspace::new(engine.keyspace.len(), SEED);
-    snapshot::read(&file[..], &engine.limits, &mut loaded, None)
+    let file = snapshot::write(&engine.keyspace, &engine.snapshot_options(), Vec::new(), || Ok(())).unwrap();
+    let empty = Keyspace::new(engine.keyspace.len(), SEED);
+    // Keys that are due were saved like all others.
+    let options = LoadOptions { drops_expired: false, ..engine.load_options(Duplicates::Refuse) };
+    let loaded = snapshot::read(&file[..], empty, &options, || ())
         .unwrap_or_else(|error| panic!("{name}: the saved data set is refused: {error}"));
-    let is_equal = digest::of_keyspace(&engine.keyspace) == digest::of_keyspace(&loaded);
+    let is_equal = digest::of_keyspace(&engine.keyspace) == digest::of_keyspace(&loaded.keyspace);
     assert!(is_equal, "{name}: the data set that was saved and loaded is another one");
 }

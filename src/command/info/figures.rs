@@ -52,10 +52,10 @@ pub(super) fn clients(engine: &Engine, lines: &mut Lines) {
     lines.field("cluster_connections", 0);
     lines.field("maxclients", engine.config.maxclients);
     let largest = |of: fn(&crate::engine::Client) -> usize| clients.iter().map(of).max().unwrap_or(0);
-    lines.field("client_recent_max_input_buffer", largest(|client| client.query_bytes));
+    lines.field("client_recent_max_input_buffer", largest(|client| client.traffic.query_len()));
     lines.field(
         "client_recent_max_output_buffer",
-        largest(|client| client.out.len() + client.unwritten_bytes),
+        largest(|client| client.out.len() + client.traffic.unwritten_len()),
     );
     lines.field("blocked_clients", blocked.count());
     lines.field("tracking_clients", 0);

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use russet::base::clock::{ManualClock, UnixMillis};
-use russet::command::{self, Executed, Lookup, TABLE, dispatch};
+use russet::command::{self, Executed, Lookup, TABLE, active_expire, dispatch};
 use russet::config::{Config, Invocation};
 use russet::engine::client::{ClientKind, Closing};
-use russet::engine::{ClientId, Engine, Job};
+use russet::engine::{ClientId, Engine, InsideJob, Job};
+use russet::persistence::snapshot::{self, Duplicates};
+use russet::resp::error::ErrorReply;
 use russet::resp::reply::write_request;
 use russet::resp::request::{Batch, Decoder, Limits};
 use russet::storage::digest;
@@ -16,13 +18,14 @@ use crate::script::{Script, Step};
 use crate::shown::{ShownStep, Transcript};
 use crate::twin::{self, Twin};
 
-/// When every session begins: 2026-01-01 00:00:00 UTC.
+/// When every transcript begins: 2026-01-01 00:00:00 UTC.
 const START: UnixMillis = UnixMillis(1_767_225_600_000);
 const SEED: u64 = 1;
 const BATCH_REQUESTS_MAX: usize = 256;
 const BATCH_BYTES_MAX: usize = 64 * 1024;
 /// As the runtime's.
 const TICK_MS: i64 = 100;
+const EXPIRE_KEYS_MAX: usize = 64;
 
 /// An engine and the connections to it.
 pub struct Server {
@@ -31,6 +34,8 @@ pub struct Server {
     /// Oldest first, as client numbers grow.
     connections: BTreeMap<ClientId, Connection>,
     notes: Vec<String>,
+    /// The snapshot file.
+    file: Option<Vec<u8>>,
 }
 
 /// What the runtime's connection task holds of a client.
@@ -46,25 +51,25 @@ struct Connection {
 }
 
 /// A server that plays a script, and the twin that gets its effects.
-pub struct Session {
+pub struct Play {
     server: Server,
     twin: Twin,
 }
 
-impl Session {
+impl Play {
     /// Plays a script and proves that its effects and an RDB file carry the whole data set.
-    pub fn play(script: &Script) -> Transcript {
+    pub fn of(script: &Script) -> Transcript {
         let config = config_of(script);
         let clock = ManualClock::new(START);
         let mut server = Server::new(config.clone(), clock.clone(), SEED);
         let twin = Twin::new(&mut server.engine, config, clock);
-        let mut session = Self { server, twin };
+        let mut play = Self { server, twin };
         let mut transcript = Transcript::default();
         for line in &script.lines {
             let at = format!("{}:{}: {}", script.name, line.number, line.text);
-            transcript.steps.push(session.step(&line.step, &line.text, &at));
+            transcript.steps.push(play.step(&line.step, &line.text, &at));
         }
-        twin::check_rdb_round_trip(&session.server.engine, &script.name);
+        twin::check_rdb_round_trip(&play.server.engine, &script.name);
         transcript
     }
 
@@ -85,7 +90,7 @@ impl Session {
 impl Server {
     pub fn new(config: Config, clock: ManualClock, seed: u64) -> Self {
         let engine = command::new_engine(config, Box::new(clock.clone()), seed);
-        Self { engine, clock, connections: BTreeMap::new(), notes: Vec::new() }
+        Self { engine, clock, connections: BTreeMap::new(), notes: Vec::new(), file: None }
     }
 
     fn take(&mut self, step: &Step) {
@@ -171,7 +176,10 @@ impl Server {
             self.clock.advance_ms(next - now);
             self.enter(|engine| {
                 dispatch::expire_timeouts(engine);
-                cron(engine);
+                // Between ticks only what a command looks at expires.
+                if next.div_euclid(TICK_MS) != now.div_euclid(TICK_MS) {
+                    cron(engine);
+                }
             });
             self.settle();
         }
@@ -238,7 +246,7 @@ impl Server {
                     }
                     Executed::Postponed => break,
                 }
-                if dispatch::is_closing(engine, id) {
+                if dispatch::must_stop(engine, id) {
                     break;
                 }
             }
@@ -282,10 +290,44 @@ impl Server {
 
     fn carry_out(&mut self, job: Job) {
         match job {
-            Job::Stall(time) => self.clock.advance_ms(time.as_millis() as i64),
             Job::Exit { code } => self.notes.push(format!("the server ends with exit code {code}")),
             Job::Close(id) => self.engine.clients.close(id, Closing::Now),
-            _ => {}
+            Job::Save(request) => {
+                let keys = request.snapshot.keys_len();
+                let file = snapshot::write(&request.snapshot, &request.options, Vec::new(), || Ok(()));
+                self.file = Some(file.expect("a vector takes all bytes"));
+                self.notes.push(format!("a snapshot of {keys} keys is written to {}", request.filename));
+                self.enter(|engine| engine.save_finished(request.number, Ok(())));
+            }
+            Job::Inside(job) => self.carry_out_inside(job),
+            Job::Free(_) | Job::FreeDatabases(_) | Job::FreeKeyspace(_) | Job::MasterChanged => {}
+        }
+    }
+
+    /// There is one file, in memory, and no configuration file.
+    fn carry_out_inside(&mut self, job: InsideJob) {
+        let (client, outcome) = match job {
+            InsideJob::WriteSnapshot(bytes) => {
+                self.file = Some(bytes);
+                return;
+            }
+            InsideJob::LoadSnapshot { client, flush, merge } => {
+                let file = self.file.clone().unwrap_or_default();
+                let keyspace =
+                    if flush { self.engine.empty_keyspace() } else { self.engine.keyspace.clone() };
+                let duplicates = if merge { Duplicates::Replace } else { Duplicates::Refuse };
+                let options = self.engine.load_options(duplicates);
+                let loaded = snapshot::read(&file[..], keyspace, &options, || ());
+                let error = ErrorReply::fixed("ERR Error trying to load the RDB dump, check server logs.");
+                (client, loaded.map(|loaded| self.engine.finish_loading(loaded)).map_err(|_| error))
+            }
+            InsideJob::RewriteConfig { client } => (client, Ok(())),
+            InsideJob::SetConfig { client, pairs } => {
+                (client, command::set_config(&mut self.engine, true, &pairs, |_, _| Ok(())))
+            }
+        };
+        if let Some(id) = client {
+            self.enter(|engine| engine.finish_job(id, outcome));
         }
     }
 
@@ -312,7 +354,11 @@ impl Server {
 }
 
 /// What the runtime does at every tick.
-fn cron(_engine: &mut Engine) {}
+fn cron(engine: &mut Engine) {
+    while active_expire::expire_slice(engine, EXPIRE_KEYS_MAX) {}
+    engine.save_if_due();
+    engine.continue_shutdown();
+}
 
 fn config_of(script: &Script) -> Config {
     let mut argv = vec![OsString::from("russet")];
