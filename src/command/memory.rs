@@ -92,8 +92,8 @@ pub(super) fn shares(engine: &Engine) -> Shares {
         dataset: 0,
     };
     for client in engine.clients.iter() {
-        let bytes = std::mem::size_of_val(client) + client.out.capacity();
-        let bytes = (bytes + client.traffic.query_len() + client.traffic.unwritten_len()) as u64;
+        let bytes = std::mem::size_of_val(client) + client.out.capacity() + client.traffic.query_len();
+        let bytes = (bytes + client.traffic.unwritten_len()) as u64;
         match client.kind {
             ClientKind::Replica => shares.clients_replicas += bytes,
             ClientKind::Normal | ClientKind::Master => shares.clients_normal += bytes,

@@ -91,10 +91,12 @@ pub struct Traffic {
 }
 
 impl Traffic {
+    /// Bytes that its task has read and not run yet.
     pub fn query_len(&self) -> usize {
         self.query_bytes.load(Ordering::Relaxed)
     }
 
+    /// Bytes that its task has taken and not written yet.
     pub fn unwritten_len(&self) -> usize {
         self.unwritten_bytes.load(Ordering::Relaxed)
     }
@@ -205,7 +207,7 @@ impl Client {
 
     /// Output that the other side has not taken yet.
     pub fn output_bytes(&self) -> usize {
-        self.out.len() + self.out_later.len() + self.traffic.unwritten_bytes.load(Ordering::Relaxed)
+        self.out.len() + self.out_later.len() + self.traffic.unwritten_len()
     }
 
     /// A RESP2 client with subscriptions may only change them, PING, QUIT or RESET.

@@ -159,11 +159,6 @@ impl EngineTime {
         elapsed
     }
 
-    /// Stops for `duration`: what follows runs later.
-    pub fn sleep(&mut self, duration: std::time::Duration) {
-        self.clock.sleep(duration);
-    }
-
     /// The last reading of the monotonic clock, from which `lap_from` measures.
     pub fn mark(&self) -> u64 {
         self.nanos
@@ -177,6 +172,11 @@ impl EngineTime {
             self.lap();
         }
         self.nanos.saturating_sub(mark)
+    }
+
+    /// Stops for `duration`: what follows runs later.
+    pub fn wait(&mut self, duration: std::time::Duration) {
+        self.clock.wait(duration);
     }
 
     pub fn now(&self) -> UnixMillis {

@@ -26,6 +26,7 @@ pub async fn run(hub: Arc<Hub>) {
             if !engine.is_cron_paused {
                 let now = engine.now();
                 engine.stats.sample_rates(now);
+                engine.close_idle(now);
                 engine.save_if_due();
                 engine.close_idle(now);
                 if turn.is_multiple_of(TURNS_PER_SECOND) {

@@ -34,10 +34,11 @@ const THREADS_MAX: usize = 4;
 
 /// Runs a server until it is told to stop; answers the process' exit code.
 ///
-/// 1. Log, background, directory, file descriptors; 2. listening sockets; 3. engine and threads; 4. the snapshot is
-/// loaded, while clients are told to wait; 5. clients are served; 6. signals or SHUTDOWN end it.
-pub fn run(startup: Startup) -> anyhow::Result<i32> {
-    let mut startup = startup;
+/// 1. Log, background, directory, file descriptors, listening sockets;
+/// 2. engine and threads;
+/// 3. the snapshot is loaded, while clients are told to wait;
+/// 4. clients are served, until signals or SHUTDOWN end it.
+pub fn run(mut startup: Startup) -> anyhow::Result<i32> {
     startup.config_file = startup.config_file.map(|path| std::path::absolute(&path).unwrap_or(path));
     if startup.config.daemonize {
         environment::spawn_in_background()?;

@@ -87,7 +87,7 @@ pub fn replace_file(
 pub fn delay(micros: i64, keys: u64) {
     if micros > 0 {
         std::thread::sleep(Duration::from_micros(micros as u64));
-    } else if micros < 0 && keys % micros.unsigned_abs() == 0 {
+    } else if micros < 0 && keys.is_multiple_of(micros.unsigned_abs()) {
         std::thread::sleep(Duration::from_micros(1));
     }
 }
