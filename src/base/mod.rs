@@ -5,4 +5,5 @@
 pub mod clock;
 pub mod crc64;
 pub mod glob;
+pub mod long_double;
 pub mod number;

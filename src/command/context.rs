@@ -16,6 +16,8 @@ pub struct Ctx<'a> {
     /// The instant at which the command runs; it stands still meanwhile.
     pub now: UnixMillis,
     pub db_index: usize,
+    /// The command comes from the master, or from a log, and is applied whatever the limits here are.
+    pub must_obey: bool,
     effects: &'a mut Effects,
 }
 
@@ -35,12 +37,21 @@ impl<'a> Ctx<'a> {
             config: &engine.config,
             now,
             db_index,
+            must_obey: expiry == ExpiryPolicy::Ignore,
             effects: &mut engine.effects,
         })
     }
 
+    /// What a command of client `id` works on when nothing else is said: its own database.
+    pub fn of_client(engine: &'a mut Engine, id: ClientId) -> Option<Self> {
+        let db_index = engine.clients.get(id)?.db_index;
+        let expiry = engine.expiry_policy_for(id);
+        Self::new(engine, id, db_index, expiry)
+    }
+
     /// Says that `key` has changed: counts a change, wakes those who wait for it, and the command is propagated.
     pub fn modified(&mut self, key: &[u8], event: &'static str) {
+        self.record_expired();
         self.effects.modified(self.db_index, key, event);
     }
 
@@ -53,6 +64,7 @@ impl<'a> Ctx<'a> {
 
     /// An event that is no change of its own.
     pub fn event(&mut self, key: &[u8], event: &'static str) {
+        self.record_expired();
         self.effects.event(self.db_index, key, event);
     }
 
@@ -67,11 +79,17 @@ impl<'a> Ctx<'a> {
         args: impl IntoIterator<Item = A, IntoIter: ExactSizeIterator>,
     ) {
         // Keys that expired under this command go first, as they went first here.
+        self.record_expired();
+        self.effects.propagation = Propagation::Replaced;
+        self.effects.propagate(self.db_index, args);
+    }
+
+    /// Draws the consequences of keys that have expired under this command so far. The dispatcher does so for the
+    /// client's own database; a command that looks into another one has to before it leaves it.
+    pub fn record_expired(&mut self) {
         for key in self.db.take_expired() {
             self.effects.expired(self.db_index, &key);
         }
-        self.effects.propagation = Propagation::Replaced;
-        self.effects.propagate(self.db_index, args);
     }
 
     /// Propagates nothing, whatever has changed.

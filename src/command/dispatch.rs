@@ -7,9 +7,10 @@ use super::context::Ctx;
 use super::spec::*;
 use super::table::{Lookup, TABLE};
 use crate::engine::blocked::{BlockedOn, BlockedState};
-use crate::engine::client::{ClientKind, Closing, QueuedCommand, ReplyMode};
+use crate::engine::client::{ClientKind, Closing, QueuedCommand, ReplyMode, Transaction};
 use crate::engine::effects::Propagation;
 use crate::engine::gates::Demands;
+use crate::engine::latency;
 use crate::engine::{ClientId, Engine, Job, LogLevel, TimeoutReply};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
@@ -33,27 +34,45 @@ pub fn execute(engine: &mut Engine, id: ClientId, lookup: Lookup, args: &Args<'_
         client.reply_mode = ReplyMode::Skip;
     }
     let start = client.out.len();
-    let mutes = client.reply_mode != ReplyMode::On;
+    let was_muted = client.reply_mode != ReplyMode::On;
+    engine.running = Some(id);
 
     let executed = match admit(engine, id, lookup, args) {
         Ok(Admission::Run(row, index)) => run(engine, id, row, index, args),
         Ok(Admission::Queued) => Executed::Done,
-        Ok(Admission::Postponed) => return Executed::Postponed,
+        Ok(Admission::Postponed) => {
+            engine.running = None;
+            return Executed::Postponed;
+        }
         Err(error) => {
-            reject(engine, id, lookup, &error);
+            reject(engine, id, lookup, error);
             Executed::Done
         }
     };
+    engine.running = None;
 
-    if let Some(client) = engine.clients.get_mut(id) {
-        if mutes && client.reply_mode != ReplyMode::On {
-            client.out.truncate(start);
-        }
-        if client.reply_mode == ReplyMode::Skip {
-            client.reply_mode = ReplyMode::On;
-        }
+    // A blocked client's reply is still to come.
+    if was_muted && executed == Executed::Done {
+        drop_unwanted_reply(engine, id, start);
+    }
+    if let Some(client) = engine.clients.get_mut(id)
+        && !client.out_later.is_empty()
+    {
+        let later = std::mem::take(&mut client.out_later);
+        client.out.extend_from_slice(&later);
     }
     executed
+}
+
+/// Drops the reply that begins at `start` of the output if CLIENT REPLY says so; a skipped one was the last.
+fn drop_unwanted_reply(engine: &mut Engine, id: ClientId, start: usize) {
+    let Some(client) = engine.clients.get_mut(id) else { return };
+    if client.reply_mode != ReplyMode::On {
+        client.out.truncate(start);
+    }
+    if client.reply_mode == ReplyMode::Skip {
+        client.reply_mode = ReplyMode::On;
+    }
 }
 
 /// Runs one command of the master's stream. It is not answered; that it fails is a fault of one side, told in the log.
@@ -103,7 +122,9 @@ fn admit(
     if queueing && row.has(NO_MULTI) {
         return Err(ErrorReply::NOT_ALLOWED_IN_MULTI);
     }
-    if let Some(error) = engine.refusal(id, demands(row)) {
+    let transaction = client.transaction.as_deref().filter(|_| row.has(RUNS_QUEUED));
+    let demands = demands(row, transaction);
+    if let Some(error) = engine.refusal(id, demands) {
         return Err(error);
     }
     if client.is_in_subscriber_mode() && !row.has(SUBSCRIBER) {
@@ -113,7 +134,10 @@ fn admit(
             row.name,
         )));
     }
-    if engine.must_wait_for_pause(id, row.has(WRITE) || row.has(MAY_REPLICATE)) {
+    if client.is_monitor && (row.has(WRITE) || row.has(READONLY)) {
+        return Err(ErrorReply::fixed("ERR Replica can't interact with the keyspace"));
+    }
+    if engine.must_wait_for_pause(id, demands.is_write || demands.may_replicate) {
         let state = BlockedState { on: BlockedOn::Pause, deadline: None, on_timeout: TimeoutReply::Nothing };
         engine.blocked.block(&mut engine.clients, id, state);
         return Ok(Admission::Postponed);
@@ -125,14 +149,16 @@ fn admit(
     Ok(Admission::Run(row, index))
 }
 
-/// What a row asks of the server's state.
-fn demands(row: &CommandSpec) -> Demands {
+/// What a row asks of the server's state, with what it is about to run.
+fn demands(row: &CommandSpec, transaction: Option<&Transaction>) -> Demands {
+    let any = row.flags | transaction.map_or(0, |transaction| transaction.flags_any);
+    let all = row.flags & transaction.map_or(Flags::MAX, |transaction| transaction.flags_all);
     Demands {
-        is_write: row.has(WRITE),
-        may_replicate: row.has(MAY_REPLICATE),
-        allowed_while_loading: row.has(LOADING),
-        allowed_when_stale: row.has(STALE),
-        denied_when_out_of_memory: row.has(DENYOOM),
+        is_write: any & WRITE != 0,
+        may_replicate: any & MAY_REPLICATE != 0,
+        allowed_while_loading: all & LOADING != 0,
+        allowed_when_stale: all & STALE != 0,
+        denied_when_out_of_memory: any & DENYOOM != 0,
     }
 }
 
@@ -140,26 +166,33 @@ fn demands(row: &CommandSpec) -> Demands {
 fn queue(engine: &mut Engine, id: ClientId, row: &CommandSpec, index: u16, args: &Args<'_>) {
     let client = engine.clients.get_mut(id).expect("the client that queues is there");
     if let Some(transaction) = &mut client.transaction {
-        transaction.has_write |= row.has(WRITE) || row.has(MAY_REPLICATE);
+        transaction.flags_any |= row.flags;
+        transaction.flags_all &= row.flags;
         // After a refused command nothing that follows will run, so nothing is kept.
-        if !transaction.is_aborted {
-            transaction.queued.push(QueuedCommand { command: usize::from(index), args: args.to_owned() });
+        if !transaction.is_aborted && !client.is_dirty {
+            let args = args.to_owned();
+            transaction.bytes += args.memory_bytes() + size_of::<QueuedCommand>();
+            transaction.queued.push(QueuedCommand { command: usize::from(index), args });
         }
     }
     client.reply().simple("QUEUED");
 }
 
-/// Answers a request that a gate has refused. Inside MULTI it spoils the transaction.
-fn reject(engine: &mut Engine, id: ClientId, lookup: Lookup, error: &ErrorReply) {
+/// Answers a request that a gate has refused. Inside MULTI it spoils the transaction, and a refused EXEC ends it.
+fn reject(engine: &mut Engine, id: ClientId, lookup: Lookup, mut error: ErrorReply) {
     if let Lookup::Found(index) = lookup {
         engine.stats.commands[usize::from(index)].rejected += 1;
+        if TABLE.row(index).has(RUNS_QUEUED) {
+            engine.discard_transaction(id);
+            error = error.as_exec_abort();
+        }
     }
     engine.stats.count_error(error.code());
     if let Some(client) = engine.clients.get_mut(id) {
         if let Some(transaction) = &mut client.transaction {
             transaction.is_aborted = true;
         }
-        client.reply().error(error);
+        client.reply().error(&error);
     }
 }
 
@@ -176,7 +209,9 @@ fn run(
     if engine.blocked.has_ready() {
         serve_blocked(engine);
     }
-    if blocked { Executed::Blocked } else { Executed::Done }
+    // Serving may have served this client as well.
+    let is_blocked = blocked && engine.clients.get(id).is_some_and(|client| client.blocked.is_some());
+    if is_blocked { Executed::Blocked } else { Executed::Done }
 }
 
 /// Runs a handler and draws the consequences, as a part of the current unit. Whether the client is blocked now.
@@ -193,18 +228,22 @@ pub fn call(
     let db_index = client.db_index;
     let mark = client.out.len();
     client.last_command = row.name;
+    client.commands_processed += 1;
+    engine.redacted_args.clear();
+    let start = engine.time.mark();
     begin_command(engine);
-    if engine.has_monitors() && !row.has(SKIP_MONITOR) && !row.has(ADMIN) {
-        engine.feed_monitors(id, db_index, args);
-    }
     let expiry = engine.expiry_policy_for(id);
     let result = invoke(engine, id, row, db_index, expiry, args);
     let blocked = settle(engine, id, index, mark, result, args);
     conclude(engine, db_index, args);
-    finish_timing(engine, id, row, index, args);
+    if engine.has_monitors() && !row.has(SKIP_MONITOR) && !row.has(ADMIN) {
+        engine.feed_monitors(id, args);
+    }
+    finish_timing(engine, id, row, index, start, args);
     blocked
 }
 
+/// Makes the effects ready for a command.
 fn begin_command(engine: &mut Engine) {
     engine.effects.dirty = 0;
     engine.effects.propagation = Propagation::default();
@@ -287,10 +326,12 @@ fn conclude(engine: &mut Engine, db_index: usize, args: &Args<'_>) {
         }
     }
     engine.stats.expired_keys += std::mem::take(&mut engine.effects.expired);
-    engine.count_changes(engine.effects.dirty);
+    // Taken, so that EXEC, which ends after its commands, does not count the last one's changes again.
+    let dirty = std::mem::take(&mut engine.effects.dirty);
+    engine.count_changes(dirty);
     if !engine.effects.modified.is_empty() {
         for change in std::mem::take(&mut engine.effects.modified) {
-            engine.watched.touch(&mut engine.clients, change.db_index, &change.key);
+            engine.watched.touch(&mut engine.clients, change.db_index, &change.key, change.event);
             engine.blocked.signal(change.db_index, &change.key);
             engine.notify(&change);
         }
@@ -300,14 +341,38 @@ fn conclude(engine: &mut Engine, db_index: usize, args: &Args<'_>) {
     }
 }
 
-fn finish_timing(engine: &mut Engine, id: ClientId, row: &CommandSpec, index: u16, args: &Args<'_>) {
-    let nanos = engine.time.lap();
+/// Draws the consequences of keys that no command has removed but the passing of time, as a unit of their own.
+pub fn conclude_expired(engine: &mut Engine, db_index: usize) {
+    engine.effects.dirty = 0;
+    engine.effects.propagation = Propagation::Replaced;
+    conclude(engine, db_index, &Args::new(&[], &[]));
+    end_unit(engine, None);
+    if engine.blocked.has_ready() {
+        serve_blocked(engine);
+    }
+}
+
+fn finish_timing(
+    engine: &mut Engine,
+    id: ClientId,
+    row: &CommandSpec,
+    index: u16,
+    start: u64,
+    args: &Args<'_>,
+) {
+    let nanos = engine.time.lap_from(start, engine.nesting > 0);
     let stats = &mut engine.stats.commands[usize::from(index)];
     stats.calls += 1;
     stats.nanos += nanos;
+    if engine.config.latency_tracking {
+        stats.histogram.record(nanos);
+    }
     engine.stats.commands_processed += 1;
     if nanos >= engine.slowlog_threshold_nanos && !row.has(SKIP_SLOWLOG) {
         engine.note_slow(id, nanos, args);
+    }
+    if engine.config.latency_monitor_threshold > 0 {
+        engine.note_latency(if row.has(FAST) { latency::FAST_COMMAND } else { latency::COMMAND }, nanos);
     }
 }
 
@@ -321,40 +386,68 @@ pub fn end_unit(engine: &mut Engine, id: Option<ClientId>) {
     }
 }
 
-/// Runs the commands of clients whose keys were modified, first come, first served, until nothing is ready.
+/// Serves clients whose keys were modified, first come, first served, until nothing is ready. Who is served may modify
+/// other keys (BLMOVE), which are then ready in turn.
 pub fn serve_blocked(engine: &mut Engine) {
     while let Some((db_index, key)) = engine.blocked.next_ready() {
-        for id in engine.blocked.waiters(db_index, &key) {
-            retry(engine, id);
-        }
+        serve_waiters(engine, db_index, &key);
     }
 }
 
-/// Runs a blocked client's command again; if it is done, the client goes on.
-fn retry(engine: &mut Engine, id: ClientId) {
-    let Some(client) = engine.clients.get_mut(id) else { return };
-    let Some(state) = client.blocked.as_deref() else { return };
-    let BlockedOn::Keys { db_index, command, args, .. } = &state.on else { return };
-    let (db_index, command, owned) = (*db_index, *command, args.clone());
-    let row = TABLE.row(command as u16);
+/// Serves those who wait for one key, until it is gone or nobody is left who wants a value of its type.
+fn serve_waiters(engine: &mut Engine, db_index: usize, key: &[u8]) {
+    // Ends because with each round either a waiter leaves the queue or the position behind it comes next.
+    let mut position = 0;
+    while let Some(id) = engine.blocked.waiter(db_index, key, position) {
+        let Some(type_name) = type_of(engine, id, db_index, key) else { break };
+        let is_served = wants(engine, id, type_name) && retry(engine, id);
+        position += usize::from(!is_served);
+    }
+    // The lookup may have found the key expired.
+    conclude(engine, db_index, &Args::new(&[], &[]));
+    end_unit(engine, None);
+}
+
+/// The type of the value at `key`, as the waiting client sees it.
+fn type_of(engine: &mut Engine, id: ClientId, db_index: usize, key: &[u8]) -> Option<&'static str> {
+    begin_command(engine);
+    let expiry = engine.expiry_policy_for(id);
+    Ctx::new(engine, id, db_index, expiry)?.db.peek(key).map(|value| value.type_name())
+}
+
+/// Whether a waiting client's command takes values of this type. A client on its way out takes none.
+fn wants(engine: &Engine, id: ClientId, type_name: &str) -> bool {
+    let Some(client) = engine.clients.get(id) else { return false };
+    let Some(BlockedOn::Keys { command, .. }) = client.blocked.as_deref().map(|state| &state.on) else {
+        return false;
+    };
+    let group = TABLE.row(*command as u16).group;
+    // The group of a blocking command is named after its type, but for sorted sets.
+    client.closing == Closing::No
+        && (group == type_name || (type_name == "zset" && group.starts_with("sorted")))
+}
+
+/// Runs a blocked client's command again. If it does not block any more, the client goes on: whether it does.
+fn retry(engine: &mut Engine, id: ClientId) -> bool {
+    let Some(client) = engine.clients.get_mut(id) else { return false };
+    let Some(state) = client.blocked.as_deref() else { return false };
+    let BlockedOn::Keys { db_index, command, args, .. } = &state.on else { return false };
+    let (db_index, command, owned) = (*db_index, *command as u16, args.clone());
     let args = owned.as_args();
     let mark = client.out.len();
     begin_command(engine);
     let expiry = engine.expiry_policy_for(id);
-    match invoke(engine, id, row, db_index, expiry, &args) {
-        Ok(Flow::Block(_)) => {
-            conclude(engine, db_index, &args);
-            end_unit(engine, None);
-            return;
-        }
-        result => {
-            engine.blocked.unblock(&mut engine.clients, id);
-            settle(engine, id, command as u16, mark, result, &args);
-        }
+    let result = invoke(engine, id, TABLE.row(command), db_index, expiry, &args);
+    let is_served = !matches!(result, Ok(Flow::Block(_)));
+    if is_served {
+        engine.blocked.unblock(&mut engine.clients, id);
+        settle(engine, id, command, mark, result, &args);
+        drop_unwanted_reply(engine, id, mark);
     }
     conclude(engine, db_index, &args);
     engine.time.lap();
-    end_unit(engine, Some(id));
+    end_unit(engine, Some(id).filter(|_| is_served));
+    is_served
 }
 
 /// Ends the blocks whose time is up.
@@ -363,15 +456,53 @@ pub fn expire_timeouts(engine: &mut Engine) {
     while let Some(id) = engine.blocked.due(now) {
         end_block(engine, id);
     }
-}
-
-/// Ends a client's block as its timeout would: CLIENT UNBLOCK does so as well.
-pub fn end_block(engine: &mut Engine, id: ClientId) {
-    if let Some(state) = engine.blocked.unblock(&mut engine.clients, id) {
-        write_timeout(engine, id, state.on_timeout, Some(&state.on));
+    if engine.pause.is_some_and(|pause| pause.until <= now) {
+        engine.end_pause();
     }
 }
 
+/// Ends a client's block as its timeout would.
+pub fn end_block(engine: &mut Engine, id: ClientId) {
+    if let Some(state) = engine.blocked.unblock(&mut engine.clients, id) {
+        let mark = engine.clients.get(id).map_or(0, |client| client.out.len());
+        write_timeout(engine, id, state.on_timeout, Some(&state.on));
+        drop_unwanted_reply(engine, id, mark);
+    }
+}
+
+/// Ends a client's block with an error.
+pub fn end_block_with(engine: &mut Engine, id: ClientId, error: &ErrorReply) {
+    if engine.blocked.unblock(&mut engine.clients, id).is_none() {
+        return;
+    }
+    engine.stats.count_error(error.code());
+    if let Some(client) = engine.clients.get_mut(id) {
+        let mark = client.out.len();
+        client.reply().error(error);
+        drop_unwanted_reply(engine, id, mark);
+    }
+}
+
+/// Whether a client waits in a command that may end without what it waits for: for keys or for replicas, but not for
+/// the end of a pause or of a job.
+pub fn is_unblockable(engine: &Engine, id: ClientId) -> bool {
+    let state = engine.clients.get(id).and_then(|client| client.blocked.as_deref());
+    state.is_some_and(|state| matches!(state.on, BlockedOn::Keys { .. } | BlockedOn::Replicas { .. }))
+}
+
+/// CLIENT UNBLOCK: ends a client's wait, as its timeout would or with the error. False if it does not wait.
+pub fn unblock_client(engine: &mut Engine, id: ClientId, error: Option<&ErrorReply>) -> bool {
+    if !is_unblockable(engine, id) {
+        return false;
+    }
+    match error {
+        Some(error) => end_block_with(engine, id, error),
+        None => end_block(engine, id),
+    }
+    true
+}
+
+/// Writes what a client reads instead of what it waited for; `on` is none if it was not allowed to wait at all.
 fn write_timeout(engine: &mut Engine, id: ClientId, reply: TimeoutReply, on: Option<&BlockedOn>) {
     let acknowledged = match on {
         Some(BlockedOn::Replicas { offset, .. }) => engine.acknowledged_replicas(*offset),
@@ -380,7 +511,8 @@ fn write_timeout(engine: &mut Engine, id: ClientId, reply: TimeoutReply, on: Opt
     let Some(client) = engine.clients.get_mut(id) else { return };
     match reply {
         TimeoutReply::Null => client.reply().null(),
-        TimeoutReply::NullArray => client.reply().null_array(),
+        TimeoutReply::NullArrayAfterWait if on.is_none() => client.reply().null(),
+        TimeoutReply::NullArray | TimeoutReply::NullArrayAfterWait => client.reply().null_array(),
         TimeoutReply::AcknowledgedReplicas => client.reply().integer(acknowledged as i64),
         TimeoutReply::Nothing => {}
     }

@@ -1,5 +1,177 @@
-//! Commands of the generic group.
+//! Commands on keys whatever they hold: removing, finding and counting them.
+//!
+//! What gives a key another name or place is in `relocate`, what asks about its representation in `object`.
 
-use super::spec::CommandSpec;
+use super::context::Ctx;
+use super::options::integer;
+use super::spec::*;
+use crate::base::glob::{self, Case};
+use crate::base::number::parse_u64;
+use crate::resp::args::Args;
+use crate::resp::error::ErrorReply;
 
-pub(super) const COMMANDS: &[CommandSpec] = &[];
+const ONE_KEY_READ: &[KeySpec] = &[KeySpec::range(1, 1, 1, RO)];
+const ALL_KEYS_READ: &[KeySpec] = &[KeySpec::range(1, -1, 1, RO)];
+const ALL_KEYS_REMOVED: &[KeySpec] = &[KeySpec::range(1, -1, 1, RM | DELETE)];
+
+pub(super) const COMMANDS: &[CommandSpec] = &[
+    CommandSpec::data("del", -2, WRITE, "generic", del).keys(ALL_KEYS_REMOVED).docs(
+        "1.0.0",
+        "O(N), N being the number of keys; large values are freed on another thread.",
+        "Removes keys with their values.",
+        "key [key ...]",
+    ),
+    CommandSpec::data("unlink", -2, WRITE | FAST, "generic", del).keys(ALL_KEYS_REMOVED).docs(
+        "4.0.0",
+        "O(N), N being the number of keys; large values are freed on another thread.",
+        "Removes keys; their memory is given back later.",
+        "key [key ...]",
+    ),
+    CommandSpec::data("exists", -2, READONLY | FAST, "generic", exists).keys(ALL_KEYS_READ).docs(
+        "1.0.0",
+        "O(N), N being the number of keys.",
+        "Counts how many of the named keys are there.",
+        "key [key ...]",
+    ),
+    CommandSpec::data("type", 2, READONLY | FAST, "generic", type_).keys(ONE_KEY_READ).docs(
+        "1.0.0",
+        "O(1)",
+        "Names the type of a key's value.",
+        "key",
+    ),
+    CommandSpec::data("touch", -2, READONLY | FAST, "generic", touch).keys(ALL_KEYS_READ).docs(
+        "3.2.1",
+        "O(N), N being the number of keys.",
+        "Counts as an access to keys; tells how many are there.",
+        "key [key ...]",
+    ),
+    CommandSpec::data("keys", 2, READONLY | DANGEROUS, "generic", keys).docs(
+        "1.0.0",
+        "O(N), N being the number of keys of the database.",
+        "Lists all keys whose names match a pattern.",
+        "pattern",
+    ),
+    CommandSpec::data("scan", -2, READONLY, "generic", scan).docs(
+        "2.8.0",
+        "O(1) per call, O(N) for all N keys.",
+        "Walks through the keys of the database in steps.",
+        "cursor [MATCH pattern] [COUNT count] [TYPE type]",
+    ),
+    CommandSpec::data("randomkey", 1, READONLY, "generic", randomkey).docs(
+        "1.0.0",
+        "O(1)",
+        "Picks a key by chance.",
+        "",
+    ),
+];
+
+/// `DEL key [key ...]`, `UNLINK key [key ...]`
+fn del(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
+    let mut removed = 0;
+    for key in args.from(1).iter() {
+        if ctx.db.remove(key) {
+            ctx.modified(key, "del");
+            removed += 1;
+        }
+    }
+    ctx.reply.integer(removed);
+    Ok(Flow::Done)
+}
+
+/// `EXISTS key [key ...]`
+fn exists(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
+    let found = args.from(1).iter().filter(|key| ctx.db.look(key).is_some()).count();
+    ctx.reply.integer(found as i64);
+    Ok(Flow::Done)
+}
+
+/// `TYPE key`
+fn type_(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
+    let name = ctx.db.look(args.bytes(1)).map_or("none", |value| value.type_name());
+    ctx.reply.simple(name);
+    Ok(Flow::Done)
+}
+
+/// `TOUCH key [key ...]`
+fn touch(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
+    let touched = args.from(1).iter().filter(|key| ctx.db.touch(key)).count();
+    ctx.reply.integer(touched as i64);
+    Ok(Flow::Done)
+}
+
+/// `KEYS pattern`
+fn keys(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
+    let pattern = args.bytes(1);
+    let array = ctx.reply.defer();
+    let mut found = 0;
+    for item in ctx.db.iter() {
+        if glob::matches(pattern, item.key, Case::Sensitive) {
+            ctx.reply.bulk(item.key);
+            found += 1;
+        }
+    }
+    ctx.reply.end_array(array, found);
+    Ok(Flow::Done)
+}
+
+/// What SCAN is asked for besides the cursor.
+struct ScanOptions<'a> {
+    pattern: Option<&'a [u8]>,
+    /// A type's name in any case; that of no type matches nothing.
+    type_name: Option<&'a [u8]>,
+    count: usize,
+}
+
+impl<'a> ScanOptions<'a> {
+    fn parse(args: Args<'a>) -> Result<Self, ErrorReply> {
+        let mut options = Self { pattern: None, type_name: None, count: 10 };
+        let mut at = 0;
+        while at < args.len() {
+            let value = args.get(at + 1).ok_or(ErrorReply::SYNTAX)?;
+            if args.is(at, "count") {
+                let count = integer(value)?;
+                options.count = usize::try_from(count).ok().filter(|&n| n > 0).ok_or(ErrorReply::SYNTAX)?;
+            } else if args.is(at, "match") {
+                options.pattern = Some(value);
+            } else if args.is(at, "type") {
+                options.type_name = Some(value);
+            } else {
+                return Err(ErrorReply::SYNTAX);
+            }
+            at += 2;
+        }
+        Ok(options)
+    }
+}
+
+/// `SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]`
+fn scan(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
+    let cursor = parse_u64(args.bytes(1)).ok_or(ErrorReply::INVALID_CURSOR)?;
+    let options = ScanOptions::parse(args.from(2))?;
+    let mut found: Vec<Vec<u8>> = Vec::new();
+    let next = ctx.db.scan_live(cursor, options.count, |item| {
+        let wanted = options.pattern.is_none_or(|pattern| glob::matches(pattern, item.key, Case::Sensitive))
+            && options
+                .type_name
+                .is_none_or(|name| name.eq_ignore_ascii_case(item.value.type_name().as_bytes()));
+        if wanted {
+            found.push(item.key.to_vec());
+        }
+    });
+    ctx.reply.array(2);
+    ctx.reply.bulk(itoa::Buffer::new().format(next));
+    ctx.reply.array(found.len());
+    for key in found {
+        ctx.reply.bulk(key);
+    }
+    Ok(Flow::Done)
+}
+
+/// `RANDOMKEY`
+fn randomkey(ctx: &mut Ctx<'_>, _args: &Args<'_>) -> CommandResult {
+    match ctx.db.random_key() {
+        Some(key) => ctx.reply.bulk(key),
+        None => ctx.reply.null(),
+    }
+    Ok(Flow::Done)
+}

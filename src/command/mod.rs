@@ -3,31 +3,47 @@
 //! A command is one row and one function, adjacent in one file; `TABLE` collects the rows. Everything that is asked
 //! about a command (arity, keys, gates, propagation, COMMAND DOCS) follows from its row.
 
+pub mod active_expire;
 pub mod context;
 pub mod dispatch;
 pub mod options;
+pub mod scan_options;
 pub mod spec;
 pub mod table;
 
 mod client;
+mod client_filter;
 mod config;
 mod connection;
+mod databases;
 mod debug;
+mod dump;
 mod expire;
 mod generic;
 mod hash;
+mod help;
 mod info;
 mod introspection;
+mod keys;
+mod latency;
 mod list;
+mod memory;
+mod object;
 mod persistence;
 mod pubsub;
+mod relocate;
 mod replication;
 mod server;
 mod set;
+mod set_algebra;
+mod slowlog;
+mod sort;
 mod sorted_set;
 mod string;
 mod transactions;
+mod usage;
 
+pub use config::set_config;
 pub use context::Ctx;
 pub use dispatch::Executed;
 pub use spec::{CommandResult, CommandSpec, Flow};
@@ -38,24 +54,38 @@ const GROUPS: &[&[CommandSpec]] = &[
     client::COMMANDS,
     config::COMMANDS,
     connection::COMMANDS,
+    databases::COMMANDS,
     debug::COMMANDS,
+    dump::COMMANDS,
     expire::COMMANDS,
     generic::COMMANDS,
     hash::COMMANDS,
     info::COMMANDS,
     introspection::COMMANDS,
+    latency::COMMANDS,
     list::COMMANDS,
+    memory::COMMANDS,
+    object::COMMANDS,
+    list::MOVE_COMMANDS,
+    list::POP_COMMANDS,
     persistence::COMMANDS,
     pubsub::COMMANDS,
+    relocate::COMMANDS,
     replication::COMMANDS,
     server::COMMANDS,
     set::COMMANDS,
+    slowlog::COMMANDS,
+    sort::COMMANDS,
+    set_algebra::COMMANDS,
     sorted_set::add::COMMANDS,
     sorted_set::combine::COMMANDS,
     sorted_set::lookup::COMMANDS,
     sorted_set::pop::COMMANDS,
     sorted_set::range::COMMANDS,
     string::COMMANDS,
+    string::counter::COMMANDS,
+    string::lcs::COMMANDS,
+    string::range::COMMANDS,
     transactions::COMMANDS,
 ];
 

@@ -26,6 +26,11 @@ pub fn integer_in(
     if range.contains(&n) { Ok(n) } else { Err(error) }
 }
 
+/// How many elements to draw at random: negative, if the same one may be drawn again.
+pub fn random_count(arg: &[u8]) -> Result<i64, ErrorReply> {
+    integer_in(arg, -i64::MAX..=i64::MAX, ErrorReply::RANDOM_COUNT_OUT_OF_RANGE)
+}
+
 /// A double; NaN is none.
 pub fn float(arg: &[u8]) -> Result<f64, ErrorReply> {
     parse_f64(arg).ok_or(ErrorReply::NOT_A_FLOAT)
@@ -34,11 +39,13 @@ pub fn float(arg: &[u8]) -> Result<f64, ErrorReply> {
 /// The timeout of a blocking command, in seconds with a fraction: the instant at which it ends, none for 0.
 pub fn timeout(arg: &[u8], now: UnixMillis) -> Result<Option<UnixMillis>, ErrorReply> {
     let seconds = parse_f64(arg).ok_or(ErrorReply::TIMEOUT_NOT_A_FLOAT)?;
-    if seconds < 0.0 {
+    // Rounded up to whole milliseconds, but not for what only the binary fraction adds to them.
+    let ms = seconds * 1000.0;
+    let ms = if (ms - ms.round()).abs() <= ms.abs() * 1e-12 { ms.round() } else { ms.ceil() };
+    if ms < 0.0 {
         return Err(ErrorReply::TIMEOUT_NEGATIVE);
     }
-    let ms = (seconds * 1000.0).ceil();
-    if ms > (i64::MAX - now.0) as f64 {
+    if ms >= (i64::MAX - now.0) as f64 {
         return Err(ErrorReply::fixed("ERR timeout is out of range"));
     }
     Ok((ms > 0.0).then(|| UnixMillis(now.0 + ms as i64)))
@@ -48,4 +55,39 @@ pub fn timeout(arg: &[u8], now: UnixMillis) -> Result<Option<UnixMillis>, ErrorR
 pub fn db_index(arg: &[u8], databases: usize) -> Result<usize, ErrorReply> {
     let n = parse_i64(arg).ok_or(ErrorReply::fixed("ERR invalid DB index"))?;
     usize::try_from(n).ok().filter(|&n| n < databases).ok_or(ErrorReply::DB_INDEX_OUT_OF_RANGE)
+}
+
+/// The number of a database as COPY and MOVE take it.
+pub fn destination_db(arg: &[u8], databases: usize) -> Result<usize, ErrorReply> {
+    let n = integer_in(arg, i64::from(i32::MIN)..=i64::from(i32::MAX), ErrorReply::OUT_OF_I32_RANGE)?;
+    usize::try_from(n).ok().filter(|&n| n < databases).ok_or(ErrorReply::DB_INDEX_OUT_OF_RANGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_an_instant_in_whole_milliseconds() {
+        let at = |arg: &str| timeout(arg.as_bytes(), UnixMillis(1000)).map(|at| at.map(|at| at.0));
+        for (arg, expected) in [
+            ("0", None),
+            ("-0.0001", None),
+            ("0.001", Some(1001)),
+            ("0.00001", Some(1001)),
+            ("0.0011", Some(1002)),
+            ("8.004", Some(9004)),
+            ("1e3", Some(1_001_000)),
+        ] {
+            assert_eq!(at(arg), Ok(expected), "{arg}");
+        }
+        assert_eq!(at("-1"), Err(ErrorReply::TIMEOUT_NEGATIVE));
+        assert_eq!(at("-inf"), Err(ErrorReply::TIMEOUT_NEGATIVE));
+        for arg in ["inf", "1e30", "9223372036854775"] {
+            assert_eq!(at(arg), Err(ErrorReply::fixed("ERR timeout is out of range")), "{arg}");
+        }
+        for arg in ["", "x", "nan", " 1"] {
+            assert_eq!(at(arg), Err(ErrorReply::TIMEOUT_NOT_A_FLOAT), "{arg}");
+        }
+    }
 }

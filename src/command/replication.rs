@@ -158,9 +158,6 @@ fn replconf(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult
             registered(engine, id).announced_ip = Some(String::from_utf8_lossy(value).into_owned());
         } else if args.is(option, "capa") {
             registered(engine, id).capabilities.add(value);
-        } else if args.is(option, "rdb-only") || args.is(option, "rdb-filter-only") {
-            let word = String::from_utf8_lossy(args.bytes(option)).into_owned();
-            return Err(ErrorReply::new(format!("ERR Unrecognized REPLCONF option: {word}")));
         } else {
             let word = String::from_utf8_lossy(args.bytes(option)).into_owned();
             return Err(ErrorReply::new(format!("ERR Unrecognized REPLCONF option: {word}")));
@@ -237,7 +234,7 @@ fn may_begin_sync(engine: &mut Engine, id: ClientId) -> Result<bool, ErrorReply>
     if engine.role.as_replica().is_some_and(|replica| !replica.is_up()) {
         return Err(NO_MASTER_LINK);
     }
-    if !client.out.is_empty() || client.unwritten_bytes > 0 {
+    if client.output_bytes() > 0 {
         return Err(ErrorReply::fixed("ERR SYNC and PSYNC are invalid with pending output"));
     }
     Ok(true)

@@ -1,5 +1,288 @@
-//! Commands of the set group.
+//! Commands of the set group that work on one set, or move between two; `set_algebra` has those that combine sets.
 
-use super::spec::CommandSpec;
+use super::context::Ctx;
+use super::options::random_count;
+use super::scan_options::{Page, ScanOf, ScanOptions, cursor};
+use super::spec::*;
+use crate::base::number::parse_i64;
+use crate::resp::args::Args;
+use crate::resp::error::ErrorReply;
+use crate::resp::reply::Reply;
+use crate::storage::set::{Member, Set};
 
-pub(super) const COMMANDS: &[CommandSpec] = &[];
+/// SPOP with a count tells replicas of this many members per SREM.
+const SREM_MEMBERS_MAX: usize = 1024;
+
+pub(super) const COMMANDS: &[CommandSpec] =
+    &[
+        CommandSpec::data("sadd", -3, WRITE | DENYOOM | FAST, "set", sadd)
+            .keys(&[KeySpec::range(1, 1, 1, RW | INSERT)])
+            .docs(
+                "1.0.0",
+                "O(N) where N is the number of members; O(1) for each of them.",
+                "Adds members to a set, creating the set when the key is missing.",
+                "key member [member ...]",
+            ),
+        CommandSpec::data("srem", -3, WRITE | FAST, "set", srem)
+            .keys(&[KeySpec::range(1, 1, 1, RW | DELETE)])
+            .docs(
+                "1.0.0",
+                "O(N) where N is the number of members named.",
+                "Removes members, and the key with the last of them.",
+                "key member [member ...]",
+            ),
+        CommandSpec::data("smembers", 2, READONLY, "set", smembers)
+            .keys(&[KeySpec::range(1, 1, 1, RO | ACCESS)])
+            .docs("1.0.0", "O(N) where N is the size of the set.", "Reads all members of a set.", "key"),
+        CommandSpec::data("sismember", 3, READONLY | FAST, "set", sismember)
+            .keys(&[KeySpec::range(1, 1, 1, RO)])
+            .docs("1.0.0", "O(1)", "Tells whether a set has a member.", "key member"),
+        CommandSpec::data("smismember", -3, READONLY | FAST, "set", smismember)
+            .keys(&[KeySpec::range(1, 1, 1, RO | ACCESS)])
+            .docs(
+                "6.2.0",
+                "O(N) where N is the number of members asked for.",
+                "Tells for each of several members whether a set has it.",
+                "key member [member ...]",
+            ),
+        CommandSpec::data("scard", 2, READONLY | FAST, "set", scard)
+            .keys(&[KeySpec::range(1, 1, 1, RO)])
+            .docs("1.0.0", "O(1)", "Counts the members of a set.", "key"),
+        CommandSpec::data("spop", -2, WRITE | FAST, "set", spop)
+            .keys(&[KeySpec::range(1, 1, 1, RW | ACCESS | DELETE)])
+            .docs(
+                "1.0.0",
+                "O(1) without a count, otherwise O(N) where N is the count.",
+                "Draws members at random, removes and replies them; the key goes with the last.",
+                "key [count]",
+            ),
+        CommandSpec::data("srandmember", -2, READONLY, "set", srandmember)
+            .keys(&[KeySpec::range(1, 1, 1, RO | ACCESS)])
+            .docs(
+                "1.0.0",
+                "O(1) without a count, otherwise O(N) where N is the count's absolute value.",
+                "Draws members at random.",
+                "key [count]",
+            ),
+        CommandSpec::data("smove", 4, WRITE | FAST, "set", smove)
+            .keys(&[KeySpec::range(1, 1, 1, RW | ACCESS | DELETE), KeySpec::range(2, 2, 1, RW | INSERT)])
+            .docs("1.0.0", "O(1)", "Moves a member from one set to another.", "source destination member"),
+        CommandSpec::data("sscan", -3, READONLY, "set", sscan)
+            .keys(&[KeySpec::range(1, 1, 1, RO | ACCESS)])
+            .docs(
+                "2.8.0",
+                "O(1) for a call, O(N) for a whole iteration, where N is the size of the set.",
+                "Iterates over the members of a set, some per call.",
+                "key cursor [MATCH pattern] [COUNT count]",
+            ),
+    ];
+
+/// `SADD key member [member ...]`
+fn sadd(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
+    let key = args.bytes(1);
+    let limits = ctx.db.limits;
+    let set = ctx.db.write_or_create::<Set>(key)?;
+    let added = args.from(2).iter().filter(|member| set.insert(member, limits)).count();
+    if added > 0 {
+        ctx.modified(key, "sadd");
+        ctx.add_dirty(added as u64 - 1);
+    }
+    ctx.reply.integer(added as i64);
+    Ok(Flow::Done)
+}
+
+/// `SREM key member [member ...]`
+fn srem(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
+    let key = args.bytes(1);
+    let removed = match ctx.db.write::<Set>(key)? {
+        Some(set) => args.from(2).iter().filter(|member| set.remove(member)).count(),
+        None => 0,
+    };
+    if removed > 0 {
+        ctx.modified(key, "srem");
+        ctx.add_dirty(removed as u64 - 1);
+        ctx.remove_if_empty::<Set>(key);
+    }
+    ctx.reply.integer(removed as i64);
+    Ok(Flow::Done)
+}
+
+/// `SMEMBERS key`
+fn smembers(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
+    match ctx.db.read::<Set>(args.bytes(1))? {
+        Some(set) => write_set(&mut ctx.reply, set),
+        None => ctx.reply.set(0),
+    }
+    Ok(Flow::Done)
+}
+
+/// `SISMEMBER key member`
+fn sismember(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
+    let is_member = ctx.db.read::<Set>(args.bytes(1))?.is_some_and(|set| set.contains(args.bytes(2)));
+    ctx.reply.integer(is_member.into());
+    Ok(Flow::Done)
+}
+
+/// `SMISMEMBER key member [member ...]`
+fn smismember(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
+    let set = ctx.db.read::<Set>(args.bytes(1))?;
+    let members = args.from(2);
+    ctx.reply.array(members.len());
+    for member in members.iter() {
+        ctx.reply.integer(set.is_some_and(|set| set.contains(member)).into());
+    }
+    Ok(Flow::Done)
+}
+
+/// `SCARD key`
+fn scard(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
+    let len = ctx.db.read::<Set>(args.bytes(1))?.map_or(0, Set::len);
+    ctx.reply.integer(len as i64);
+    Ok(Flow::Done)
+}
+
+/// `SPOP key [count]`
+fn spop(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
+    match args.len() {
+        2 => pop_one(ctx, args.bytes(1)),
+        3 => {
+            let count = parse_i64(args.bytes(2)).and_then(|count| usize::try_from(count).ok());
+            pop_several(ctx, args.bytes(1), count.ok_or(ErrorReply::OUT_OF_RANGE_POSITIVE)?)
+        }
+        _ => Err(ErrorReply::SYNTAX),
+    }
+}
+
+fn pop_one(ctx: &mut Ctx<'_>, key: &[u8]) -> CommandResult {
+    let Some(member) = ctx.db.write::<Set>(key)?.and_then(|set| set.pop_random(ctx.rng)) else {
+        ctx.reply.null();
+        return Ok(Flow::Done);
+    };
+    ctx.modified(key, "spop");
+    ctx.remove_if_empty::<Set>(key);
+    ctx.propagate_as([b"SREM", key, &member]);
+    ctx.reply.bulk(member);
+    Ok(Flow::Done)
+}
+
+fn pop_several(ctx: &mut Ctx<'_>, key: &[u8], count: usize) -> CommandResult {
+    let Some(set) = ctx.db.write::<Set>(key)?.filter(|_| count > 0) else {
+        ctx.reply.set(0);
+        return Ok(Flow::Done);
+    };
+    if count >= set.len() {
+        let len = set.len();
+        write_set(&mut ctx.reply, set);
+        ctx.db.remove(key);
+        ctx.modified(key, "spop");
+        ctx.add_dirty(len as u64 - 1);
+        ctx.event(key, "del");
+        let removal: &[u8] = if ctx.config.lazyfree_lazy_user_del { b"UNLINK" } else { b"DEL" };
+        ctx.propagate_as([removal, key]);
+        return Ok(Flow::Done);
+    }
+    let drawn: Vec<Vec<u8>> = set.random_distinct(count, ctx.rng).into_iter().map(Member::to_vec).collect();
+    ctx.reply.set(drawn.len());
+    for member in &drawn {
+        set.remove(member);
+        ctx.reply.bulk(member);
+    }
+    ctx.modified(key, "spop");
+    ctx.add_dirty(drawn.len() as u64 - 1);
+    for members in drawn.chunks(SREM_MEMBERS_MAX) {
+        let mut srem: Vec<&[u8]> = vec![b"SREM", key];
+        srem.extend(members.iter().map(Vec::as_slice));
+        ctx.propagate_as(srem);
+    }
+    Ok(Flow::Done)
+}
+
+/// `SRANDMEMBER key [count]`
+fn srandmember(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
+    let key = args.bytes(1);
+    if args.len() == 2 {
+        match ctx.db.read::<Set>(key)?.and_then(|set| set.random(ctx.rng)) {
+            Some(member) => ctx.reply.bulk(member.as_bytes(&mut itoa::Buffer::new())),
+            None => ctx.reply.null(),
+        }
+        return Ok(Flow::Done);
+    }
+    if args.len() > 3 {
+        return Err(ErrorReply::SYNTAX);
+    }
+    let count = random_count(args.bytes(2))?;
+    let Some(set) = ctx.db.read::<Set>(key)? else {
+        ctx.reply.array(0);
+        return Ok(Flow::Done);
+    };
+    let wanted = count.unsigned_abs() as usize;
+    ctx.reply.array(if count < 0 { wanted } else { wanted.min(set.len()) });
+    let mut number = itoa::Buffer::new();
+    let write = |member: Member<'_>| ctx.reply.bulk(member.as_bytes(&mut number));
+    if count < 0 {
+        set.random_repeated(wanted, ctx.rng, write);
+    } else if wanted >= set.len() {
+        set.iter().for_each(write);
+    } else {
+        set.random_distinct(wanted, ctx.rng).into_iter().for_each(write);
+    }
+    Ok(Flow::Done)
+}
+
+/// `SMOVE source destination member`
+fn smove(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
+    let (source, destination, member) = (args.bytes(1), args.bytes(2), args.bytes(3));
+    let is_member = match ctx.db.write::<Set>(source)? {
+        Some(set) => set.contains(member),
+        None => {
+            // Redis does not look at the destination's type then.
+            ctx.reply.integer(0);
+            return Ok(Flow::Done);
+        }
+    };
+    ctx.db.write::<Set>(destination)?;
+    ctx.reply.integer(is_member.into());
+    if !is_member || source == destination {
+        return Ok(Flow::Done);
+    }
+    if let Some(set) = ctx.db.write::<Set>(source)? {
+        set.remove(member);
+    }
+    ctx.modified(source, "srem");
+    ctx.remove_if_empty::<Set>(source);
+    let limits = ctx.db.limits;
+    if ctx.db.write_or_create::<Set>(destination)?.insert(member, limits) {
+        ctx.modified(destination, "sadd");
+    }
+    Ok(Flow::Done)
+}
+
+/// `SSCAN key cursor [MATCH pattern] [COUNT count]`
+fn sscan(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
+    let cursor = cursor(args.bytes(2))?;
+    let mut page = Page::new(&ctx.reply);
+    let next = match ctx.db.read::<Set>(args.bytes(1))? {
+        None => 0,
+        Some(set) => {
+            let options = ScanOptions::parse(args.from(3), ScanOf::Members)?;
+            let mut number = itoa::Buffer::new();
+            set.scan(cursor, options.count, |member| {
+                let member = member.as_bytes(&mut number);
+                if options.matches(member) {
+                    page.push(member);
+                }
+            })
+        }
+    };
+    page.write(&mut ctx.reply, next);
+    Ok(Flow::Done)
+}
+
+/// All members, as a set.
+pub(super) fn write_set(reply: &mut Reply<'_>, set: &Set) {
+    reply.set(set.len());
+    let mut number = itoa::Buffer::new();
+    for member in set.iter() {
+        reply.bulk(member.as_bytes(&mut number));
+    }
+}

@@ -33,6 +33,9 @@ pub const PROTECTED: Flags = 1 << 18;
 pub const MOVABLE_KEYS: Flags = 1 << 19;
 pub const NO_ASYNC_LOADING: Flags = 1 << 20;
 pub const DANGEROUS: Flags = 1 << 21;
+/// Runs what was queued: the gates ask it what they would ask the queued commands.
+pub const RUNS_QUEUED: Flags = 1 << 22;
+pub const NO_MANDATORY_KEYS: Flags = 1 << 23;
 
 /// How a command uses a key; Redis' names.
 pub type KeyFlags = u16;

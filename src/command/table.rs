@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use hashbrown::HashTable;
 
 use super::GROUPS;
-use super::spec::{CommandSpec, Handler};
+use super::spec::{BeginSearch, CommandSpec, FindKeys, Handler, KeySpec};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
 
@@ -17,7 +17,11 @@ const NAME_BYTES_MAX: usize = 48;
 
 pub struct CommandTable {
     rows: Vec<&'static CommandSpec>,
+    /// For each row, the argument that is its first key; 0 if it has none at a fixed place.
+    first_keys: Vec<u8>,
     by_name: HashTable<u16>,
+    /// By index: whether the next word names a sub-command.
+    has_subcommands: Vec<bool>,
     hasher: ahash::RandomState,
 }
 
@@ -41,7 +45,14 @@ impl CommandTable {
             let hash_of = |&i: &u16| hasher.hash_one(rows[i as usize].name.as_bytes());
             by_name.insert_unique(hash, index as u16, hash_of);
         }
-        Self { rows, by_name, hasher }
+        let first_keys = rows.iter().map(|row| first_key(row)).collect();
+        let parents: hashbrown::HashSet<&str> =
+            rows.iter().filter_map(|row| Some(row.name.split_once('|')?.0)).collect();
+        let has_subcommands = rows
+            .iter()
+            .map(|row| matches!(row.handler, Handler::Container) || parents.contains(row.name))
+            .collect();
+        Self { rows, first_keys, by_name, has_subcommands, hasher }
     }
 
     pub fn rows(&self) -> &[&'static CommandSpec] {
@@ -50,6 +61,15 @@ impl CommandTable {
 
     pub fn row(&self, index: u16) -> &'static CommandSpec {
         self.rows[index as usize]
+    }
+
+    /// The first key of a request, where the row's place for it is fixed.
+    pub fn first_key<'a>(&self, lookup: Lookup, args: &Args<'a>) -> Option<&'a [u8]> {
+        let Lookup::Found(index) = lookup else { return None };
+        match self.first_keys[usize::from(index)] {
+            0 => None,
+            at => args.get(usize::from(at)),
+        }
     }
 
     /// The row of a full name (`get`, `config|get`) in any case.
@@ -75,7 +95,7 @@ impl CommandTable {
     /// What a request names.
     pub fn lookup(&self, args: &Args<'_>) -> Lookup {
         let Some(index) = self.by_name(args.bytes(0)) else { return Lookup::Unknown };
-        if !matches!(self.row(index).handler, Handler::Container) {
+        if !self.has_subcommands[index as usize] {
             return Lookup::Found(index);
         }
         let Some(sub) = args.get(1) else { return Lookup::Found(index) };
@@ -98,6 +118,13 @@ impl CommandTable {
                 Err(ErrorReply::unknown_subcommand(self.row(index).name, args.bytes(1)))
             }
         }
+    }
+}
+
+fn first_key(row: &CommandSpec) -> u8 {
+    match row.keys.first() {
+        Some(KeySpec { begin: BeginSearch::Index(at), find: FindKeys::Range { .. }, .. }) => *at as u8,
+        _ => 0,
     }
 }
 

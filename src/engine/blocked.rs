@@ -1,12 +1,12 @@
 //! Clients that wait: for a key, for replicas, for a job, or for the end of a pause.
 //!
 //! Contract: a blocked client has a `BlockedState` and runs no further command. For every key it waits for, it stands
-//! in that key's queue; queues are served first come, first served. Ending a block (`Engine::unblock`) removes it from
+//! in that key's queue; queues are served first come, first served. Ending a block (`unblock`) removes it from
 //! all queues and wakes its task, which goes on with the requests that were behind the blocking one.
 
 use std::collections::{BTreeSet, VecDeque};
 
-use hashbrown::HashMap;
+use hashbrown::{Equivalent, HashMap};
 
 use super::client::{ClientId, Clients};
 use crate::base::clock::UnixMillis;
@@ -30,6 +30,8 @@ pub enum BlockedOn {
 pub enum TimeoutReply {
     Null,
     NullArray,
+    /// A null array after the wait, but a null where it may not wait: the moving commands, whose element is no array.
+    NullArrayAfterWait,
     /// WAIT: how many replicas have acknowledged.
     AcknowledgedReplicas,
     /// Jobs and pauses have no time limit of their own.
@@ -43,13 +45,34 @@ pub struct BlockedState {
     pub on_timeout: TimeoutReply,
 }
 
+/// A key of a database.
+type Place = (usize, Vec<u8>);
+
+/// A `Place` to look one up by, without a copy of the key.
+#[derive(Hash)]
+struct PlaceRef<'a>(usize, &'a [u8]);
+
+impl Equivalent<Place> for PlaceRef<'_> {
+    fn equivalent(&self, place: &Place) -> bool {
+        self.0 == place.0 && self.1 == place.1
+    }
+}
+
+/// Those who wait for one key, longest first.
+#[derive(Debug, Default)]
+struct Queue {
+    waiters: VecDeque<ClientId>,
+    /// The key is in `ready` since the queue came to be.
+    is_ready: bool,
+}
+
 /// Who waits for which key and until when.
 #[derive(Debug, Default)]
 pub struct BlockedClients {
-    queues: HashMap<(usize, Vec<u8>), VecDeque<ClientId>>,
+    queues: HashMap<Place, Queue>,
     deadlines: BTreeSet<(UnixMillis, ClientId)>,
     /// Keys that were modified and have waiters, in the order of modification.
-    ready: VecDeque<(usize, Vec<u8>)>,
+    ready: VecDeque<Place>,
     /// How many clients are blocked, whatever for.
     pub len: usize,
 }
@@ -62,13 +85,16 @@ impl BlockedClients {
 
     /// Whether anybody waits for this key.
     pub fn waits_for(&self, db_index: usize, key: &[u8]) -> bool {
-        // A tuple key has no borrowed form: the queue is looked for only while somebody waits for some key.
-        self.has_key_waiters() && self.queues.contains_key(&(db_index, key.to_vec()))
+        self.has_key_waiters() && self.queues.contains_key(&PlaceRef(db_index, key))
     }
 
     /// Remembers that a key was modified, if anybody waits for it.
     pub fn signal(&mut self, db_index: usize, key: &[u8]) {
-        if self.waits_for(db_index, key) && !self.ready.iter().any(|(db, k)| *db == db_index && k == key) {
+        if self.has_key_waiters()
+            && let Some(queue) = self.queues.get_mut(&PlaceRef(db_index, key))
+            && !queue.is_ready
+        {
+            queue.is_ready = true;
             self.ready.push_back((db_index, key.to_vec()));
         }
     }
@@ -82,20 +108,22 @@ impl BlockedClients {
         }
     }
 
+    /// The next key to serve. From here on it is remembered again when it is modified.
     pub fn next_ready(&mut self) -> Option<(usize, Vec<u8>)> {
-        self.ready.pop_front()
+        let place = self.ready.pop_front()?;
+        if let Some(queue) = self.queues.get_mut(&place) {
+            queue.is_ready = false;
+        }
+        Some(place)
     }
 
     pub fn has_ready(&self) -> bool {
         !self.ready.is_empty()
     }
 
-    /// The clients that wait for a key, longest first.
-    pub fn waiters(&self, db_index: usize, key: &[u8]) -> Vec<ClientId> {
-        self.queues
-            .get(&(db_index, key.to_vec()))
-            .map(|queue| queue.iter().copied().collect())
-            .unwrap_or_default()
+    /// The client at `position` among those that wait for a key, longest first.
+    pub fn waiter(&self, db_index: usize, key: &[u8], position: usize) -> Option<ClientId> {
+        self.queues.get(&PlaceRef(db_index, key))?.waiters.get(position).copied()
     }
 
     /// Keys that somebody waits for.
@@ -120,9 +148,9 @@ impl BlockedClients {
         if let BlockedOn::Keys { db_index, keys, .. } = &state.on {
             for key in keys {
                 let queue = self.queues.entry((*db_index, key.clone())).or_default();
-                // The same key may be named twice.
-                if queue.back() != Some(&id) && !queue.contains(&id) {
-                    queue.push_back(id);
+                // The same key may be named twice; then this client is the last already.
+                if queue.waiters.back() != Some(&id) {
+                    queue.waiters.push_back(id);
                 }
             }
         }
@@ -138,12 +166,16 @@ impl BlockedClients {
         let state = clients.get_mut(id)?.blocked.take()?;
         if let BlockedOn::Keys { db_index, keys, .. } = &state.on {
             for key in keys {
-                let place = (*db_index, key.clone());
-                if let Some(queue) = self.queues.get_mut(&place) {
-                    queue.retain(|&waiter| waiter != id);
-                    if queue.is_empty() {
-                        self.queues.remove(&place);
-                    }
+                let place = PlaceRef(*db_index, key);
+                let Some(queue) = self.queues.get_mut(&place) else { continue };
+                // Who is served is first, as a rule.
+                if queue.waiters.front() == Some(&id) {
+                    queue.waiters.pop_front();
+                } else {
+                    queue.waiters.retain(|&waiter| waiter != id);
+                }
+                if queue.waiters.is_empty() {
+                    self.queues.remove(&place);
                 }
             }
         }
@@ -153,5 +185,67 @@ impl BlockedClients {
         self.len -= 1;
         clients.wake(id);
         Some(state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait(keys: &[&str], deadline: Option<i64>) -> BlockedState {
+        let on = BlockedOn::Keys {
+            db_index: 0,
+            keys: keys.iter().map(|key| key.as_bytes().to_vec()).collect(),
+            command: 0,
+            args: [b"BLPOP"].into_iter().collect(),
+        };
+        BlockedState { on, deadline: deadline.map(UnixMillis), on_timeout: TimeoutReply::NullArray }
+    }
+
+    fn with_clients(count: usize) -> (BlockedClients, Clients, Vec<ClientId>) {
+        let mut clients = Clients::default();
+        let ids = (0..count).map(|_| clients.connect(UnixMillis(0)).id).collect();
+        (BlockedClients::default(), clients, ids)
+    }
+
+    #[test]
+    fn a_client_stands_once_in_the_queue_of_a_key_named_twice() {
+        let (mut blocked, mut clients, ids) = with_clients(1);
+        blocked.block(&mut clients, ids[0], wait(&["k", "other", "k"], None));
+        assert_eq!(blocked.waiter(0, b"k", 0), Some(ids[0]));
+        assert_eq!(blocked.waiter(0, b"k", 1), None);
+        assert_eq!(blocked.keys_len(), 2);
+        blocked.unblock(&mut clients, ids[0]);
+        assert!(!blocked.has_key_waiters());
+        assert_eq!(blocked.len, 0);
+    }
+
+    #[test]
+    fn a_key_is_remembered_once_until_it_is_taken_up() {
+        let (mut blocked, mut clients, ids) = with_clients(1);
+        blocked.signal(0, b"k");
+        assert!(!blocked.has_ready(), "nobody waits for it");
+        blocked.block(&mut clients, ids[0], wait(&["k"], None));
+        blocked.signal(1, b"k");
+        assert!(!blocked.has_ready(), "the key of another database");
+        blocked.signal(0, b"k");
+        blocked.signal(0, b"k");
+        assert_eq!(blocked.next_ready(), Some((0, b"k".to_vec())));
+        assert!(!blocked.has_ready());
+        blocked.signal(0, b"k");
+        assert!(blocked.has_ready());
+    }
+
+    #[test]
+    fn who_leaves_keeps_the_order_of_the_others() {
+        let (mut blocked, mut clients, ids) = with_clients(3);
+        for &id in &ids {
+            blocked.block(&mut clients, id, wait(&["k"], Some(1000)));
+        }
+        blocked.unblock(&mut clients, ids[1]);
+        assert_eq!(blocked.waiter(0, b"k", 0), Some(ids[0]));
+        assert_eq!(blocked.waiter(0, b"k", 1), Some(ids[2]));
+        assert_eq!(blocked.due(UnixMillis(999)), None);
+        assert_eq!(blocked.due(UnixMillis(1000)), Some(ids[0]));
     }
 }

@@ -2,11 +2,15 @@
 //!
 //! Every byte for a client, whoever causes it, is appended to its one ordered output buffer.
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use hashbrown::HashMap;
 
 use super::blocked::BlockedState;
+use super::watch::Watch;
 use crate::base::clock::UnixMillis;
 use crate::resp::args::OwnedArgs;
 use crate::resp::reply::{Protocol, Reply};
@@ -49,12 +53,22 @@ pub enum ClientKind {
 }
 
 /// Commands queued between MULTI and EXEC.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Transaction {
     pub queued: Vec<QueuedCommand>,
     /// A command was refused while queueing: EXEC answers EXECABORT.
     pub is_aborted: bool,
-    pub has_write: bool,
+    /// Flags that any of the queued commands has, and flags that all of them have.
+    pub flags_any: u32,
+    pub flags_all: u32,
+    /// Memory that the queued commands take.
+    pub bytes: usize,
+}
+
+impl Default for Transaction {
+    fn default() -> Self {
+        Self { queued: Vec::new(), is_aborted: false, flags_any: 0, flags_all: u32::MAX, bytes: 0 }
+    }
 }
 
 #[derive(Debug)]
@@ -62,6 +76,30 @@ pub struct QueuedCommand {
     /// The command's index in the table.
     pub command: usize,
     pub args: OwnedArgs,
+}
+
+/// What a connection's task counts by itself, so that others can look without waking it.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Bytes that were read and not executed yet.
+    pub query_bytes: AtomicUsize,
+    /// Bytes that its task has taken from the output buffer and not written yet.
+    pub unwritten_bytes: AtomicUsize,
+    /// All bytes read and written so far.
+    pub received_bytes: AtomicU64,
+    pub sent_bytes: AtomicU64,
+}
+
+impl Traffic {
+    /// Bytes that its task has read and not run yet.
+    pub fn query_len(&self) -> usize {
+        self.query_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that its task has taken and not written yet.
+    pub fn unwritten_len(&self) -> usize {
+        self.unwritten_bytes.load(Ordering::Relaxed)
+    }
 }
 
 #[derive(Debug)]
@@ -77,6 +115,7 @@ pub struct Client {
     pub created_at: UnixMillis,
     pub last_interaction: UnixMillis,
     pub last_command: &'static str,
+    pub commands_processed: u64,
 
     pub protocol: Protocol,
     pub db_index: usize,
@@ -92,22 +131,24 @@ pub struct Client {
     pub transaction: Option<Box<Transaction>>,
     /// EXEC is running the queued commands.
     pub is_executing_transaction: bool,
-    /// Databases and keys under WATCH.
-    pub watching: Vec<(usize, Vec<u8>)>,
+    pub watching: Vec<Watch>,
     /// A watched key has changed: EXEC answers null.
     pub is_dirty: bool,
-    pub channels: Vec<Vec<u8>>,
-    pub patterns: Vec<Vec<u8>>,
+    pub channels: BTreeSet<Vec<u8>>,
+    pub patterns: BTreeSet<Vec<u8>>,
+    pub shard_channels: BTreeSet<Vec<u8>>,
     pub blocked: Option<Box<BlockedState>>,
     /// End of the replication log after this client's last write: what WAIT waits for.
     pub last_write_offset: u64,
 
     /// Replies and messages that its task has not taken yet.
     pub out: Vec<u8>,
+    /// Messages that came while its own command was running: they follow that command's reply.
+    pub out_later: Vec<u8>,
     is_write_pending: bool,
-    /// Bytes that its task read but did not execute yet, and that it took but did not write yet; for CLIENT LIST.
-    pub query_bytes: usize,
-    pub unwritten_bytes: usize,
+    /// Since when the output is above the soft limit.
+    pub above_soft_limit_since: Option<UnixMillis>,
+    pub traffic: Arc<Traffic>,
 }
 
 impl Client {
@@ -124,6 +165,7 @@ impl Client {
             created_at: now,
             last_interaction: now,
             last_command: "",
+            commands_processed: 0,
             protocol: Protocol::Resp2,
             db_index: 0,
             is_authenticated: false,
@@ -137,14 +179,16 @@ impl Client {
             is_executing_transaction: false,
             watching: Vec::new(),
             is_dirty: false,
-            channels: Vec::new(),
-            patterns: Vec::new(),
+            channels: BTreeSet::new(),
+            patterns: BTreeSet::new(),
+            shard_channels: BTreeSet::new(),
             blocked: None,
             last_write_offset: 0,
             out: Vec::new(),
+            out_later: Vec::new(),
             is_write_pending: false,
-            query_bytes: 0,
-            unwritten_bytes: 0,
+            above_soft_limit_since: None,
+            traffic: Arc::default(),
         }
     }
 
@@ -152,8 +196,18 @@ impl Client {
         Reply::new(&mut self.out, self.protocol)
     }
 
+    /// Whether it came in over the loopback or a Unix socket.
+    pub fn is_local(&self) -> bool {
+        self.is_unix || self.addr.starts_with("127.") || self.addr.starts_with("[::1]")
+    }
+
     pub fn subscriptions_len(&self) -> usize {
-        self.channels.len() + self.patterns.len()
+        self.channels.len() + self.patterns.len() + self.shard_channels.len()
+    }
+
+    /// Output that the other side has not taken yet.
+    pub fn output_bytes(&self) -> usize {
+        self.out.len() + self.out_later.len() + self.traffic.unwritten_len()
     }
 
     /// A RESP2 client with subscriptions may only change them, PING, QUIT or RESET.

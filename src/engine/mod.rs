@@ -6,12 +6,20 @@
 
 pub mod blocked;
 pub mod client;
+mod client_limits;
+mod client_line;
 pub mod effects;
 pub mod gates;
+pub mod histogram;
 pub mod job;
+pub mod latency;
 pub mod master_stream;
 pub mod monitor;
+pub mod persistence;
+pub mod process;
+pub mod pubsub;
 pub mod replication;
+pub mod shutdown;
 pub mod slowlog;
 pub mod stats;
 pub mod watch;
@@ -22,6 +30,7 @@ use std::mem;
 use crate::base::clock::{Clock, UnixMillis};
 use crate::config::Config;
 use crate::replication::replica_manager::ReplicaId;
+use crate::replication::replid::ReplId;
 use crate::replication::role::Role;
 use crate::storage::live::{AccessPolicy, ExpiryPolicy, Upkeep};
 use crate::storage::{EncodingLimits, Keyspace};
@@ -30,8 +39,13 @@ pub use blocked::{BlockedClients, BlockedOn, TimeoutReply};
 pub use client::{Client, ClientId, Clients};
 pub use effects::Effects;
 pub use gates::Pause;
-pub use job::Job;
+pub use job::{InsideJob, Job};
+pub use latency::LatencyMonitor;
+pub use persistence::Persistence;
+pub use process::ProcessInfo;
+pub use pubsub::PubSub;
 pub use replication::FullSync;
+pub use shutdown::Shutdown;
 pub use slowlog::SlowLog;
 pub use stats::Stats;
 pub use watch::WatchedKeys;
@@ -46,6 +60,10 @@ pub struct Engine {
     pub access_rng: fastrand::Rng,
 
     pub keyspace: Keyspace,
+    /// Whether keys that nobody looks at are removed when their time has passed: DEBUG SET-ACTIVE-EXPIRE.
+    pub active_expire_enabled: bool,
+    /// Database and segment at which the active expire cycle goes on.
+    pub expire_cursor: (usize, usize),
     pub upkeep: Upkeep,
     pub effects: Effects,
 
@@ -66,11 +84,27 @@ pub struct Engine {
     pub last_replica_ping: UnixMillis,
 
     pub monitors: Vec<ClientId>,
+    pub pubsub: PubSub,
+    /// The client whose request is being run.
+    pub running: Option<ClientId>,
+    /// How many commands (EXEC, a script) run the one that runs now.
+    pub nesting: u32,
+    /// Arguments of the running command that neither MONITOR nor SLOWLOG may show.
+    pub redacted_args: Vec<usize>,
     pub pause: Option<Pause>,
     pub stats: Stats,
     pub slowlog: SlowLog,
     /// Commands that take at least this long go into the slow log.
     pub slowlog_threshold_nanos: u64,
+    pub latency: LatencyMonitor,
+
+    pub persistence: Persistence,
+    pub shutdown: Option<Shutdown>,
+    /// DEBUG PAUSE-CRON: nothing happens by itself.
+    pub is_cron_paused: bool,
+    pub process: ProcessInfo,
+    /// 40 hexadecimal digits, new with every start.
+    pub run_id: ReplId,
 
     pub jobs: Vec<Job>,
     pub log_lines: Vec<LogLine>,
@@ -125,6 +159,26 @@ impl EngineTime {
         elapsed
     }
 
+    /// The last reading of the monotonic clock, from which `lap_from` measures.
+    pub fn mark(&self) -> u64 {
+        self.nanos
+    }
+
+    /// Ends a command that began at `mark`. Inside a larger unit the time stands still.
+    pub fn lap_from(&mut self, mark: u64, is_nested: bool) -> u64 {
+        if is_nested {
+            self.nanos = self.clock.monotonic_nanos();
+        } else {
+            self.lap();
+        }
+        self.nanos.saturating_sub(mark)
+    }
+
+    /// Stops for `duration`: what follows runs later.
+    pub fn sleep(&mut self, duration: std::time::Duration) {
+        self.clock.sleep(duration);
+    }
+
     pub fn now(&self) -> UnixMillis {
         self.now
     }
@@ -143,13 +197,17 @@ impl Engine {
         let access_rng = rng.fork();
         let time = EngineTime::new(clock);
         let role = Role::new_master(time.now(), &mut rng);
+        let run_id = ReplId::random(&mut rng);
         let mut engine = Self {
             limits: EncodingLimits::default(),
             stats: Stats::new(time.now()),
+            persistence: Persistence::new(time.now()),
             time,
             rng,
             access_rng,
             keyspace,
+            active_expire_enabled: true,
+            expire_cursor: (0, 0),
             upkeep: Upkeep::default(),
             effects: Effects::default(),
             clients: Clients::default(),
@@ -163,9 +221,18 @@ impl Engine {
             link_epoch: 0,
             last_replica_ping: UnixMillis::default(),
             monitors: Vec::new(),
+            pubsub: PubSub::default(),
+            running: None,
+            nesting: 0,
+            redacted_args: Vec::new(),
             pause: None,
             slowlog: SlowLog::default(),
             slowlog_threshold_nanos: u64::MAX,
+            latency: LatencyMonitor::default(),
+            shutdown: None,
+            is_cron_paused: false,
+            process: ProcessInfo::default(),
+            run_id,
             jobs: Vec::new(),
             log_lines: Vec::new(),
             config,
@@ -178,14 +245,14 @@ impl Engine {
     pub fn config_changed(&mut self) {
         let config = &self.config;
         self.limits = EncodingLimits {
-            hash_max_listpack_entries: config.hash_max_listpack_entries as usize,
-            hash_max_listpack_value: config.hash_max_listpack_value as usize,
-            list_max_listpack_size: config.list_max_listpack_size as i64,
-            set_max_intset_entries: config.set_max_intset_entries as usize,
-            set_max_listpack_entries: config.set_max_listpack_entries as usize,
-            set_max_listpack_value: config.set_max_listpack_value as usize,
-            zset_max_listpack_entries: config.zset_max_listpack_entries as usize,
-            zset_max_listpack_value: config.zset_max_listpack_value as usize,
+            hash_max_listpack_entries: config.hash_max_listpack_entries,
+            hash_max_listpack_value: config.hash_max_listpack_value,
+            list_max_listpack_size: config.list_max_listpack_size,
+            set_max_intset_entries: config.set_max_intset_entries,
+            set_max_listpack_entries: config.set_max_listpack_entries,
+            set_max_listpack_value: config.set_max_listpack_value,
+            zset_max_listpack_entries: config.zset_max_listpack_entries,
+            zset_max_listpack_value: config.zset_max_listpack_value,
         };
         self.slowlog_threshold_nanos =
             u64::try_from(config.slowlog_log_slower_than).map_or(u64::MAX, |micros| micros * 1000);
@@ -205,24 +272,48 @@ impl Engine {
         AccessPolicy::Lru { seconds: (self.now().0 / 1000) as u32 }
     }
 
-    /// Whether anybody wants to know which keys change.
+    /// Whether anybody wants to know which keys change: WATCH, blocked clients, subscribers of keyspace events.
     pub fn has_observers(&self) -> bool {
-        !self.watched.is_empty() || self.blocked.has_key_waiters()
+        !self.watched.is_empty()
+            || self.blocked.has_key_waiters()
+            || !self.config.notify_keyspace_events.is_empty()
     }
 
     /// Counts changes of the data set since the last save.
-    pub fn count_changes(&mut self, _changes: u64) {}
+    pub fn count_changes(&mut self, changes: u64) {
+        self.persistence.dirty += changes;
+    }
 
     /// Tells subscribers of keyspace events about a change.
     pub fn notify(&mut self, _change: &effects::Modification) {}
 
     /// Removes what refers to a client that has gone.
     pub fn forget_client(&mut self, id: ClientId) {
-        self.monitors.retain(|&monitor| monitor != id);
+        self.stop_monitoring(id);
+        self.unsubscribe_all(id);
         self.waiting_for_acks.retain(|&waiter| waiter != id);
         self.full_syncs.remove(&id);
         let now = self.now();
         self.role.stream_mut().replicas.unregister(ReplicaId(id.0), now);
+    }
+
+    /// What HELLO tells of the server's part in replication.
+    pub fn role_name(&self) -> &'static str {
+        if matches!(self.role, Role::Replica(_)) { "replica" } else { "master" }
+    }
+
+    /// The next instant at which something ends by itself: a block or a pause.
+    pub fn next_deadline(&self) -> Option<UnixMillis> {
+        let pause = self.pause.map(|pause| pause.until);
+        [self.blocked.next_deadline(), pause].into_iter().flatten().min()
+    }
+
+    /// Drops what a client has queued and watches.
+    pub fn discard_transaction(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.get_mut(id) {
+            client.transaction = None;
+            self.watched.unwatch(&mut self.clients, id);
+        }
     }
 
     pub fn log(&mut self, level: LogLevel, text: impl Into<String>) {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::monitor::REDACTED;
 use super::{ClientId, Engine};
 use crate::resp::args::Args;
 
@@ -34,7 +35,7 @@ impl Engine {
             id: self.slowlog.next_id,
             unix_seconds: self.time.unix_micros() / 1_000_000,
             micros: nanos / 1000,
-            args: shortened(args),
+            args: shortened(args, &self.redacted_args),
             addr: client.map(|client| client.addr.clone()).unwrap_or_default(),
             name: client.map(|client| client.name.clone()).unwrap_or_default(),
         };
@@ -44,9 +45,14 @@ impl Engine {
     }
 }
 
-fn shortened(args: &Args<'_>) -> Vec<Vec<u8>> {
+fn shortened(args: &Args<'_>, redacted: &[usize]) -> Vec<Vec<u8>> {
     let shown = if args.len() > ARGS_MAX { ARGS_MAX - 1 } else { args.len() };
-    let mut out: Vec<Vec<u8>> = args.iter().take(shown).map(shortened_arg).collect();
+    let mut out: Vec<Vec<u8>> = args
+        .iter()
+        .take(shown)
+        .enumerate()
+        .map(|(i, arg)| if redacted.contains(&i) { REDACTED.to_vec() } else { shortened_arg(arg) })
+        .collect();
     if shown < args.len() {
         out.push(format!("... ({} more arguments)", args.len() - shown).into_bytes());
     }

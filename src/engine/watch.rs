@@ -4,6 +4,15 @@ use hashbrown::HashMap;
 
 use super::client::{ClientId, Clients};
 
+/// One key that a client watches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watch {
+    pub db_index: usize,
+    pub key: Vec<u8>,
+    /// The key's time had passed already: that it is removed later changes nothing for this client.
+    pub was_expired: bool,
+}
+
 #[derive(Debug, Default)]
 pub struct WatchedKeys {
     watchers: HashMap<(usize, Vec<u8>), Vec<ClientId>>,
@@ -19,12 +28,12 @@ impl WatchedKeys {
         self.watchers.len()
     }
 
-    pub fn watch(&mut self, clients: &mut Clients, id: ClientId, db_index: usize, key: &[u8]) {
+    pub fn watch(&mut self, clients: &mut Clients, id: ClientId, watch: Watch) {
         let Some(client) = clients.get_mut(id) else { return };
-        let place = (db_index, key.to_vec());
-        if !client.watching.contains(&place) {
-            client.watching.push(place.clone());
-            self.watchers.entry(place).or_default().push(id);
+        let watchers = self.watchers.entry((watch.db_index, watch.key.clone())).or_default();
+        if !watchers.contains(&id) {
+            watchers.push(id);
+            client.watching.push(watch);
         }
     }
 
@@ -32,7 +41,8 @@ impl WatchedKeys {
     pub fn unwatch(&mut self, clients: &mut Clients, id: ClientId) {
         let Some(client) = clients.get_mut(id) else { return };
         client.is_dirty = false;
-        for place in std::mem::take(&mut client.watching) {
+        for watch in std::mem::take(&mut client.watching) {
+            let place = (watch.db_index, watch.key);
             if let Some(watchers) = self.watchers.get_mut(&place) {
                 watchers.retain(|&watcher| watcher != id);
                 if watchers.is_empty() {
@@ -42,15 +52,18 @@ impl WatchedKeys {
         }
     }
 
-    /// Marks everybody who watches `key`.
-    pub fn touch(&self, clients: &mut Clients, db_index: usize, key: &[u8]) {
+    /// Marks everybody who watches `key`, which `event` has happened to.
+    pub fn touch(&self, clients: &mut Clients, db_index: usize, key: &[u8], event: &str) {
         if self.watchers.is_empty() {
             return;
         }
+        let is_removal = event == "expired" || event == "del";
         for &id in self.watchers.get(&(db_index, key.to_vec())).into_iter().flatten() {
-            if let Some(client) = clients.get_mut(id) {
-                client.is_dirty = true;
+            let Some(client) = clients.get_mut(id) else { continue };
+            if is_removal && client.forgive_removal(db_index, key) {
+                continue;
             }
+            client.is_dirty = true;
         }
     }
 
@@ -70,5 +83,13 @@ impl WatchedKeys {
                 }
             }
         }
+    }
+}
+
+impl super::client::Client {
+    /// Whether the removal of `key` is only that of a key which had expired before it was watched. Works once.
+    fn forgive_removal(&mut self, db_index: usize, key: &[u8]) -> bool {
+        let watch = self.watching.iter_mut().find(|watch| watch.db_index == db_index && watch.key == key);
+        watch.is_some_and(|watch| std::mem::take(&mut watch.was_expired))
     }
 }

@@ -21,7 +21,27 @@ impl ErrorReply {
     pub const DB_INDEX_OUT_OF_RANGE: Self = Self::fixed("ERR DB index is out of range");
     pub const STRING_TOO_LONG: Self =
         Self::fixed("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+    pub const RANDOM_COUNT_OUT_OF_RANGE: Self = Self::fixed(
+        "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+    );
+    pub const NUMKEYS_NOT_POSITIVE: Self = Self::fixed("ERR numkeys should be greater than 0");
+    pub const TOO_MANY_KEYS: Self = Self::fixed("ERR Number of keys can't be greater than number of args");
+    pub const LIMIT_NEGATIVE: Self = Self::fixed("ERR LIMIT can't be negative");
+    pub const INVALID_CURSOR: Self = Self::fixed("ERR invalid cursor");
+    pub const NOVALUES_OUTSIDE_HSCAN: Self = Self::fixed("ERR NOVALUES option can only be used in HSCAN");
+    pub const HASH_VALUE_NOT_AN_INTEGER: Self = Self::fixed("ERR hash value is not an integer");
+    pub const HASH_VALUE_NOT_A_FLOAT: Self = Self::fixed("ERR hash value is not a float");
+    pub const VALUE_NOT_FINITE: Self = Self::fixed("ERR value is NaN or Infinity");
+    pub const NAN_OR_INFINITY: Self = Self::fixed("ERR increment would produce NaN or Infinity");
     pub const OVERFLOW: Self = Self::fixed("ERR increment or decrement would overflow");
+    pub const DECREMENT_OVERFLOW: Self = Self::fixed("ERR decrement would overflow");
+    pub const OFFSET_OUT_OF_RANGE: Self = Self::fixed("ERR offset is out of range");
+    pub const NOT_STRINGS: Self = Self::fixed("ERR The specified keys must contain string values");
+    pub const LCS_LEN_AND_IDX: Self =
+        Self::fixed("ERR If you want both the length and indexes, please just use IDX.");
+    pub const LCS_TOO_LONG: Self = Self::fixed("ERR String too long for LCS");
+    pub const LCS_TOO_LARGE: Self =
+        Self::fixed("ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len");
     pub const TIMEOUT_NOT_A_FLOAT: Self = Self::fixed("ERR timeout is not a float or out of range");
     pub const TIMEOUT_NEGATIVE: Self = Self::fixed("ERR timeout is negative");
     pub const TIMEOUT_NOT_AN_INTEGER: Self = Self::fixed("ERR timeout is not an integer or out of range");
@@ -45,8 +65,50 @@ impl ErrorReply {
     pub const MULTI_NESTED: Self = Self::fixed("ERR MULTI calls can not be nested");
     pub const WATCH_INSIDE_MULTI: Self = Self::fixed("ERR WATCH inside MULTI is not allowed");
     pub const NOT_ALLOWED_IN_MULTI: Self = Self::fixed("ERR Command not allowed inside a transaction");
+    pub const NO_SUCH_CLIENT: Self = Self::fixed("ERR No such client");
+    pub const HELLO_WITHOUT_AUTH: Self = Self::fixed(
+        "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
+         <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the \
+         same time",
+    );
+    pub const NO_PASSWORD_SET: Self = Self::fixed(
+        "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
+         configuration is correct?",
+    );
+    pub const CLIENT_NAME: Self =
+        Self::fixed("ERR Client names cannot contain spaces, newlines or special characters.");
     pub const NO_PROTO: Self = Self::fixed("NOPROTO unsupported protocol version");
+    pub const RANK_ZERO: Self = Self::fixed(
+        "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to \
+         start from the end of the list",
+    );
+    pub const RANK_OUT_OF_RANGE: Self = Self::fixed(
+        "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+    );
+    pub const COUNT_NEGATIVE: Self = Self::fixed("ERR COUNT can't be negative");
+    pub const MAXLEN_NEGATIVE: Self = Self::fixed("ERR MAXLEN can't be negative");
+    pub const COUNT_NOT_POSITIVE: Self = Self::fixed("ERR count should be greater than 0");
+    pub const UNBLOCKED: Self = Self::fixed("UNBLOCKED client unblocked via CLIENT UNBLOCK");
     pub const BUSY_KEY: Self = Self::fixed("BUSYKEY Target key name already exists.");
+
+    pub const OUT_OF_I32_RANGE: Self =
+        Self::fixed("ERR value is out of range, value must between -2147483648 and 2147483647");
+    pub const SAME_OBJECT: Self = Self::fixed("ERR source and destination objects are the same");
+    pub const EXPIRE_NX_WITH_OTHERS: Self =
+        Self::fixed("ERR NX and XX, GT or LT options at the same time are not compatible");
+    pub const EXPIRE_GT_WITH_LT: Self =
+        Self::fixed("ERR GT and LT options at the same time are not compatible");
+    pub const DUMP_PAYLOAD: Self = Self::fixed("ERR DUMP payload version or checksum are wrong");
+    pub const DUMP_FORMAT: Self = Self::fixed("ERR Bad data format");
+    pub const IDLE_TIME_NOT_TRACKED: Self = Self::fixed(
+        "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching \
+         between policies at runtime LRU and LFU data will take some time to adjust.",
+    );
+    pub const FREQUENCY_NOT_TRACKED: Self = Self::fixed(
+        "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
+         switching between policies at runtime LRU and LFU data will take some time to adjust.",
+    );
+    pub const SORT_NOT_NUMERIC: Self = Self::fixed("ERR One or more scores can't be converted into double");
 
     /// A sentence that never varies.
     pub const fn fixed(text: &'static str) -> Self {
@@ -91,6 +153,12 @@ impl ErrorReply {
 
     pub fn invalid_expire_time(command: &str) -> Self {
         Self::new(format!("ERR invalid expire time in '{command}' command"))
+    }
+
+    /// What EXEC answers that was refused itself.
+    pub fn as_exec_abort(&self) -> Self {
+        let reason = self.0.strip_prefix("ERR ").unwrap_or(&self.0);
+        Self::new(format!("EXECABORT Transaction discarded because of: {reason}"))
     }
 
     /// The whole line without its `-` and line break.

@@ -11,6 +11,7 @@ use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, BytesMut};
@@ -19,10 +20,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::hub::{Hub, TaskSignal};
 use super::replica_feed;
 use crate::command::{Executed, Lookup, TABLE, dispatch};
-use crate::engine::client::{ClientKind, Closing};
-use crate::engine::{ClientId, Engine};
+use crate::engine::client::{ClientKind, Closing, Traffic};
+use crate::engine::{ClientId, Engine, LogLevel};
 use crate::resp::error::ErrorReply;
 use crate::resp::request::{Batch, Decoder, Limits};
+use crate::storage::db::PREFETCH_KEYS_MAX;
 
 const SHARED_BUFFER_BYTES: usize = 64 * 1024;
 /// What one stay inside the engine may take: others wait meanwhile.
@@ -30,6 +32,8 @@ const BATCH_REQUESTS_MAX: usize = 256;
 const BATCH_BYTES_MAX: usize = 64 * 1024;
 /// An output buffer that grew beyond this is given back once it is written.
 const OUT_BYTES_KEPT: usize = 64 * 1024;
+/// Less unwritten output than this is nobody's concern.
+const OUT_BYTES_FREE: usize = 16 * 1024;
 /// What a blocked client may send ahead before it has to wait.
 const AHEAD_BYTES_MAX: usize = 1 << 20;
 
@@ -54,12 +58,18 @@ pub struct Connection<S> {
     /// The client has said PSYNC: the connection goes on as a replica's feed.
     is_replica: bool,
     closing: Closing,
+    traffic: Arc<Traffic>,
+    /// How much of `traffic.sent_bytes` the server's statistics have.
+    sent_bytes_counted: u64,
+    /// Most bytes that may wait here and in MULTI (`client-query-buffer-limit`), and how many wait in MULTI.
+    query_bytes_max: usize,
+    queued_bytes: usize,
     /// The other side sends nothing any more.
     is_at_end: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    pub fn new(stream: S, hub: Arc<Hub>, id: ClientId) -> Self {
+    pub fn new(stream: S, hub: Arc<Hub>, id: ClientId, traffic: Arc<Traffic>) -> Self {
         let signal = hub.register(id);
         Self {
             stream,
@@ -76,6 +86,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             is_blocked: false,
             is_replica: false,
             closing: Closing::No,
+            traffic,
+            sent_bytes_counted: 0,
+            query_bytes_max: usize::MAX,
+            queued_bytes: 0,
             is_at_end: false,
         }
     }
@@ -113,9 +127,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if self.closing != Closing::No || (self.is_blocked && self.query.len() >= AHEAD_BYTES_MAX) {
                 return Poll::Pending;
             }
-            if ready!(self.poll_read(cx))? == 0 {
+            let received = ready!(self.poll_read(cx))?;
+            if received == 0 {
                 self.is_at_end = true;
                 return Poll::Ready(Ok(()));
+            }
+            let total = self.traffic.received_bytes.load(Relaxed) + received as u64;
+            self.traffic.received_bytes.store(total, Relaxed);
+            self.traffic.query_bytes.store(self.query.len(), Relaxed);
+            if self.query.len() + self.queued_bytes > self.query_bytes_max {
+                self.refuse_query();
             }
         }
     }
@@ -150,6 +171,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Runs the complete requests at the start of `bytes`; answers how many bytes are done with.
     fn process(&mut self, bytes: &[u8]) -> usize {
         let mut used = 0;
+        self.traffic.query_bytes.store(bytes.len(), Relaxed);
         while used < bytes.len() && !self.is_blocked && !self.is_replica && self.closing == Closing::No {
             let buf = &bytes[used..];
             let mut batch = std::mem::take(&mut self.batch);
@@ -189,11 +211,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.lookups.extend(batch.iter(buf).map(|args| TABLE.lookup(&args)));
         let hub = self.hub.clone();
         hub.enter(|engine| {
+            let now = engine.now();
             let mut executed = 0;
+            let mut db_index = 0;
             if let Some(client) = engine.clients.get_mut(self.id) {
-                client.unwritten_bytes = self.out.len() - self.written;
+                client.last_interaction = now;
+                db_index = client.db_index;
             }
-            for (args, &lookup) in batch.iter(buf).zip(&self.lookups) {
+            for (at, (args, &lookup)) in batch.iter(buf).zip(&self.lookups).enumerate() {
+                if batch.len() > 1 && at.is_multiple_of(PREFETCH_KEYS_MAX) {
+                    let ahead = batch.iter(buf).zip(&self.lookups).skip(at).take(PREFETCH_KEYS_MAX);
+                    let keys = ahead.filter_map(|(args, &lookup)| TABLE.first_key(lookup, &args));
+                    engine.keyspace.db(db_index).prefetch(keys);
+                }
                 match dispatch::execute(engine, self.id, lookup, &args) {
                     Executed::Done => executed += 1,
                     Executed::Blocked => {
@@ -210,6 +240,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.after_batch(engine);
             executed
         })
+    }
+
+    /// Closes a client that has sent more than it may before anything of it can be run.
+    fn refuse_query(&mut self) {
+        let hub = self.hub.clone();
+        hub.enter(|engine| {
+            let line = engine.clients.get(self.id).map(|client| engine.client_line(client));
+            let line = line.unwrap_or_default();
+            engine.log(
+                LogLevel::Warning,
+                format!("Closing client that reached max query buffer length: {line}"),
+            );
+            engine.stats.query_buffer_limit_disconnections += 1;
+            engine.clients.close(self.id, Closing::Now);
+        });
+        self.closing = Closing::Now;
     }
 
     fn fail(&mut self, error: &ErrorReply) {
@@ -238,11 +284,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             client.swap_output(&mut more);
             self.out.extend_from_slice(&more);
         }
-        client.unwritten_bytes = self.out.len() - self.written;
+        let unwritten = self.out.len() - self.written;
+        self.traffic.unwritten_bytes.store(unwritten, Relaxed);
         self.is_blocked = client.blocked.is_some();
         self.is_replica = client.kind == ClientKind::Replica;
-        self.closing = client.closing;
         self.limits.authenticated = client.is_authenticated;
+        self.queued_bytes = client.transaction.as_ref().map_or(0, |transaction| transaction.bytes);
+        if unwritten > OUT_BYTES_FREE {
+            engine.enforce_output_limit(self.id);
+        }
+        self.closing = engine.clients.get(self.id).map_or(Closing::Now, |client| client.closing);
+        self.limits.bulk_bytes_max = engine.config.proto_max_bulk_len;
+        self.query_bytes_max = usize::try_from(engine.config.client_query_buffer_limit).unwrap_or(usize::MAX);
+        let sent_bytes = self.traffic.sent_bytes.load(Relaxed);
+        engine.stats.net_output_bytes += sent_bytes - self.sent_bytes_counted;
+        self.sent_bytes_counted = sent_bytes;
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -252,6 +308,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.written += n;
+            let sent = self.traffic.sent_bytes.load(Relaxed) + n as u64;
+            self.traffic.sent_bytes.store(sent, Relaxed);
+            self.traffic.unwritten_bytes.store(self.out.len() - self.written, Relaxed);
         }
         self.out.clear();
         self.out.shrink_to(OUT_BYTES_KEPT);

@@ -1,21 +1,74 @@
 //! What happens by itself: expiry in slices, timeouts of blocked clients, periodic duties.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::hub::Hub;
-use crate::command::dispatch;
+use super::{figures, log};
+use crate::command::{active_expire, dispatch};
+
+/// Processor time is read once in so many turns.
+const TURNS_PER_CPU_READING: u64 = 5;
+const TURNS_PER_SECOND: u64 = 10;
 
 /// Every tenth of a second, as Redis' `hz 10`.
 pub async fn run(hub: Arc<Hub>) {
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
-    for tick in 0u64.. {
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut memory = hub.enter(|engine| engine.stats.memory);
+    for turn in 0u64.. {
         ticks.tick().await;
-        hub.enter(|engine| {
-            if tick.is_multiple_of(10) {
-                engine.replication_cron();
+        memory = figures::memory(memory);
+        let cpu = if turn.is_multiple_of(TURNS_PER_CPU_READING) { figures::cpu() } else { None };
+        let (level, is_master, is_paused) = hub.enter(|engine| {
+            engine.stats.memory = memory;
+            engine.stats.cpu = cpu.unwrap_or(engine.stats.cpu);
+            if !engine.is_cron_paused {
+                let now = engine.now();
+                engine.stats.sample_rates(now);
+                engine.close_idle(now);
+                engine.save_if_due();
+                if turn.is_multiple_of(TURNS_PER_SECOND) {
+                    engine.replication_cron();
+                }
+            }
+            engine.continue_shutdown();
+            (engine.config.loglevel, engine.role.is_master(), engine.is_cron_paused)
+        });
+        log::set_level(level);
+        log::set_role(is_master);
+        if !is_paused {
+            expire(&hub).await;
+        }
+    }
+}
+
+/// How long the engine is held for a slice of the active expire cycle.
+const EXPIRE_SLICE: Duration = Duration::from_micros(2500);
+
+/// How long slices follow one another in one tick: a quarter of the time between ticks, as in Redis.
+const EXPIRE_TICK_MAX: Duration = Duration::from_millis(25);
+
+/// Keys that are removed between two looks at the clock.
+const EXPIRE_KEYS_MAX: usize = 64;
+
+/// Removes keys whose time has passed. Others have their turn at the engine between slices.
+async fn expire(hub: &Hub) {
+    let tick = Instant::now();
+    loop {
+        let has_more = hub.enter(|engine| {
+            let slice = Instant::now();
+            loop {
+                let has_more = active_expire::expire_slice(engine, EXPIRE_KEYS_MAX);
+                if !has_more || slice.elapsed() >= EXPIRE_SLICE {
+                    break has_more;
+                }
             }
         });
+        if !has_more || tick.elapsed() >= EXPIRE_TICK_MAX {
+            return;
+        }
+        tokio::task::yield_now().await;
     }
 }
 
@@ -24,7 +77,7 @@ pub async fn run_deadlines(hub: Arc<Hub>) {
     loop {
         let wait_ms = hub.enter(|engine| {
             dispatch::expire_timeouts(engine);
-            engine.blocked.next_deadline().map(|at| (at.0 - engine.now().0).max(0) as u64)
+            engine.next_deadline().map(|at| (at.0 - engine.now().0).max(0) as u64)
         });
         match wait_ms {
             None => hub.deadline_changed.notified().await,

@@ -9,10 +9,15 @@
 use std::sync::Arc;
 
 use ahash::RandomState;
+use smallvec::SmallVec;
 
+use super::prefetch::prefetch;
 use super::segment::{Entry, NewValue, Segment, Slot, VALUE_INLINE_MAX};
 use super::value::{Value, ValueRef, WrongType};
 use crate::base::number::parse_i64;
+
+/// How many keys one `prefetch` looks at: more would push each other out of the cache again.
+pub const PREFETCH_KEYS_MAX: usize = 64;
 
 /// Without an expiry.
 const NEVER: i64 = i64::MAX;
@@ -35,6 +40,14 @@ pub struct Db {
 pub(super) struct Found {
     segment: usize,
     slot: Slot,
+}
+
+/// What a value that was stored has taken the place of.
+#[derive(Debug, Default)]
+pub(super) struct Displaced {
+    pub object: Option<Value>,
+    /// The expiry of the entry that was there.
+    pub expires_at: Option<i64>,
 }
 
 /// One key of a frozen database.
@@ -127,6 +140,11 @@ impl Db {
         Some(Found { segment, slot })
     }
 
+    /// Whether `key` is there and has not expired by `now`.
+    pub fn holds(&self, key: &[u8], now: i64) -> bool {
+        self.find(key).is_some_and(|found| self.expires_at(found).is_none_or(|at| at > now))
+    }
+
     pub(super) fn entry(&self, found: Found) -> Entry<'_> {
         self.segments[found.segment].entry(found.slot)
     }
@@ -179,7 +197,7 @@ impl Db {
         Arc::make_mut(&mut self.segments[found.segment]).object_mut(found.slot)
     }
 
-    /// Stores a string, as an integer when it is one in canonical form. Answers a displaced object.
+    /// Stores a string, as an integer when it is one in canonical form. Answers what it displaced.
     pub(super) fn put_string(
         &mut self,
         key: &[u8],
@@ -187,7 +205,7 @@ impl Db {
         raw: bool,
         expires_at: Option<i64>,
         access: u32,
-    ) -> Option<Value> {
+    ) -> Displaced {
         let value = match if raw || bytes.len() > 20 { None } else { parse_i64(bytes) } {
             Some(n) => NewValue::Int(n),
             None if bytes.len() <= VALUE_INLINE_MAX => NewValue::Inline { bytes, raw },
@@ -203,7 +221,7 @@ impl Db {
         bytes: Vec<u8>,
         expires_at: Option<i64>,
         access: u32,
-    ) -> Option<Value> {
+    ) -> Displaced {
         let value = if bytes.len() <= VALUE_INLINE_MAX {
             NewValue::Inline { bytes: &bytes, raw: true }
         } else {
@@ -218,18 +236,18 @@ impl Db {
         n: i64,
         expires_at: Option<i64>,
         access: u32,
-    ) -> Option<Value> {
+    ) -> Displaced {
         self.put(key, NewValue::Int(n), expires_at, access)
     }
 
-    /// Stores a value of any kind; a short string goes inline. Answers a displaced object.
+    /// Stores a value of any kind; a short string goes inline. Answers what it displaced.
     pub(super) fn put_value(
         &mut self,
         key: &[u8],
         value: Value,
         expires_at: Option<i64>,
         access: u32,
-    ) -> Option<Value> {
+    ) -> Displaced {
         match value {
             Value::String(bytes) if bytes.len() <= VALUE_INLINE_MAX => {
                 self.put_string(key, &bytes, false, expires_at, access)
@@ -244,7 +262,7 @@ impl Db {
         value: NewValue<'_>,
         expires_at: Option<i64>,
         access: u32,
-    ) -> Option<Value> {
+    ) -> Displaced {
         let hash = self.hash(key);
         let mut index = self.segment_index(hash);
         while !self.segments[index].has_room(key, &value) && self.can_split(index) {
@@ -253,16 +271,22 @@ impl Db {
         }
         let segment = Arc::make_mut(&mut self.segments[index]);
         let found = segment.find(hash, key);
-        let had_expiry = found.is_some_and(|slot| segment.expires_at(slot).is_some());
-        let displaced = segment.put(hash, key, found, value, expires_at, access);
+        let old_expires_at = found.and_then(|slot| segment.expires_at(slot));
+        let object = segment.put(hash, key, found, value, expires_at, access);
         if found.is_none() {
             self.len += 1;
         }
-        self.expires = self.expires + usize::from(expires_at.is_some()) - usize::from(had_expiry);
+        self.expires =
+            self.expires + usize::from(expires_at.is_some()) - usize::from(old_expires_at.is_some());
         if let Some(at) = expires_at {
             self.next_expiry[index] = self.next_expiry[index].min(at);
         }
-        displaced
+        Displaced { object, expires_at: old_expires_at }
+    }
+
+    /// Overwrites an integer in place.
+    pub(super) fn set_integer(&mut self, found: Found, n: i64) {
+        Arc::make_mut(&mut self.segments[found.segment]).set_integer(found.slot, n);
     }
 
     pub(super) fn set_expires_at(&mut self, key: &[u8], expires_at: Option<i64>) {
@@ -292,6 +316,24 @@ impl Db {
             self.merge(found.segment);
         }
         object
+    }
+
+    /// Begins to bring what lookups of these keys will read into the processor's cache, all keys at a time for each of
+    /// the dependent steps, so that the misses of a batch overlap.
+    pub fn prefetch<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
+        let mut places: SmallVec<[(u64, usize); PREFETCH_KEYS_MAX]> = SmallVec::new();
+        for key in keys.take(PREFETCH_KEYS_MAX) {
+            let hash = self.hash(key);
+            let index = self.segment_index(hash);
+            prefetch(Arc::as_ptr(&self.segments[index]));
+            places.push((hash, index));
+        }
+        for &(hash, index) in &places {
+            self.segments[index].prefetch_slot(hash);
+        }
+        for &(hash, index) in &places {
+            self.segments[index].prefetch_entry(hash);
+        }
     }
 
     /// Calls `f` for keys in the order of their hashes, from `cursor` on, until about `count` were seen.

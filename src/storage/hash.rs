@@ -128,6 +128,11 @@ impl Hash {
         super::table::draw_distinct(self.len(), count, rng, || self.iter(), |rng| self.random(rng))
     }
 
+    /// Draws `count` times, each time any pair with equal chances; an empty hash has none to tell.
+    pub fn random_repeated(&self, count: usize, rng: &mut fastrand::Rng, tell: impl FnMut((&[u8], &[u8]))) {
+        table::draw_repeated(self.len(), count, rng, || self.iter(), |rng| self.random(rng), tell);
+    }
+
     /// Tells about `count` pairs from the cursor on and returns the next cursor, 0 after the last. A pair
     /// that is present from the first call to the last is told at least once. A small hash is told at once.
     pub fn scan(&self, cursor: u64, count: usize, mut tell: impl FnMut(&[u8], &[u8])) -> u64 {

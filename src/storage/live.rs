@@ -3,8 +3,9 @@
 //! Every lookup goes through `LiveDb`, so no handler tests for expiry. What lookups find out on the way (keys that
 //! expired, values to be freed elsewhere, hits and misses) is left in `Upkeep` for the dispatcher.
 
-use super::db::{Db, Found, Item};
+use super::db::{Db, Displaced, Found, Item};
 use super::limits::EncodingLimits;
+use super::segment::{NewValue, VALUE_INLINE_MAX};
 use super::value::{Collection, Value, ValueRef, WrongType};
 use crate::base::clock::UnixMillis;
 
@@ -190,6 +191,33 @@ impl<'a> LiveDb<'a> {
         Some(self.db.entry(found).value)
     }
 
+    /// The value at `key`, for a command that asks about it only: counts as a hit or a miss, but not as an access.
+    pub fn look(&mut self, key: &[u8]) -> Option<ValueRef<'_>> {
+        match self.find(key) {
+            Some(found) => {
+                self.upkeep.hits += 1;
+                Some(self.db.entry(found).value)
+            }
+            None => {
+                self.upkeep.misses += 1;
+                None
+            }
+        }
+    }
+
+    /// Counts an access, but no hit or miss, as a command does that changes `key`; whether it is there.
+    pub fn access(&mut self, key: &[u8]) -> bool {
+        let Some(found) = self.find(key) else { return false };
+        let (access, rng) = (self.access, &mut *self.rng);
+        self.db.touch(found, |old| access.touched(old, rng));
+        true
+    }
+
+    /// Whether keys are removed when their time has passed, as a master does.
+    pub fn removes_expired(&self) -> bool {
+        self.expiry == ExpiryPolicy::Remove
+    }
+
     pub fn contains(&mut self, key: &[u8]) -> bool {
         self.find(key).is_some()
     }
@@ -225,23 +253,21 @@ impl<'a> LiveDb<'a> {
 
     /// The collection at `key`, to be changed.
     pub fn write<T: Collection + 'static>(&mut self, key: &[u8]) -> Result<Option<&mut T>, WrongType> {
-        let Some(found) = self.find(key) else { return Ok(None) };
-        // The type is checked on the shared segment: a command that fails copies nothing.
-        if self.db.object(found).and_then(T::of).is_none() {
-            return Err(WrongType);
+        match self.find(key) {
+            Some(found) => self.write_found(found).map(Some),
+            None => Ok(None),
         }
-        let (access, rng) = (self.access, &mut *self.rng);
-        self.db.touch(found, |old| access.touched(old, rng));
-        Ok(self.db.object_mut(found).and_then(T::of_mut))
     }
 
     /// The collection at `key`, created when there is none.
     pub fn write_or_create<T: Collection + 'static>(&mut self, key: &[u8]) -> Result<&mut T, WrongType> {
-        if self.find(key).is_none() {
-            let access = self.access.initial();
-            self.db.put_value(key, T::default().into_value(), None, access);
+        if let Some(found) = self.find(key) {
+            return self.write_found(found);
         }
-        self.write(key)?.ok_or(WrongType)
+        let access = self.access.initial();
+        self.db.put_value(key, T::default().into_value(), None, access);
+        let found = self.db.find(key).expect("the key was just put");
+        self.write_found(found)
     }
 
     /// Removes `key` if its collection has become empty; whether it was.
@@ -259,6 +285,19 @@ impl<'a> LiveDb<'a> {
         self.store_string(key, bytes, false, expiry);
     }
 
+    /// Replaces whatever is at `key` by a string that stays text even where it reads as an integer.
+    pub fn set_text(&mut self, key: &[u8], bytes: &[u8], expiry: NewExpiry) {
+        let expires_at = self.expiry_of(key, expiry);
+        let access = self.access.initial();
+        let value = if bytes.len() <= VALUE_INLINE_MAX {
+            NewValue::Inline { bytes, raw: false }
+        } else {
+            NewValue::Object(Value::string(bytes))
+        };
+        let displaced = self.db.put(key, value, expires_at, access);
+        self.displace(key, displaced);
+    }
+
     /// Replaces the value of `key` by a string that was put together in place (Redis' `raw` encoding); keeps its expiry.
     pub fn set_raw_string(&mut self, key: &[u8], bytes: &[u8]) {
         self.store_string(key, bytes, true, NewExpiry::Keep);
@@ -269,7 +308,35 @@ impl<'a> LiveDb<'a> {
         let expires_at = self.expiry_of(key, expiry);
         let access = self.access.initial();
         let displaced = self.db.put_integer(key, n, expires_at, access);
-        self.upkeep.discard(displaced);
+        self.displace(key, displaced);
+    }
+
+    /// Replaces the string at `key` by the integer that `change` makes of it; keeps its expiry.
+    pub fn update_integer<E: From<WrongType>>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(Option<StringRef<'_>>) -> Result<i64, E>,
+    ) -> Result<i64, E> {
+        let Some(found) = self.find(key) else {
+            let n = change(None)?;
+            let access = self.access.initial();
+            self.db.put_integer(key, n, None, access);
+            return Ok(n);
+        };
+        let entry = self.db.entry(found);
+        let (old, expires_at) = (as_string(Some(entry.value))?, entry.expires_at);
+        let is_integer = matches!(old, Some(StringRef::Int(_)));
+        let n = change(old)?;
+        if is_integer {
+            self.db.set_integer(found, n);
+            let (access, rng) = (self.access, &mut *self.rng);
+            self.db.touch(found, |old| access.touched(old, rng));
+        } else {
+            let access = self.access.initial();
+            let displaced = self.db.put_integer(key, n, expires_at, access);
+            self.displace(key, displaced);
+        }
+        Ok(n)
     }
 
     /// Changes the string at `key` (empty, if there is none) as bytes; keeps its expiry. A long one is changed in place.
@@ -292,7 +359,7 @@ impl<'a> LiveDb<'a> {
         let expires_at = self.expiry_of(key, NewExpiry::Keep);
         let access = self.access.initial();
         let displaced = self.db.put_raw_string(key, bytes, expires_at, access);
-        self.upkeep.discard(displaced);
+        self.displace(key, displaced);
         Ok(result)
     }
 
@@ -300,7 +367,7 @@ impl<'a> LiveDb<'a> {
     pub fn insert(&mut self, key: &[u8], value: Value, expires_at: Option<UnixMillis>) {
         let access = self.access.initial();
         let displaced = self.db.put_value(key, value, expires_at.map(|at| at.0), access);
-        self.upkeep.discard(displaced);
+        self.displace(key, displaced);
     }
 
     /// Removes `key`; whether it was there.
@@ -388,7 +455,7 @@ impl<'a> LiveDb<'a> {
         let found = self.find(key)?;
         let value = match self.db.entry(found).value {
             ValueRef::Int(_) => 0,
-            ValueRef::Str(bytes) if bytes.len() > super::segment::VALUE_INLINE_MAX => bytes.len() + 40,
+            ValueRef::Str(bytes) if bytes.len() > VALUE_INLINE_MAX => bytes.len() + 40,
             ValueRef::Str(_) => 0,
             ValueRef::List(list) => list.memory_bytes(),
             ValueRef::Hash(hash) => hash.memory_bytes(),
@@ -420,9 +487,35 @@ impl<'a> LiveDb<'a> {
         })
     }
 
+    /// Does as `scan`, and removes what it finds expired where that is to be.
+    pub fn scan_live(&mut self, cursor: u64, count: usize, mut f: impl FnMut(Item<'_>)) -> u64 {
+        let mut due = Vec::new();
+        let next = self.db.scan(cursor, count, |item| {
+            if self.expiry == ExpiryPolicy::Ignore || !is_due(&item, self.now.0) {
+                f(item);
+            } else {
+                due.push(item.key.to_vec());
+            }
+        });
+        for key in due {
+            self.find(&key);
+        }
+        next
+    }
+
     /// Every key that has not expired.
     pub fn iter(&self) -> impl Iterator<Item = Item<'_>> {
         self.db.iter().filter(|item| self.expiry == ExpiryPolicy::Ignore || !is_due(item, self.now.0))
+    }
+
+    fn write_found<T: Collection + 'static>(&mut self, found: Found) -> Result<&mut T, WrongType> {
+        // The type is checked on the shared segment: a command that fails copies nothing.
+        if self.db.object(found).and_then(T::of).is_none() {
+            return Err(WrongType);
+        }
+        let (access, rng) = (self.access, &mut *self.rng);
+        self.db.touch(found, |old| access.touched(old, rng));
+        self.db.object_mut(found).and_then(T::of_mut).ok_or(WrongType)
     }
 
     fn find(&mut self, key: &[u8]) -> Option<Found> {
@@ -446,7 +539,19 @@ impl<'a> LiveDb<'a> {
         let expires_at = self.expiry_of(key, expiry);
         let access = self.access.initial();
         let displaced = self.db.put_string(key, bytes, raw, expires_at, access);
-        self.upkeep.discard(displaced);
+        self.displace(key, displaced);
+    }
+
+    /// Takes care of what a new value of `key` has displaced. That may be a key whose time had passed, which counts as
+    /// expired although no lookup has come upon it.
+    fn displace(&mut self, key: &[u8], displaced: Displaced) {
+        if let Some(at) = displaced.expires_at
+            && at <= self.now.0
+            && self.expiry == ExpiryPolicy::Remove
+        {
+            self.upkeep.expired.push(key.to_vec());
+        }
+        self.upkeep.discard(displaced.object);
     }
 
     fn expiry_of(&mut self, key: &[u8], expiry: NewExpiry) -> Option<i64> {

@@ -13,6 +13,7 @@ pub mod limits;
 pub mod list;
 pub mod live;
 pub mod packed;
+mod prefetch;
 mod segment;
 pub mod set;
 pub mod sorted_set;

@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 
+use super::prefetch::prefetch;
 use super::value::{Value, ValueRef};
 
 pub(super) const ENTRIES_MAX: usize = 384;
@@ -122,6 +123,33 @@ impl Segment {
         }
     }
 
+    /// Begins to load the place where a key's slot is.
+    pub fn prefetch_slot(&self, hash: u64) {
+        if !self.slots.is_empty() {
+            let home = hash as u16 as usize & (self.slots.len() - 1);
+            prefetch(&self.slots[home]);
+        }
+    }
+
+    /// Begins to load the entry that a key's slot names. A likely one will do: a wrong guess costs nothing but a hint.
+    pub fn prefetch_entry(&self, hash: u64) {
+        let Some(mask) = self.slots.len().checked_sub(1) else { return };
+        let tag = hash as u16;
+        for step in 0..4 {
+            let slot = self.slots[(tag as usize + step) & mask];
+            if slot == EMPTY {
+                return;
+            }
+            if slot_tag(slot) == tag {
+                let offset = slot_offset(slot);
+                prefetch(&self.arena[offset]);
+                // An entry seldom fits one line.
+                prefetch(self.arena.as_ptr().wrapping_add(offset + 64));
+                return;
+            }
+        }
+    }
+
     pub fn entry(&self, slot: Slot) -> Entry<'_> {
         self.entry_at(slot_offset(self.slots[slot.0]))
     }
@@ -139,6 +167,14 @@ impl Segment {
     pub fn set_access(&mut self, slot: Slot, access: u32) {
         let offset = slot_offset(self.slots[slot.0]);
         self.arena[offset + 2..offset + 5].copy_from_slice(&access.to_le_bytes()[..3]);
+    }
+
+    /// Overwrites the value of an entry that holds an integer.
+    pub fn set_integer(&mut self, slot: Slot, n: i64) {
+        let offset = slot_offset(self.slots[slot.0]);
+        debug_assert_eq!(self.arena[offset + 1] & KIND, KIND_INT);
+        let start = self.value_start(offset);
+        self.arena[start..start + 8].copy_from_slice(&n.to_le_bytes());
     }
 
     pub fn iter(&self) -> impl Iterator<Item = Entry<'_>> {

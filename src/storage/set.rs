@@ -91,23 +91,34 @@ impl Set {
         }
     }
 
+    /// Whether a member of another set is one of this set as well.
+    pub fn contains_member(&self, member: Member<'_>) -> bool {
+        match (self.view(), member) {
+            (View::Ints(ints), Member::Int(integer)) => ints.contains(integer),
+            (_, Member::Int(integer)) => self.contains(itoa::Buffer::new().format(integer).as_bytes()),
+            (_, Member::Bytes(bytes)) => self.contains(bytes),
+        }
+    }
+
     /// Adds a member; false if it is there already.
     pub fn insert(&mut self, member: &[u8], limits: &EncodingLimits) -> bool {
         if let Repr::Table(table) = &mut self.repr {
             return Table::insert_shared(table, member, b"");
         }
-        if self.contains(member) {
-            return false;
-        }
         let is_empty = self.is_empty();
         if let (Repr::Small(small), Some(integer)) = (&mut self.repr, parse_i64(member))
             && (IntSet::of(small.buf()).is_some() || (is_empty && limits.set_max_intset_entries > 0))
         {
-            intset::insert(small.buf_mut(), integer);
+            if !intset::insert(small.buf_mut(), integer) {
+                return false;
+            }
             if self.len() > limits.set_max_intset_entries {
                 self.repr = Repr::Table(Arc::new(self.to_table()));
             }
             return true;
+        }
+        if self.contains(member) {
+            return false;
         }
         if !self.stays_packed_with(member, limits) {
             let mut table = self.to_table();
@@ -166,6 +177,11 @@ impl Set {
     /// `count` distinct members, or all if there are no more; every choice has the same chance.
     pub fn random_distinct(&self, count: usize, rng: &mut fastrand::Rng) -> Vec<Member<'_>> {
         table::draw_distinct(self.len(), count, rng, || self.iter(), |rng| self.random(rng))
+    }
+
+    /// Draws `count` times, each time any member with equal chances; an empty set has none to tell.
+    pub fn random_repeated(&self, count: usize, rng: &mut fastrand::Rng, tell: impl FnMut(Member<'_>)) {
+        table::draw_repeated(self.len(), count, rng, || self.iter(), |rng| self.random(rng), tell);
     }
 
     /// Tells about `count` members from the cursor on and returns the next cursor, 0 after the last. A member
@@ -351,6 +367,45 @@ mod tests {
             let (mean, deviation) = (f64::from(count), f64::from(2 * count).sqrt());
             assert_eq!(drawn.len(), count as usize);
             assert!((chi_square - mean).abs() < 5.0 * deviation, "{} {chi_square}", set.encoding());
+        }
+    }
+
+    #[test]
+    fn members_drawn_repeatedly_are_drawn_equally_often() {
+        // More draws than members, then fewer: one walk for all of them, or a draw each.
+        for (len, draws_per_call) in [(60, 600), (60, 10), (1000, 10_000), (1000, 10)] {
+            let mut set = Set::new();
+            (0..len)
+                .for_each(|i| assert!(set.insert(format!("m{i}").as_bytes(), &EncodingLimits::default())));
+            let (mut rng, mut drawn) = (fastrand::Rng::with_seed(7), HashMap::new());
+            for _ in 0..len * 100 / draws_per_call {
+                set.random_repeated(draws_per_call, &mut rng, |member| {
+                    *drawn.entry(member.to_vec()).or_insert(0) += 1;
+                });
+            }
+            assert_eq!(drawn.values().sum::<usize>(), len * 100);
+            let chi_square: f64 = drawn.values().map(|&n| (n as f64 - 100.0).powi(2) / 100.0).sum();
+            assert!((chi_square - len as f64).abs() < 5.0 * (2.0 * len as f64).sqrt(), "{len} {chi_square}");
+        }
+        Set::new()
+            .random_repeated(3, &mut fastrand::Rng::with_seed(7), |_| unreachable!("there is no member"));
+    }
+
+    #[test]
+    fn members_are_the_same_in_every_encoding() {
+        let set = |members: &[&str]| {
+            let mut set = Set::new();
+            for member in members {
+                set.insert(member.as_bytes(), &EncodingLimits::default());
+            }
+            set
+        };
+        let wide = "w".repeat(65);
+        let sets = [set(&["1", "2"]), set(&["1", "2", "m"]), set(&["1", "2", &wide])];
+        assert_eq!(sets.each_ref().map(Set::encoding), ["intset", "listpack", "hashtable"]);
+        for (one, other) in sets.iter().flat_map(|one| sets.iter().map(move |other| (one, other))) {
+            let common = one.iter().filter(|&member| other.contains_member(member)).count();
+            assert_eq!(common, if one.encoding() == other.encoding() { one.len() } else { 2 });
         }
     }
 

@@ -445,6 +445,27 @@ where
     drawn
 }
 
+/// Draws `count` times any item of a collection of `len`: `all` walks it, `random` draws one.
+pub(super) fn draw_repeated<T, I>(
+    len: usize,
+    count: usize,
+    rng: &mut fastrand::Rng,
+    all: impl Fn() -> I,
+    random: impl Fn(&mut fastrand::Rng) -> Option<T>,
+    mut tell: impl FnMut(T),
+) where
+    T: Copy,
+    I: Iterator<Item = T>,
+{
+    if (1..=count).contains(&len) {
+        // Drawing one may take a walk in a small collection: one walk serves all.
+        let items: Vec<T> = all().collect();
+        (0..count).for_each(|_| tell(items[rng.usize(..len)]));
+    } else {
+        (0..count).filter_map(|_| random(rng)).for_each(tell);
+    }
+}
+
 fn node_bytes(node: &Node) -> usize {
     let below = node.iter().map(|slot| match slot {
         Slot::Node(below) => 16 + size_of::<Node>() + node_bytes(below),

@@ -1,3 +1,5 @@
+//! The list against its naive model, and the edges of its encodings.
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::VecDeque;

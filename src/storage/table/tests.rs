@@ -1,3 +1,5 @@
+//! The table against its naive model, and the edges of its encodings.
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::{HashMap, HashSet};

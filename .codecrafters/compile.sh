@@ -1,0 +1,5 @@
+#!/bin/sh
+# Compiles the server where run.sh looks for it.
+set -e
+here=$(cd "$(dirname "$0")/.." && pwd)
+cargo build --release --quiet --target-dir "${TMPDIR:-/tmp}/russet-target" --manifest-path "$here/Cargo.toml"

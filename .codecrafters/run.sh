@@ -1,0 +1,3 @@
+#!/bin/sh
+# Runs the server that compile.sh has built.
+exec "${TMPDIR:-/tmp}/russet-target/release/russet" "$@"

@@ -1,0 +1,254 @@
+//! SORT and SORT_RO: the elements of a list, set or sorted set in an order of the client's choice.
+
+use super::context::Ctx;
+use super::options::integer;
+use super::spec::*;
+use crate::base::number::parse_f64;
+use crate::resp::args::Args;
+use crate::resp::error::ErrorReply;
+use crate::storage::list::List;
+use crate::storage::{Value, ValueRef};
+
+pub(super) const COMMANDS: &[CommandSpec] = &[
+    CommandSpec::data("sort", -2, WRITE | DENYOOM | MOVABLE_KEYS | DANGEROUS, "generic", sort)
+        .keys(&[KeySpec::range(1, 1, 1, RO | ACCESS)])
+        .docs(
+            "1.0.0",
+            "O(N*log(N)), N being the number of elements.",
+            "Sorts the elements of a collection, answers or stores them.",
+            "key [BY by-pattern] [LIMIT offset count] [GET get-pattern [GET get-pattern ...]] [ASC | DESC] [ALPHA] \
+             [STORE destination]",
+        ),
+    CommandSpec::data("sort_ro", -2, READONLY | MOVABLE_KEYS | DANGEROUS, "generic", sort_ro)
+        .keys(&[KeySpec::range(1, 1, 1, RO | ACCESS)])
+        .docs(
+            "7.0.0",
+            "O(N*log(N)), N being the number of elements.",
+            "Sorts the elements of a collection and answers them.",
+            "key [BY by-pattern] [LIMIT offset count] [GET get-pattern [GET get-pattern ...]] [ASC | DESC] [ALPHA]",
+        ),
+];
+
+struct SortOptions<'a> {
+    is_descending: bool,
+    is_alpha: bool,
+    offset: i64,
+    /// Negative: all.
+    count: i64,
+    by: Option<&'a [u8]>,
+    get: Vec<&'a [u8]>,
+    store: Option<&'a [u8]>,
+}
+
+impl<'a> SortOptions<'a> {
+    /// `args` are those behind the key.
+    fn parse(args: Args<'a>, may_store: bool) -> Result<Self, ErrorReply> {
+        let mut options = Self {
+            is_descending: false,
+            is_alpha: false,
+            offset: 0,
+            count: -1,
+            by: None,
+            get: Vec::new(),
+            store: None,
+        };
+        let mut at = 0;
+        while at < args.len() {
+            let value = args.get(at + 1);
+            match value {
+                _ if args.is(at, "asc") => options.is_descending = false,
+                _ if args.is(at, "desc") => options.is_descending = true,
+                _ if args.is(at, "alpha") => options.is_alpha = true,
+                Some(offset) if args.is(at, "limit") && at + 2 < args.len() => {
+                    options.offset = integer(offset)?;
+                    options.count = integer(args.bytes(at + 2))?;
+                    at += 2;
+                }
+                Some(destination) if may_store && args.is(at, "store") => {
+                    options.store = Some(destination);
+                    at += 1;
+                }
+                Some(pattern) if args.is(at, "by") => {
+                    options.by = Some(pattern);
+                    at += 1;
+                }
+                Some(pattern) if args.is(at, "get") => {
+                    options.get.push(pattern);
+                    at += 1;
+                }
+                _ => return Err(ErrorReply::SYNTAX),
+            }
+            at += 1;
+        }
+        Ok(options)
+    }
+
+    /// The places that LIMIT leaves of `len`.
+    fn range(&self, len: usize) -> std::ops::Range<usize> {
+        let start = usize::try_from(self.offset).unwrap_or(0).min(len);
+        let count = usize::try_from(self.count).unwrap_or(len);
+        start..start.saturating_add(count).min(len)
+    }
+
+    /// BY a pattern without `*` is no order at all.
+    fn is_unsorted(&self) -> bool {
+        self.by.is_some_and(|pattern| !pattern.contains(&b'*'))
+    }
+}
+
+/// `SORT key [BY by-pattern] [LIMIT offset count] [GET get-pattern ...] [ASC | DESC] [ALPHA] [STORE destination]`
+fn sort(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
+    run(ctx, args.bytes(1), SortOptions::parse(args.from(2), true)?)
+}
+
+/// `SORT_RO key [BY by-pattern] [LIMIT offset count] [GET get-pattern ...] [ASC | DESC] [ALPHA]`
+fn sort_ro(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
+    run(ctx, args.bytes(1), SortOptions::parse(args.from(2), false)?)
+}
+
+fn run(ctx: &mut Ctx<'_>, key: &[u8], mut options: SortOptions<'_>) -> CommandResult {
+    let (mut elements, kind) = elements_of(ctx, key)?;
+    let mut is_sorted = !options.is_unsorted();
+    if !is_sorted && kind == Kind::Set && options.store.is_some() {
+        // A set has no order of its own, and what is stored must be the same on every replica.
+        is_sorted = true;
+        options.is_alpha = true;
+        options.by = None;
+    }
+    if is_sorted {
+        elements = sorted(ctx, elements, &options)?;
+    } else if kind != Kind::Set && options.is_descending {
+        elements.reverse();
+    }
+    let elements = &elements[options.range(elements.len())];
+    let rows: Vec<Option<Vec<u8>>> = if options.get.is_empty() {
+        elements.iter().cloned().map(Some).collect()
+    } else {
+        let patterns = &options.get;
+        let pairs =
+            elements.iter().flat_map(|element| patterns.iter().map(move |&pattern| (pattern, element)));
+        pairs.map(|(pattern, element)| look_up(ctx, pattern, element)).collect()
+    };
+    match options.store {
+        Some(destination) => store(ctx, destination, rows),
+        None => {
+            ctx.reply.array(rows.len());
+            for row in rows {
+                match row {
+                    Some(bytes) => ctx.reply.bulk(bytes),
+                    None => ctx.reply.null(),
+                }
+            }
+        }
+    }
+    Ok(Flow::Done)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    List,
+    Set,
+    SortedSet,
+}
+
+/// The elements of the collection at `key`, in its own order.
+fn elements_of(ctx: &mut Ctx<'_>, key: &[u8]) -> Result<(Vec<Vec<u8>>, Kind), ErrorReply> {
+    Ok(match ctx.db.get(key) {
+        None => (Vec::new(), Kind::List),
+        Some(ValueRef::List(list)) => (list.iter().map(<[u8]>::to_vec).collect(), Kind::List),
+        Some(ValueRef::Set(set)) => (set.iter().map(|member| member.to_vec()).collect(), Kind::Set),
+        Some(ValueRef::SortedSet(sorted_set)) => {
+            (sorted_set.iter().map(|(member, _)| member.to_vec()).collect(), Kind::SortedSet)
+        }
+        Some(_) => return Err(ErrorReply::WRONG_TYPE),
+    })
+}
+
+/// By what an element is sorted.
+enum Weight {
+    Number(f64),
+    Text(Option<Vec<u8>>),
+    /// The element itself.
+    Itself,
+}
+
+fn sorted(
+    ctx: &mut Ctx<'_>,
+    elements: Vec<Vec<u8>>,
+    options: &SortOptions<'_>,
+) -> Result<Vec<Vec<u8>>, ErrorReply> {
+    let mut weighted = Vec::with_capacity(elements.len());
+    for element in elements {
+        weighted.push((weight_of(ctx, &element, options)?, element));
+    }
+    weighted.sort_by(|(a, left), (b, right)| {
+        let order = match (a, b) {
+            (Weight::Number(a), Weight::Number(b)) => a.total_cmp(b).then_with(|| left.cmp(right)),
+            (Weight::Text(a), Weight::Text(b)) => a.cmp(b),
+            _ => left.cmp(right),
+        };
+        if options.is_descending { order.reverse() } else { order }
+    });
+    Ok(weighted.into_iter().map(|(_, element)| element).collect())
+}
+
+fn weight_of(ctx: &mut Ctx<'_>, element: &[u8], options: &SortOptions<'_>) -> Result<Weight, ErrorReply> {
+    let text = match options.by {
+        Some(pattern) => look_up(ctx, pattern, element),
+        None if options.is_alpha => return Ok(Weight::Itself),
+        None => Some(element.to_vec()),
+    };
+    if options.is_alpha {
+        return Ok(Weight::Text(text));
+    }
+    match text {
+        None => Ok(Weight::Number(0.0)),
+        // C's strtod, which Redis calls here, reads nothing as zero.
+        Some(text) if text.is_empty() => Ok(Weight::Number(0.0)),
+        // Minus zero equals zero.
+        Some(text) => parse_f64(text.trim_ascii_start())
+            .map(|n| Weight::Number(n + 0.0))
+            .ok_or(ErrorReply::SORT_NOT_NUMERIC),
+    }
+}
+
+/// What a BY or GET pattern names for an element: the element itself (`#`), the string at the key that the pattern
+/// becomes when the element replaces its `*`, or the field behind `->` of the hash there.
+fn look_up(ctx: &mut Ctx<'_>, pattern: &[u8], element: &[u8]) -> Option<Vec<u8>> {
+    if pattern == b"#" {
+        return Some(element.to_vec());
+    }
+    let star = pattern.iter().position(|&c| c == b'*')?;
+    let (prefix, rest) = (&pattern[..star], &pattern[star + 1..]);
+    let arrow = rest.windows(2).position(|pair| pair == b"->").filter(|&at| at + 2 < rest.len());
+    let (suffix, field) = match arrow {
+        Some(at) => (&rest[..at], Some(&rest[at + 2..])),
+        None => (rest, None),
+    };
+    let key = [prefix, element, suffix].concat();
+    match (ctx.db.get(&key)?, field) {
+        (ValueRef::Hash(hash), Some(field)) => hash.get(field).map(<[u8]>::to_vec),
+        (ValueRef::Int(n), None) => Some(itoa::Buffer::new().format(n).as_bytes().to_vec()),
+        (ValueRef::Str(bytes), None) => Some(bytes.to_vec()),
+        _ => None,
+    }
+}
+
+/// Replaces `destination` by a list of the rows; none of them leave no key.
+fn store(ctx: &mut Ctx<'_>, destination: &[u8], rows: Vec<Option<Vec<u8>>>) {
+    let len = rows.len();
+    if len == 0 {
+        if ctx.db.remove(destination) {
+            ctx.modified(destination, "del");
+        }
+    } else {
+        let mut list = List::new();
+        for row in rows {
+            list.push_back(row.as_deref().unwrap_or_default(), ctx.db.limits);
+        }
+        ctx.db.insert(destination, Value::List(list), None);
+        ctx.modified(destination, "sortstore");
+        ctx.add_dirty(len as u64 - 1);
+    }
+    ctx.reply.integer(len as i64);
+}

@@ -1,0 +1,7 @@
+#!/bin/sh
+# Compiles the server and runs it with the given arguments, in the caller's working directory.
+set -e
+here=$(cd "$(dirname "$0")" && pwd)
+target="${TMPDIR:-/tmp}/russet-target"
+cargo build --release --quiet --target-dir "$target" --manifest-path "$here/Cargo.toml"
+exec "$target/release/russet" "$@"
