@@ -13,6 +13,8 @@ impl ErrorReply {
     pub const WRONG_TYPE: Self =
         Self::fixed("WRONGTYPE Operation against a key holding the wrong kind of value");
     pub const NOT_AN_INTEGER: Self = Self::fixed("ERR value is not an integer or out of range");
+    pub const NOT_AN_INT: Self =
+        Self::fixed("ERR value is out of range, value must between -2147483648 and 2147483647");
     pub const NOT_A_FLOAT: Self = Self::fixed("ERR value is not a valid float");
     pub const NO_SUCH_KEY: Self = Self::fixed("ERR no such key");
     pub const INDEX_OUT_OF_RANGE: Self = Self::fixed("ERR index out of range");
@@ -144,6 +146,14 @@ impl ErrorReply {
     pub fn unknown_subcommand(parent: &str, name: &[u8]) -> Self {
         let name = String::from_utf8_lossy(&name[..name.len().min(128)]);
         Self::new(format!("ERR unknown subcommand '{name}'. Try {} HELP.", parent.to_ascii_uppercase()))
+    }
+
+    /// `parent` has a sub-command `name`, but not with these arguments.
+    pub fn subcommand_syntax(parent: &str, name: &[u8]) -> Self {
+        let name = String::from_utf8_lossy(&name[..name.len().min(128)]);
+        Self::new(format!(
+            "ERR unknown subcommand or wrong number of arguments for '{name}'. Try {parent} HELP."
+        ))
     }
 
     /// `name` is the command's own name, `config|get` for a sub-command.

@@ -6,8 +6,10 @@ use std::ffi::OsString;
 use russet::base::clock::{ManualClock, UnixMillis};
 use russet::command::{self, Executed, Lookup, TABLE, active_expire, dispatch};
 use russet::config::{Config, Invocation};
-use russet::engine::client::{ClientKind, Closing};
-use russet::engine::{ClientId, Engine, Job};
+use russet::engine::client::Closing;
+use russet::engine::{ClientId, Engine, InsideJob, Job};
+use russet::persistence::snapshot::{self, Duplicates};
+use russet::resp::error::ErrorReply;
 use russet::resp::reply::write_request;
 use russet::resp::request::{Batch, Decoder, Limits};
 use russet::storage::digest;
@@ -26,12 +28,14 @@ const TICK_MS: i64 = 100;
 const EXPIRE_KEYS_MAX: usize = 64;
 
 /// An engine and the connections to it.
-pub struct Server {
-    pub engine: Engine,
+struct Server {
+    engine: Engine,
     clock: ManualClock,
     /// Oldest first, as client numbers grow.
     connections: BTreeMap<ClientId, Connection>,
     notes: Vec<String>,
+    /// The snapshot file.
+    file: Option<Vec<u8>>,
 }
 
 /// What the runtime's connection task holds of a client.
@@ -72,7 +76,7 @@ impl Play {
     fn step(&mut self, step: &Step, text: &str, at: &str) -> ShownStep {
         self.server.take(step);
         let effects = self.twin.follow(&mut self.server.engine, at);
-        let (original, copy) = (&self.server.engine.keyspace, &self.twin.server.engine.keyspace);
+        let (original, copy) = (&self.server.engine.keyspace, &self.twin.engine.keyspace);
         assert!(
             effects.is_empty() || digest::of_keyspace(original) == digest::of_keyspace(copy),
             "{at}\n  the effects do not reproduce the data: {effects}",
@@ -84,9 +88,9 @@ impl Play {
 }
 
 impl Server {
-    pub fn new(config: Config, clock: ManualClock, seed: u64) -> Self {
+    fn new(config: Config, clock: ManualClock, seed: u64) -> Self {
         let engine = command::new_engine(config, Box::new(clock.clone()), seed);
-        Self { engine, clock, connections: BTreeMap::new(), notes: Vec::new() }
+        Self { engine, clock, connections: BTreeMap::new(), notes: Vec::new(), file: None }
     }
 
     fn take(&mut self, step: &Step) {
@@ -115,19 +119,18 @@ impl Server {
     fn connection(&mut self, name: &str) -> ClientId {
         match self.connections.iter().find(|(_, connection)| connection.name == name) {
             Some((&id, _)) => id,
-            None => self.connect(name, ClientKind::Normal),
+            None => self.connect(name),
         }
     }
 
-    pub fn connect(&mut self, name: &str, kind: ClientKind) -> ClientId {
+    fn connect(&mut self, name: &str) -> ClientId {
         self.engine.time.sample();
         let now = self.engine.now();
         let needs_password = !self.engine.config.requirepass.is_empty();
         self.engine.stats.connections_received += 1;
         let client = self.engine.clients.connect(now);
-        client.kind = kind;
         client.addr = format!("127.0.0.1:{}", 50_000 + client.id.0);
-        client.is_authenticated = !needs_password || kind == ClientKind::Master;
+        client.is_authenticated = !needs_password;
         let id = client.id;
         let connection = Connection {
             name: name.to_owned(),
@@ -144,7 +147,7 @@ impl Server {
     }
 
     /// Hands a client's bytes in, and lets everybody go on who can.
-    pub fn send(&mut self, id: ClientId, bytes: &[u8]) {
+    fn send(&mut self, id: ClientId, bytes: &[u8]) {
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.query.extend_from_slice(bytes);
         }
@@ -152,20 +155,12 @@ impl Server {
         self.settle();
     }
 
-    /// What a client has received and nobody has looked at.
-    pub fn received(&mut self, id: ClientId) -> Vec<u8> {
-        self.connections
-            .get_mut(&id)
-            .map(|connection| std::mem::take(&mut connection.received))
-            .unwrap_or_default()
-    }
-
     /// Moves the clock from one event to the next: the end of a block, and ticks near the end of the time.
     fn advance(&mut self, ms: i64) {
         let end = self.engine.now().0 + ms;
         while self.engine.now().0 < end {
             let now = self.engine.now().0;
-            let deadline = self.engine.blocked.next_deadline().map(|at| at.0).filter(|&at| at > now);
+            let deadline = self.engine.next_deadline().map(|at| at.0).filter(|&at| at > now);
             // Nothing happens in an hour that does not happen in its last second too.
             let tick = if end - now > 10 * TICK_MS { end - 10 * TICK_MS } else { now + TICK_MS };
             let next = deadline.into_iter().chain([tick, end]).min().expect("the end is there");
@@ -233,6 +228,10 @@ impl Server {
         let lookups: Vec<Lookup> = batch.iter(buf).map(|args| TABLE.lookup(&args)).collect();
         self.enter(|engine| {
             let mut executed = 0;
+            let now = engine.now();
+            if let Some(client) = engine.clients.get_mut(id) {
+                client.last_interaction = now;
+            }
             for (args, lookup) in batch.iter(buf).zip(lookups) {
                 match dispatch::execute(engine, id, lookup, &args) {
                     Executed::Done => executed += 1,
@@ -286,10 +285,44 @@ impl Server {
 
     fn carry_out(&mut self, job: Job) {
         match job {
-            Job::Stall(time) => self.clock.advance_ms(time.as_millis() as i64),
             Job::Exit { code } => self.notes.push(format!("the server ends with exit code {code}")),
             Job::Close(id) => self.engine.clients.close(id, Closing::Now),
-            _ => {}
+            Job::Save(request) => {
+                let keys = request.snapshot.keys_len();
+                let file = snapshot::write(&request.snapshot, &request.options, Vec::new(), || Ok(()));
+                self.file = Some(file.expect("a vector takes all bytes"));
+                self.notes.push(format!("a snapshot of {keys} keys is written to {}", request.filename));
+                self.enter(|engine| engine.save_finished(request.number, Ok(())));
+            }
+            Job::Inside(job) => self.carry_out_inside(job),
+            Job::Free(_) | Job::FreeDatabases(_) | Job::FreeKeyspace(_) | Job::MasterChanged => {}
+        }
+    }
+
+    /// There is one file, in memory, and no configuration file.
+    fn carry_out_inside(&mut self, job: InsideJob) {
+        let (client, outcome) = match job {
+            InsideJob::WriteSnapshot(bytes) => {
+                self.file = Some(bytes);
+                return;
+            }
+            InsideJob::LoadSnapshot { client, flush, merge } => {
+                let file = self.file.clone().unwrap_or_default();
+                let keyspace =
+                    if flush { self.engine.empty_keyspace() } else { self.engine.keyspace.clone() };
+                let duplicates = if merge { Duplicates::Replace } else { Duplicates::Refuse };
+                let options = self.engine.load_options(duplicates);
+                let loaded = snapshot::read(&file[..], keyspace, &options, || ());
+                let error = ErrorReply::fixed("ERR Error trying to load the RDB dump, check server logs.");
+                (client, loaded.map(|loaded| self.engine.finish_loading(loaded)).map_err(|_| error))
+            }
+            InsideJob::RewriteConfig { client } => (client, Ok(())),
+            InsideJob::SetConfig { client, pairs } => {
+                (client, command::set_config(&mut self.engine, true, &pairs, |_, _| Ok(())))
+            }
+        };
+        if let Some(id) = client {
+            self.enter(|engine| engine.finish_job(id, outcome));
         }
     }
 
@@ -317,6 +350,7 @@ impl Server {
 
 /// What the runtime does at every tick.
 fn cron(engine: &mut Engine) {
+    engine.close_idle(engine.now());
     while active_expire::expire_slice(engine, EXPIRE_KEYS_MAX) {}
 }
 

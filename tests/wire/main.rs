@@ -1,0 +1,15 @@
+//! The program behind real sockets, with real clients, and with a real redis-server as its peer.
+//!
+//! Each test starts its own servers on free ports with folders of their own. Nothing sleeps for a fixed time: what must
+//! come about is asked for until it has, within `harness::PATIENCE`. Needs redis-server, redis-cli, redis-benchmark and
+//! a Python with redis-py, which `test.sh` provides.
+
+mod harness;
+
+mod abuse;
+mod chains;
+mod clients;
+mod files;
+mod process;
+mod protocol;
+mod replication;

@@ -1,0 +1,122 @@
+//! The program as a process: arguments, exit codes, signals, sockets.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Output};
+
+use crate::harness::{Server, bulk, ok};
+
+fn run(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_russet")).args(args).output().expect("the program can be started")
+}
+
+/// One line on stderr or stdout that names the trouble, and exit code 1.
+#[track_caller]
+fn refuses(args: &[&str], expected: &str) {
+    let output = run(args);
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    assert_eq!(output.status.code(), Some(1), "{args:?}: {text}");
+    assert!(text.contains(expected), "{args:?}: {text}");
+}
+
+#[test]
+fn a_busy_port_ends_the_start_with_exit_code_one() {
+    let server = Server::russet(&[]);
+    let port = server.port.to_string();
+    refuses(&["--port", &port], "Failed listening on port");
+}
+
+#[test]
+fn wrong_arguments_and_files_end_the_start_with_exit_code_one() {
+    refuses(&["/nonexistent/redis.conf"], "/nonexistent/redis.conf");
+    refuses(&["--port", "many"], "port");
+    refuses(&["--no-such-parameter", "1"], "no-such-parameter");
+    refuses(&["--dir", "/nonexistent"], "/nonexistent");
+}
+
+#[test]
+fn help_and_version_are_told() {
+    let help = run(&["--help"]);
+    assert!(help.status.success());
+    assert!(String::from_utf8_lossy(&help.stdout).contains("--replicaof"));
+    let version = run(&["--version"]);
+    assert!(String::from_utf8_lossy(&version.stdout).contains(env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn the_log_tells_who_serves_where() {
+    let server = Server::russet(&[]);
+    let log = server.log();
+    for part in [&server.port.to_string(), &server.pid().to_string(), "Ready to accept connections"] {
+        assert!(log.contains(part), "{part} is missing in:\n{log}");
+    }
+}
+
+#[test]
+fn a_configuration_file_is_read_and_flags_come_after_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("redis.conf");
+    std::fs::write(&path, "# a comment\nmaxmemory 100mb\nhash-max-listpack-entries 7\n").unwrap();
+    let path = path.to_str().unwrap();
+    let port = crate::harness::free_port().to_string();
+    let mut process = Command::new(env!("CARGO_BIN_EXE_russet"))
+        .args([path, "--port", &port, "--hash-max-listpack-entries", "9", "--save", ""])
+        .arg("--dir")
+        .arg(folder.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    crate::harness::eventually("it serves", || {
+        crate::harness::Client::try_connect(port.parse().unwrap()).is_ok()
+    });
+    let mut client = crate::harness::Client::connect(port.parse().unwrap());
+    let maxmemory = client.call("CONFIG GET maxmemory");
+    let entries = client.call("CONFIG GET hash-max-listpack-entries");
+    let _ = process.kill();
+    let _ = process.wait();
+    assert_eq!(maxmemory.elements().unwrap()[1], bulk("104857600"));
+    assert_eq!(entries.elements().unwrap()[1], bulk("9"));
+}
+
+#[test]
+fn sigterm_saves_when_there_are_save_points_and_ends_in_order() {
+    let mut server = Server::russet(&["--save", "3600 1000"]);
+    let mut client = server.client();
+    assert_eq!(client.call("SET key value"), ok());
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+    server.restart();
+    assert_eq!(server.client().call("GET key"), bulk("value"));
+}
+
+#[test]
+fn sigint_without_save_points_ends_without_a_file() {
+    let mut server = Server::russet(&[]);
+    assert_eq!(server.client().call("SET key value"), ok());
+    server.signal("INT");
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(!server.dump().exists());
+}
+
+#[test]
+fn shutdown_ends_the_process() {
+    let mut server = Server::russet(&[]);
+    let mut client = server.client();
+    client.call("SET key value");
+    assert!(client.try_call(&["SHUTDOWN", "SAVE"]).is_err(), "the connection closes without a reply");
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(server.dump().exists());
+}
+
+#[test]
+fn a_unix_socket_serves_as_tcp_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("russet.sock");
+    let _server = Server::russet(&["--unixsocket", path.to_str().unwrap()]);
+    let mut stream = UnixStream::connect(&path).unwrap();
+    stream.write_all(b"PING\r\n").unwrap();
+    let mut reply = [0; 7];
+    stream.read_exact(&mut reply).unwrap();
+    assert_eq!(&reply, b"+PONG\r\n");
+}

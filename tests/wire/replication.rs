@@ -1,0 +1,324 @@
+//! Masters and replicas, Russet's and Redis' in both roles: full and partial resync, WAIT, restarts, changes of role.
+
+use std::time::{Duration, Instant};
+
+use russet::resp::value::Value;
+
+use crate::harness::{Client, Proxy, Server, becomes, bulk, digest, eventually, fill, ok};
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Make {
+    Russet,
+    Redis,
+}
+
+pub fn start(make: Make, args: &[&str]) -> Server {
+    match make {
+        Make::Russet => Server::russet(args),
+        Make::Redis => Server::redis(args),
+    }
+}
+
+/// A replica of whatever listens on `port`.
+pub fn replica_of(make: Make, port: u16) -> Server {
+    // An idle link is found dead in 10 s, and `repl-ping-replica-period` is a second as in Redis' own tests.
+    let server = start(make, &["--repl-ping-replica-period", "1", "--repl-diskless-load", "disabled"]);
+    assert_eq!(server.client().call(&format!("REPLICAOF 127.0.0.1 {port}")), ok());
+    server
+}
+
+#[track_caller]
+pub fn wait_until_linked(replica: &mut Client) {
+    becomes("master_link_status", &"up".to_owned(), || replica.info("master_link_status"));
+}
+
+/// Waits until both hold the same data.
+#[track_caller]
+pub fn become_equal(master: &mut Client, replica: &mut Client) {
+    let expected = digest(master);
+    becomes("the replica's digest", &expected, || digest(replica));
+}
+
+/// Full sync under writes, then the stream: every pair that has a Russet in it.
+#[track_caller]
+fn replicates(of_master: Make, of_replica: Make) {
+    let master = start(of_master, &["--repl-ping-replica-period", "1"]);
+    let mut writer = master.client();
+    fill(&mut writer, 3000);
+    let replica = replica_of(of_replica, master.port);
+    let mut reader = replica.client();
+    for i in 0..2000 {
+        writer.call(&format!("SET during:{i} {i}"));
+        writer.call(&format!("LPUSH during {i}"));
+    }
+    wait_until_linked(&mut reader);
+    become_equal(&mut writer, &mut reader);
+
+    for line in [
+        "SELECT 5",
+        "SET moved x",
+        "RPUSH queue a b c",
+        "LPOP queue",
+        "INCRBYFLOAT float 0.1",
+        "SPOP big",
+        "SELECT 0",
+        "SET expiring x PX 50",
+        "EXPIRE 0:0 1000",
+        "DEL big",
+        "MULTI",
+        "SET in-multi 1",
+        "INCR in-multi",
+        "EXEC",
+    ] {
+        writer.call(line);
+    }
+    assert_eq!(writer.call("WAIT 1 20000"), Value::Integer(1));
+    eventually("the key expires on both", || {
+        writer.integer("EXISTS expiring") == 0 && reader.integer("EXISTS expiring") == 0
+    });
+    become_equal(&mut writer, &mut reader);
+    assert_eq!(reader.call("GET in-multi"), bulk("2"));
+    assert!(reader.integer("TTL 0:0") > 900);
+    assert!(reader.text("SET key value").starts_with("READONLY"));
+    assert_eq!(reader.info("role"), "slave");
+    assert_eq!(writer.info("connected_slaves"), "1");
+    assert!(writer.info("slave0").contains("state=online"), "{}", writer.info("slave0"));
+}
+
+#[test]
+fn russet_replicates_from_russet() {
+    replicates(Make::Russet, Make::Russet);
+}
+
+#[test]
+fn redis_replicates_from_russet() {
+    replicates(Make::Russet, Make::Redis);
+}
+
+#[test]
+fn russet_replicates_from_redis() {
+    replicates(Make::Redis, Make::Russet);
+}
+
+#[test]
+fn replicaof_on_the_command_line_is_followed() {
+    let master = Server::russet(&[]);
+    master.client().call("SET key value");
+    let address = format!("127.0.0.1 {}", master.port);
+    let replica = Server::russet(&["--replicaof", &address]);
+    let mut reader = replica.client();
+    wait_until_linked(&mut reader);
+    assert_eq!(reader.call("GET key"), bulk("value"));
+}
+
+/// Cuts the link, writes on, mends it: only what was missed is sent.
+#[track_caller]
+fn resumes(of_master: Make, of_replica: Make) {
+    let master = start(of_master, &["--repl-ping-replica-period", "1", "--repl-backlog-size", "4mb"]);
+    let mut writer = master.client();
+    fill(&mut writer, 500);
+    let proxy = Proxy::to(master.port);
+    let replica = replica_of(of_replica, proxy.port);
+    let mut reader = replica.client();
+    wait_until_linked(&mut reader);
+    for round in 1..=3 {
+        proxy.cut();
+        becomes("the link's end is seen", &"down".to_owned(), || reader.info("master_link_status"));
+        for i in 0..500 {
+            writer.call(&format!("SET missed:{round}:{i} {i}"));
+        }
+        proxy.mend();
+        wait_until_linked(&mut reader);
+        become_equal(&mut writer, &mut reader);
+        becomes("partial resyncs", &round.to_string(), || writer.info("sync_partial_ok"));
+    }
+    assert_eq!(writer.info("sync_full"), "1");
+}
+
+#[test]
+fn a_russet_replica_resumes_from_russet_after_a_cut() {
+    resumes(Make::Russet, Make::Russet);
+}
+
+#[test]
+fn a_redis_replica_resumes_from_russet_after_a_cut() {
+    resumes(Make::Russet, Make::Redis);
+}
+
+#[test]
+fn a_russet_replica_resumes_from_redis_after_a_cut() {
+    resumes(Make::Redis, Make::Russet);
+}
+
+#[test]
+fn a_replica_that_missed_more_than_the_backlog_gets_everything_anew() {
+    let master = Server::russet(&["--repl-backlog-size", "16kb"]);
+    let mut writer = master.client();
+    let proxy = Proxy::to(master.port);
+    let replica = replica_of(Make::Russet, proxy.port);
+    let mut reader = replica.client();
+    wait_until_linked(&mut reader);
+    proxy.cut();
+    becomes("the link's end is seen", &"down".to_owned(), || reader.info("master_link_status"));
+    for i in 0..200 {
+        writer.call_args(&["SET", &format!("missed:{i}"), &"x".repeat(1000)]);
+    }
+    proxy.mend();
+    wait_until_linked(&mut reader);
+    become_equal(&mut writer, &mut reader);
+    assert_eq!((writer.info("sync_full"), writer.info("sync_partial_err")), ("2".into(), "1".into()));
+}
+
+#[test]
+fn wait_is_truthful_and_keeps_its_time() {
+    let master = Server::russet(&[]);
+    let mut writer = master.client();
+    assert_eq!(writer.call("WAIT 0 0"), Value::Integer(0));
+    let near = replica_of(Make::Russet, master.port);
+    let proxy = Proxy::to(master.port);
+    let far = replica_of(Make::Redis, proxy.port);
+    wait_until_linked(&mut near.client());
+    wait_until_linked(&mut far.client());
+    becomes("connected replicas", &"2".to_owned(), || writer.info("connected_slaves"));
+    for i in 0..20 {
+        writer.call(&format!("SET key {i}"));
+        assert_eq!(writer.call("WAIT 2 20000"), Value::Integer(2));
+        assert_eq!(near.client().call("GET key"), bulk(i.to_string()));
+        assert_eq!(far.client().call("GET key"), bulk(i.to_string()));
+    }
+
+    proxy.cut();
+    becomes("connected replicas", &"1".to_owned(), || writer.info("connected_slaves"));
+    writer.call("SET key cut");
+    let start = Instant::now();
+    assert_eq!(writer.call("WAIT 2 300"), Value::Integer(1));
+    let took = start.elapsed();
+    assert!(
+        (Duration::from_millis(290)..Duration::from_millis(1500)).contains(&took),
+        "WAIT 2 300 took {took:?}"
+    );
+    assert_eq!(writer.call("WAIT 1 0"), Value::Integer(1));
+
+    // A client that waits does not hold up others.
+    let mut other = master.client();
+    writer.send_raw(b"WAIT 2 1000\r\n");
+    assert_eq!(other.call("SET other x"), ok());
+    assert_eq!(writer.read(), Value::Integer(1));
+}
+
+#[test]
+fn a_killed_replica_comes_back_and_catches_up() {
+    let master = Server::russet(&[]);
+    let mut writer = master.client();
+    fill(&mut writer, 1000);
+    let address = format!("127.0.0.1 {}", master.port);
+    let mut replica = Server::russet(&["--replicaof", &address]);
+    wait_until_linked(&mut replica.client());
+    for round in 0..3 {
+        replica.kill();
+        for i in 0..300 {
+            writer.call(&format!("SET round:{round}:{i} x"));
+        }
+        replica.restart();
+        let mut reader = replica.client();
+        wait_until_linked(&mut reader);
+        become_equal(&mut writer, &mut reader);
+    }
+}
+
+#[test]
+fn a_killed_master_comes_back_and_is_followed_again() {
+    let mut master = Server::russet(&[]);
+    fill(&mut master.client(), 1000);
+    master.client().call("SAVE");
+    let (ours, theirs) = (replica_of(Make::Russet, master.port), replica_of(Make::Redis, master.port));
+    let (mut ours, mut theirs) = (ours.client(), theirs.client());
+    wait_until_linked(&mut ours);
+    wait_until_linked(&mut theirs);
+    master.client().call("SET lost x");
+    master.restart();
+    let mut writer = master.client();
+    writer.call("SET after x");
+    for replica in [&mut ours, &mut theirs] {
+        wait_until_linked(replica);
+        become_equal(&mut writer, replica);
+        assert_eq!(replica.integer("EXISTS lost"), 0);
+    }
+}
+
+#[test]
+fn roles_change_at_run_time_in_both_directions() {
+    let (first, second) = (Server::russet(&[]), Server::russet(&[]));
+    let (mut a, mut b) = (first.client(), second.client());
+    fill(&mut a, 300);
+    b.call("SET own x");
+    b.call(&format!("REPLICAOF 127.0.0.1 {}", first.port));
+    wait_until_linked(&mut b);
+    become_equal(&mut a, &mut b);
+    assert_eq!(b.integer("EXISTS own"), 0);
+
+    assert_eq!(b.call("REPLICAOF NO ONE"), ok());
+    assert_eq!(b.info("role"), "master");
+    assert_eq!(b.call("SET promoted x"), ok());
+    assert_eq!(a.call(&format!("REPLICAOF 127.0.0.1 {}", second.port)), ok());
+    wait_until_linked(&mut a);
+    become_equal(&mut b, &mut a);
+    assert_eq!(a.call("GET promoted"), bulk("x"));
+    // The old master continues where the new one branched off.
+    assert_eq!((b.info("sync_full"), b.info("sync_partial_ok")), ("0".into(), "1".into()));
+}
+
+#[test]
+fn a_password_protects_the_stream() {
+    let master = Server::russet(&["--requirepass", "secret"]);
+    let mut writer = master.client();
+    assert_eq!(writer.call("AUTH secret"), ok());
+    writer.call("SET key value");
+    let address = format!("127.0.0.1 {}", master.port);
+    let replica = Server::russet(&["--replicaof", &address, "--masterauth", "secret"]);
+    let mut reader = replica.client();
+    wait_until_linked(&mut reader);
+    assert_eq!(reader.call("GET key"), bulk("value"));
+}
+
+#[test]
+fn too_few_replicas_refuse_writes_when_asked_to() {
+    let master = Server::russet(&["--min-replicas-to-write", "1"]);
+    let mut writer = master.client();
+    assert!(writer.text("SET key value").starts_with("NOREPLICAS"));
+    let replica = replica_of(Make::Russet, master.port);
+    wait_until_linked(&mut replica.client());
+    becomes("writes are taken", &"OK".to_owned(), || writer.text("SET key value"));
+}
+
+#[test]
+fn a_replica_without_its_master_serves_stale_data_unless_told_not_to() {
+    let mut master = Server::russet(&[]);
+    master.client().call("SET key value");
+    let replica = replica_of(Make::Russet, master.port);
+    let mut reader = replica.client();
+    wait_until_linked(&mut reader);
+    master.kill();
+    becomes("the link's end is seen", &"down".to_owned(), || reader.info("master_link_status"));
+    assert_eq!(reader.call("GET key"), bulk("value"));
+    reader.call("CONFIG SET replica-serve-stale-data no");
+    assert!(reader.text("GET key").starts_with("MASTERDOWN"));
+    assert_eq!(
+        reader.text("PING"),
+        "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."
+    );
+}
+
+#[test]
+fn blocked_clients_on_a_master_are_served_and_their_pops_replicated() {
+    let master = Server::russet(&[]);
+    let replica = replica_of(Make::Redis, master.port);
+    let (mut writer, mut waiting, mut reader) = (master.client(), master.client(), replica.client());
+    wait_until_linked(&mut reader);
+    waiting.send_raw(b"BLMOVE source target LEFT RIGHT 0\r\n");
+    becomes("blocked clients", &"1".to_owned(), || writer.info("blocked_clients"));
+    writer.call("RPUSH source a b c");
+    assert_eq!(waiting.read(), bulk("a"));
+    become_equal(&mut writer, &mut reader);
+    assert_eq!(reader.call("LRANGE target 0 -1"), Value::Array(vec![bulk("a")]));
+}
