@@ -1,21 +1,35 @@
 //! From arguments to a configuration to a running server.
 
+use std::path::Path;
+use std::process::ExitCode;
+
+use russet::config::{self, Invocation};
+
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-fn main() -> std::process::ExitCode {
-    let mut config = russet::config::Config::default();
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        if arg == "--port" {
-            config.port = args.next().and_then(|port| port.parse().ok()).unwrap_or(config.port);
+fn main() -> ExitCode {
+    let ended = config::parse(std::env::args_os(), &read).and_then(|invocation| match invocation {
+        Invocation::Print(text) => {
+            print!("{text}");
+            Ok(0)
         }
-    }
-    match russet::runtime::run(config) {
-        Ok(code) => std::process::ExitCode::from(code as u8),
+        Invocation::Run(startup) => russet::runtime::run(*startup),
+    });
+    match ended {
+        Ok(code) => ExitCode::from(code as u8),
         Err(error) => {
             eprintln!("russet: {error:#}");
-            std::process::ExitCode::FAILURE
+            ExitCode::FAILURE
         }
+    }
+}
+
+/// A configuration file, or the standard input for `-`.
+fn read(path: &Path) -> std::io::Result<String> {
+    if path == Path::new("-") {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        std::fs::read_to_string(path)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 /// An instant: milliseconds since 1970-01-01 UTC. May lie before it, as an expiry in the past does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -19,6 +20,9 @@ pub trait Clock: Send {
     fn now(&self) -> UnixMillis {
         UnixMillis(self.unix_micros().div_euclid(1000))
     }
+
+    /// Returns once `duration` has passed: DEBUG SLEEP stops the whole server.
+    fn sleep(&self, duration: Duration);
 }
 
 /// A clock that stands still until it is told to move; clones share the same time.
@@ -44,5 +48,9 @@ impl Clock for ManualClock {
 
     fn monotonic_nanos(&self) -> u64 {
         (self.unix_micros() as u64).wrapping_mul(1000)
+    }
+
+    fn sleep(&self, duration: Duration) {
+        self.micros.fetch_add(duration.as_micros() as i64, Ordering::Relaxed);
     }
 }

@@ -243,13 +243,18 @@ fn pause(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
         4 if args.is(3, "WRITE") => writes_only = true,
         4 if args.is(3, "ALL") => {}
         4 => return Err(ErrorReply::fixed("ERR CLIENT PAUSE mode must be WRITE or ALL")),
-        _ => return Err(ErrorReply::SYNTAX),
+        _ => return Err(ErrorReply::subcommand_syntax("CLIENT", args.bytes(1))),
     }
     let ms = integer(args.bytes(2)).map_err(|_| ErrorReply::TIMEOUT_NOT_AN_INTEGER)?;
     if ms < 0 {
         return Err(ErrorReply::TIMEOUT_NEGATIVE);
     }
-    let until = engine.now().0.checked_add(ms).map(UnixMillis).ok_or(ErrorReply::TIMEOUT_NOT_AN_INTEGER)?;
+    let until = engine
+        .now()
+        .0
+        .checked_add(ms)
+        .map(UnixMillis)
+        .ok_or(ErrorReply::fixed("ERR timeout is out of range"))?;
     // A pause that lasts is prolonged and widened, never shortened.
     let old = engine.pause.filter(|pause| pause.until > engine.now());
     engine.pause = Some(Pause {
@@ -319,7 +324,7 @@ fn unblock(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult 
         4 => {
             return Err(ErrorReply::fixed("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
         }
-        _ => return Err(ErrorReply::SYNTAX),
+        _ => return Err(ErrorReply::subcommand_syntax("CLIENT", args.bytes(1))),
     };
     let target = ClientId(integer(args.bytes(2))? as u64);
     let is_ended = dispatch::unblock_client(engine, target, with_error.then_some(&ErrorReply::UNBLOCKED));

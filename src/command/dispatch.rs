@@ -10,6 +10,7 @@ use crate::engine::blocked::{BlockedOn, BlockedState};
 use crate::engine::client::{ClientKind, Closing, QueuedCommand, ReplyMode, Transaction};
 use crate::engine::effects::Propagation;
 use crate::engine::gates::Demands;
+use crate::engine::latency;
 use crate::engine::{ClientId, Engine, Job, LogLevel, TimeoutReply};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
@@ -363,9 +364,15 @@ fn finish_timing(
     let stats = &mut engine.stats.commands[usize::from(index)];
     stats.calls += 1;
     stats.nanos += nanos;
+    if engine.config.latency_tracking {
+        stats.histogram.record(nanos);
+    }
     engine.stats.commands_processed += 1;
     if nanos >= engine.slowlog_threshold_nanos && !row.has(SKIP_SLOWLOG) {
         engine.note_slow(id, nanos, args);
+    }
+    if engine.config.latency_monitor_threshold > 0 {
+        engine.note_latency(if row.has(FAST) { latency::FAST_COMMAND } else { latency::COMMAND }, nanos);
     }
 }
 
@@ -493,16 +500,6 @@ pub fn unblock_client(engine: &mut Engine, id: ClientId, error: Option<&ErrorRep
         None => end_block(engine, id),
     }
     true
-}
-
-/// Ends all waits when a master becomes a replica: no client of it can be served any more.
-pub fn end_blocks_on_demotion(engine: &mut Engine) {
-    for id in engine.clients.ids() {
-        if is_unblockable(engine, id) {
-            end_block_with(engine, id, &ErrorReply::UNBLOCKED_BY_ROLE);
-            engine.clients.close(id, Closing::AfterReplies);
-        }
-    }
 }
 
 /// Writes what a client reads instead of what it waited for; `on` is none if it was not allowed to wait at all.

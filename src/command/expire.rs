@@ -111,7 +111,7 @@ impl Conditions {
     fn allow(self, current: Option<UnixMillis>, new: UnixMillis) -> bool {
         match current {
             None => !self.xx && !self.gt,
-            Some(at) => !self.nx && !(self.gt && new <= at) && !(self.lt && new >= at),
+            Some(at) => !(self.nx || (self.gt && new <= at) || (self.lt && new >= at)),
         }
     }
 }

@@ -217,7 +217,7 @@ fn keys_of_request<'a>(args: &Args<'a>) -> Result<(Args<'a>, Vec<super::keys::Ke
 }
 
 /// The names of the flags, in the order in which COMMAND shows them.
-const FLAG_NAMES: [(Flags, &str); 18] = [
+const FLAG_NAMES: [(Flags, &str); 17] = [
     (WRITE, "write"),
     (READONLY, "readonly"),
     (DENYOOM, "denyoom"),
@@ -231,7 +231,6 @@ const FLAG_NAMES: [(Flags, &str); 18] = [
     (SKIP_SLOWLOG, "skip_slowlog"),
     (FAST, "fast"),
     (NO_AUTH, "no_auth"),
-    (MAY_REPLICATE, "may_replicate"),
     (NO_MANDATORY_KEYS, "no_mandatory_keys"),
     (NO_ASYNC_LOADING, "no_async_loading"),
     (NO_MULTI, "no_multi"),
@@ -296,6 +295,7 @@ fn write_key_spec(reply: &mut Reply<'_>, spec: &KeySpec) {
             reply.bulk("startfrom");
             reply.integer(i64::from(start_from));
         }
+        BeginSearch::Unknown => write_spec(reply, "unknown", &[]),
     }
     reply.bulk("find_keys");
     match spec.find {
@@ -309,6 +309,7 @@ fn write_key_spec(reply: &mut Reply<'_>, spec: &KeySpec) {
             "keynum",
             &[("keynumidx", count as i64), ("firstkey", first as i64), ("keystep", step as i64)],
         ),
+        FindKeys::Unknown => write_spec(reply, "unknown", &[]),
     }
 }
 
@@ -332,7 +333,6 @@ fn write_spec(reply: &mut Reply<'_>, kind: &str, numbers: &[(&str, i64)]) {
 pub fn categories(row: &CommandSpec) -> Vec<&'static str> {
     let base = row.name.split('|').next().unwrap_or(row.name);
     let is_container = matches!(row.handler, Handler::Container);
-    let is_help = row.name.ends_with("|help");
     let of_group: &[&str] = match (base, row.group) {
         _ if is_container => &[],
         ("sort" | "sort_ro", _) => &["set", "sortedset", "list"],
@@ -353,18 +353,17 @@ pub fn categories(row: &CommandSpec) -> Vec<&'static str> {
         (_, "scripting") => &["scripting"],
         _ => &[],
     };
-    // HELP of a type's container belongs to the type, but not to the keyspace.
-    let in_group = |name: &&str| of_group.contains(name) && !(is_help && *name == "keyspace");
     let holds = |name: &&'static str| match *name {
         "read" => row.has(READONLY) && !row.group.starts_with("scripting"),
         "write" => row.has(WRITE),
         "pubsub" => row.has(PUBSUB),
-        "admin" => row.has(ADMIN),
+        // ROLE is no administration, but it is not for everybody.
+        "admin" => row.has(ADMIN) || base == "role",
         "fast" => row.has(FAST),
         "slow" => !row.has(FAST),
         "blocking" => row.has(BLOCKING),
         "dangerous" => row.has(ADMIN) || row.has(DANGEROUS),
-        _ => in_group(name),
+        _ => of_group.contains(name),
     };
     const ORDER: [&str; 21] = [
         "keyspace",

@@ -41,6 +41,24 @@ pub fn keys_of(row: &CommandSpec, args: &Args<'_>) -> Option<Vec<KeyArg>> {
             keys.push(KeyArg { index, flags });
         }
     }
+    if row.name == "sort" {
+        // The last STORE counts, and LIMIT, GET and BY may be followed by a word that reads like it.
+        let mut i = 2;
+        let mut destination = None;
+        while i < args.len() {
+            let values = match () {
+                () if args.is(i, "LIMIT") => 2,
+                () if args.is(i, "GET") || args.is(i, "BY") => 1,
+                () if args.is(i, "STORE") && i + 1 < args.len() => {
+                    destination = Some(i + 1);
+                    1
+                }
+                () => 0,
+            };
+            i += 1 + values;
+        }
+        keys.extend(destination.map(|index| KeyArg { index, flags: OW | UPDATE }));
+    }
     Some(keys)
 }
 
@@ -57,6 +75,7 @@ fn begin(search: BeginSearch, args: &Args<'_>) -> Option<usize> {
             };
             found.map(|index| index + 1)
         }
+        BeginSearch::Unknown => None,
     }
 }
 
@@ -82,6 +101,7 @@ fn find(find: FindKeys, begin: usize, args: &Args<'_>) -> Option<Vec<usize>> {
             // More keys than arguments are no keys, and must not overflow.
             (first, first + number.min(len).checked_sub(1)?.checked_mul(step)?, step)
         }
+        FindKeys::Unknown => return Some(Vec::new()),
     };
     (first <= last && last < len).then(|| (first..=last).step_by(step.max(1)).collect())
 }

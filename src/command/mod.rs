@@ -21,10 +21,13 @@ mod dump;
 mod expire;
 mod generic;
 mod hash;
+mod help;
 mod info;
 mod introspection;
 mod keys;
+mod latency;
 mod list;
+mod memory;
 mod object;
 mod persistence;
 mod pubsub;
@@ -33,12 +36,14 @@ mod replication;
 mod server;
 mod set;
 mod set_algebra;
+mod slowlog;
 mod sort;
 mod sorted_set;
 mod string;
 mod transactions;
 mod usage;
 
+pub use config::set_config;
 pub use context::Ctx;
 pub use dispatch::Executed;
 pub use spec::{CommandResult, CommandSpec, Flow};
@@ -57,7 +62,9 @@ const GROUPS: &[&[CommandSpec]] = &[
     hash::COMMANDS,
     info::COMMANDS,
     introspection::COMMANDS,
+    latency::COMMANDS,
     list::COMMANDS,
+    memory::COMMANDS,
     object::COMMANDS,
     list::MOVE_COMMANDS,
     list::POP_COMMANDS,
@@ -67,6 +74,7 @@ const GROUPS: &[&[CommandSpec]] = &[
     replication::COMMANDS,
     server::COMMANDS,
     set::COMMANDS,
+    slowlog::COMMANDS,
     sort::COMMANDS,
     set_algebra::COMMANDS,
     sorted_set::add::COMMANDS,

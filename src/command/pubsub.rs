@@ -24,7 +24,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         "Listens to channels whose names match patterns.",
         "pattern [pattern ...]",
     ),
-    CommandSpec::engine("publish", 3, OPEN | FAST, "pubsub", publish).docs(
+    CommandSpec::engine("publish", 3, OPEN | FAST | MAY_REPLICATE, "pubsub", publish).docs(
         "2.0.0",
         "O(N+M) where N is the number of clients subscribed to the receiving channel and M is the total number of \
          subscribed patterns (by any client).",
@@ -82,7 +82,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         "Stops listening to patterns, or to all of them.",
         "[pattern [pattern ...]]",
     ),
-    CommandSpec::engine("spublish", 3, OPEN | FAST, "pubsub", spublish).keys(SHARD_CHANNEL).docs(
+    CommandSpec::engine("spublish", 3, OPEN | FAST | MAY_REPLICATE, "pubsub", spublish).keys(SHARD_CHANNEL).docs(
         "7.0.0",
         "O(N) where N is the number of clients subscribed to the receiving shard channel.",
         "Sends a message to a shard channel.",
@@ -228,10 +228,7 @@ fn shardchannels(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandR
 
 fn reply_names(engine: &mut Engine, id: ClientId, topic: Topic, args: &Args<'_>) -> CommandResult {
     if args.len() > 3 {
-        let name = String::from_utf8_lossy(args.bytes(1));
-        return Err(ErrorReply::new(format!(
-            "ERR unknown subcommand or wrong number of arguments for '{name}'. Try PUBSUB HELP."
-        )));
+        return Err(ErrorReply::subcommand_syntax("PUBSUB", args.bytes(1)));
     }
     let is_wanted =
         |name: &&[u8]| args.get(2).is_none_or(|pattern| glob::matches(pattern, name, Case::Sensitive));

@@ -31,8 +31,12 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         replicaof,
     )
     .docs("1.0.0", "O(1)", "The older name of REPLICAOF.", "<host port | NO ONE>"),
-    CommandSpec::engine("role", 1, NOSCRIPT | LOADING | STALE | FAST | ADMIN | DANGEROUS, "server", role)
-        .docs("2.8.12", "O(1)", "Tells whether the server is a master or a replica, and of whom.", ""),
+    CommandSpec::engine("role", 1, NOSCRIPT | LOADING | STALE | FAST | DANGEROUS, "server", role).docs(
+        "2.8.12",
+        "O(1)",
+        "Tells whether the server is a master or a replica, and of whom.",
+        "",
+    ),
     CommandSpec::engine(
         "replconf",
         -1,
@@ -57,7 +61,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         sync,
     )
     .docs("1.0.0", "O(1)", "Asks for a snapshot and the replication stream behind it.", ""),
-    CommandSpec::engine("wait", 3, NOSCRIPT | BLOCKING, "generic", wait).docs(
+    CommandSpec::engine("wait", 3, NOSCRIPT, "generic", wait).docs(
         "3.0.0",
         "O(1)",
         "Waits until replicas have acknowledged the writes of this connection.",
@@ -158,9 +162,6 @@ fn replconf(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult
             registered(engine, id).announced_ip = Some(String::from_utf8_lossy(value).into_owned());
         } else if args.is(option, "capa") {
             registered(engine, id).capabilities.add(value);
-        } else if args.is(option, "rdb-only") || args.is(option, "rdb-filter-only") {
-            let word = String::from_utf8_lossy(args.bytes(option)).into_owned();
-            return Err(ErrorReply::new(format!("ERR Unrecognized REPLCONF option: {word}")));
         } else {
             let word = String::from_utf8_lossy(args.bytes(option)).into_owned();
             return Err(ErrorReply::new(format!("ERR Unrecognized REPLCONF option: {word}")));

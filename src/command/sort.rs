@@ -11,7 +11,11 @@ use crate::storage::{Value, ValueRef};
 
 pub(super) const COMMANDS: &[CommandSpec] = &[
     CommandSpec::data("sort", -2, WRITE | DENYOOM | MOVABLE_KEYS | DANGEROUS, "generic", sort)
-        .keys(&[KeySpec::range(1, 1, 1, RO | ACCESS)])
+        .keys(&[
+            KeySpec::range(1, 1, 1, RO | ACCESS),
+            KeySpec::unknown(RO | ACCESS),
+            KeySpec::unknown(OW | UPDATE),
+        ])
         .docs(
             "1.0.0",
             "O(N*log(N)), N being the number of elements.",
@@ -20,7 +24,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
              [STORE destination]",
         ),
     CommandSpec::data("sort_ro", -2, READONLY | MOVABLE_KEYS | DANGEROUS, "generic", sort_ro)
-        .keys(&[KeySpec::range(1, 1, 1, RO | ACCESS)])
+        .keys(&[KeySpec::range(1, 1, 1, RO | ACCESS), KeySpec::unknown(RO | ACCESS)])
         .docs(
             "7.0.0",
             "O(N*log(N)), N being the number of elements.",

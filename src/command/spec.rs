@@ -65,14 +65,25 @@ pub enum BeginSearch {
     Index(usize),
     /// Behind this word, looked for from an argument on (from the end when negative).
     Keyword { word: &'static str, start_from: i32 },
+    /// Nobody can say without knowing the command: `keys_of` has code for it.
+    Unknown,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FindKeys {
     /// From the begin to `last` (relative to it; negative: from the end), each `step`-th. `limit` 2: half of the rest.
-    Range { last: i32, step: usize, limit: usize },
+    Range {
+        last: i32,
+        step: usize,
+        limit: usize,
+    },
     /// A number of keys at `count`, the first at `first`, both relative to the begin.
-    Count { count: usize, first: usize, step: usize },
+    Count {
+        count: usize,
+        first: usize,
+        step: usize,
+    },
+    Unknown,
 }
 
 impl KeySpec {
@@ -80,6 +91,11 @@ impl KeySpec {
     pub const fn range(first: usize, last: i32, step: usize, flags: KeyFlags) -> Self {
         let last = if last < 0 { last } else { last - first as i32 };
         Self { flags, begin: BeginSearch::Index(first), find: FindKeys::Range { last, step, limit: 0 } }
+    }
+
+    /// Keys at places that only the command's own syntax tells.
+    pub const fn unknown(flags: KeyFlags) -> Self {
+        Self { flags, begin: BeginSearch::Unknown, find: FindKeys::Unknown }
     }
 
     /// `numkeys key [key ...]`, the number at argument `count`.

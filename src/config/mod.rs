@@ -23,7 +23,7 @@ pub use lists::{HostPort, NotifyFlags, OutputBufferLimit, OutputBufferLimits, Sa
 pub use parameter::Parameter;
 pub use parameters::{Config, PARAMETERS};
 pub use set::{Asker, SetError};
-pub use setting::MemoryShare;
+pub use setting::{MemoryShare, parse_memory};
 
 /// The Redis version that clients are told, whose features they may expect.
 pub const REDIS_VERSION: &str = "7.4.0";

@@ -90,6 +90,18 @@ pub struct Traffic {
     pub sent_bytes: AtomicU64,
 }
 
+impl Traffic {
+    /// Bytes that its task has read and not run yet.
+    pub fn query_len(&self) -> usize {
+        self.query_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that its task has taken and not written yet.
+    pub fn unwritten_len(&self) -> usize {
+        self.unwritten_bytes.load(Ordering::Relaxed)
+    }
+}
+
 #[derive(Debug)]
 pub struct Client {
     pub id: ClientId,
@@ -184,13 +196,18 @@ impl Client {
         Reply::new(&mut self.out, self.protocol)
     }
 
+    /// Whether it came in over the loopback or a Unix socket.
+    pub fn is_local(&self) -> bool {
+        self.is_unix || self.addr.starts_with("127.") || self.addr.starts_with("[::1]")
+    }
+
     pub fn subscriptions_len(&self) -> usize {
         self.channels.len() + self.patterns.len() + self.shard_channels.len()
     }
 
     /// Output that the other side has not taken yet.
     pub fn output_bytes(&self) -> usize {
-        self.out.len() + self.out_later.len() + self.traffic.unwritten_bytes.load(Ordering::Relaxed)
+        self.out.len() + self.out_later.len() + self.traffic.unwritten_len()
     }
 
     /// A RESP2 client with subscriptions may only change them, PING, QUIT or RESET.

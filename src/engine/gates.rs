@@ -26,8 +26,12 @@ pub struct Demands {
 
 impl Engine {
     /// Whether a protected command (DEBUG, MODULE) is enabled for this client.
-    pub fn allows_protected(&self, _command: &str, _client: &Client) -> bool {
-        true
+    pub fn allows_protected(&self, command: &str, client: &Client) -> bool {
+        let permission = match command {
+            "debug" => self.config.enable_debug_command,
+            _ => self.config.enable_module_command,
+        };
+        permission.allows(client.is_local())
     }
 
     /// Why the server's state forbids a command, if it does; the order of the answers is Redis'.
@@ -35,6 +39,9 @@ impl Engine {
         let is_master_link = self.clients.get(id).is_some_and(|client| client.kind == ClientKind::Master);
         if is_master_link {
             return None;
+        }
+        if let Some(error) = self.disk_refusal(demands) {
+            return Some(error);
         }
         match self.role.as_replica() {
             None if demands.is_write && self.lacks_good_replicas() => return Some(ErrorReply::NO_REPLICAS),
@@ -50,7 +57,7 @@ impl Engine {
             }
             _ => {}
         }
-        None
+        self.loading_refusal(demands)
     }
 
     /// Whether fewer replicas than `min-replicas-to-write` are close behind.

@@ -1,22 +1,39 @@
 //! What the engine wants done outside: it decides, the runtime does it and reports back.
 
-use std::time::Duration;
-
 use super::client::ClientId;
-use crate::storage::{Db, Value};
+use super::persistence::SaveRequest;
+use crate::storage::{Db, Keyspace, Value};
 
 #[derive(Debug)]
 pub enum Job {
-    /// Stop everything for this long: DEBUG SLEEP.
-    Stall(Duration),
     /// End the process with this code once replies are written.
     Exit { code: i32 },
     /// Free these values somewhere else.
     Free(Vec<Value>),
     /// Free these databases somewhere else.
     FreeDatabases(Vec<Db>),
+    /// Free a data set somewhere else.
+    FreeKeyspace(Keyspace),
     /// There is another master to follow, or none.
     MasterChanged,
     /// A client's connection is to be closed.
     Close(ClientId),
+    /// Write a snapshot, then call `Engine::save_finished`.
+    Save(Box<SaveRequest>),
+    /// To be done before anybody else enters the engine.
+    Inside(InsideJob),
+}
+
+/// Work on files that is part of a command: the engine stands still meanwhile. `client` waits for
+/// `Engine::finish_job`; none if nobody reads the outcome.
+#[derive(Debug)]
+pub enum InsideJob {
+    /// DEBUG RELOAD: these bytes become the snapshot file.
+    WriteSnapshot(Vec<u8>),
+    /// DEBUG RELOAD NOSAVE: load the snapshot file, into the data set at hand if it is not flushed.
+    LoadSnapshot { client: Option<ClientId>, flush: bool, merge: bool },
+    /// CONFIG REWRITE.
+    RewriteConfig { client: Option<ClientId> },
+    /// CONFIG SET with parameters that the environment has a say in.
+    SetConfig { client: Option<ClientId>, pairs: Vec<(Vec<u8>, Vec<u8>)> },
 }

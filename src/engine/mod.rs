@@ -10,11 +10,16 @@ mod client_limits;
 mod client_line;
 pub mod effects;
 pub mod gates;
+pub mod histogram;
 pub mod job;
+pub mod latency;
 pub mod master_stream;
 pub mod monitor;
+pub mod persistence;
+pub mod process;
 pub mod pubsub;
 pub mod replication;
+pub mod shutdown;
 pub mod slowlog;
 pub mod stats;
 pub mod watch;
@@ -25,6 +30,7 @@ use std::mem;
 use crate::base::clock::{Clock, UnixMillis};
 use crate::config::Config;
 use crate::replication::replica_manager::ReplicaId;
+use crate::replication::replid::ReplId;
 use crate::replication::role::Role;
 use crate::storage::live::{AccessPolicy, ExpiryPolicy, Upkeep};
 use crate::storage::{EncodingLimits, Keyspace};
@@ -33,9 +39,13 @@ pub use blocked::{BlockedClients, BlockedOn, TimeoutReply};
 pub use client::{Client, ClientId, Clients};
 pub use effects::Effects;
 pub use gates::Pause;
-pub use job::Job;
+pub use job::{InsideJob, Job};
+pub use latency::LatencyMonitor;
+pub use persistence::Persistence;
+pub use process::ProcessInfo;
 pub use pubsub::PubSub;
 pub use replication::FullSync;
+pub use shutdown::Shutdown;
 pub use slowlog::SlowLog;
 pub use stats::Stats;
 pub use watch::WatchedKeys;
@@ -86,6 +96,15 @@ pub struct Engine {
     pub slowlog: SlowLog,
     /// Commands that take at least this long go into the slow log.
     pub slowlog_threshold_nanos: u64,
+    pub latency: LatencyMonitor,
+
+    pub persistence: Persistence,
+    pub shutdown: Option<Shutdown>,
+    /// DEBUG PAUSE-CRON: nothing happens by itself.
+    pub is_cron_paused: bool,
+    pub process: ProcessInfo,
+    /// 40 hexadecimal digits, new with every start.
+    pub run_id: ReplId,
 
     pub jobs: Vec<Job>,
     pub log_lines: Vec<LogLine>,
@@ -155,6 +174,11 @@ impl EngineTime {
         self.nanos.saturating_sub(mark)
     }
 
+    /// Stops for `duration`: what follows runs later.
+    pub fn sleep(&mut self, duration: std::time::Duration) {
+        self.clock.sleep(duration);
+    }
+
     pub fn now(&self) -> UnixMillis {
         self.now
     }
@@ -173,9 +197,11 @@ impl Engine {
         let access_rng = rng.fork();
         let time = EngineTime::new(clock);
         let role = Role::new_master(time.now(), &mut rng);
+        let run_id = ReplId::random(&mut rng);
         let mut engine = Self {
             limits: EncodingLimits::default(),
             stats: Stats::new(time.now()),
+            persistence: Persistence::new(time.now()),
             time,
             rng,
             access_rng,
@@ -202,6 +228,11 @@ impl Engine {
             pause: None,
             slowlog: SlowLog::default(),
             slowlog_threshold_nanos: u64::MAX,
+            latency: LatencyMonitor::default(),
+            shutdown: None,
+            is_cron_paused: false,
+            process: ProcessInfo::default(),
+            run_id,
             jobs: Vec::new(),
             log_lines: Vec::new(),
             config,
@@ -214,14 +245,14 @@ impl Engine {
     pub fn config_changed(&mut self) {
         let config = &self.config;
         self.limits = EncodingLimits {
-            hash_max_listpack_entries: config.hash_max_listpack_entries as usize,
-            hash_max_listpack_value: config.hash_max_listpack_value as usize,
-            list_max_listpack_size: config.list_max_listpack_size as i64,
-            set_max_intset_entries: config.set_max_intset_entries as usize,
-            set_max_listpack_entries: config.set_max_listpack_entries as usize,
-            set_max_listpack_value: config.set_max_listpack_value as usize,
-            zset_max_listpack_entries: config.zset_max_listpack_entries as usize,
-            zset_max_listpack_value: config.zset_max_listpack_value as usize,
+            hash_max_listpack_entries: config.hash_max_listpack_entries,
+            hash_max_listpack_value: config.hash_max_listpack_value,
+            list_max_listpack_size: config.list_max_listpack_size,
+            set_max_intset_entries: config.set_max_intset_entries,
+            set_max_listpack_entries: config.set_max_listpack_entries,
+            set_max_listpack_value: config.set_max_listpack_value,
+            zset_max_listpack_entries: config.zset_max_listpack_entries,
+            zset_max_listpack_value: config.zset_max_listpack_value,
         };
         self.slowlog_threshold_nanos =
             u64::try_from(config.slowlog_log_slower_than).map_or(u64::MAX, |micros| micros * 1000);
@@ -249,7 +280,9 @@ impl Engine {
     }
 
     /// Counts changes of the data set since the last save.
-    pub fn count_changes(&mut self, _changes: u64) {}
+    pub fn count_changes(&mut self, changes: u64) {
+        self.persistence.dirty += changes;
+    }
 
     /// Tells subscribers of keyspace events about a change.
     pub fn notify(&mut self, _change: &effects::Modification) {}

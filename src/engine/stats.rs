@@ -2,15 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use super::histogram::Histogram;
+use super::process::{CpuFigures, MemoryFigures};
 use crate::base::clock::UnixMillis;
 
 /// Calls of one command.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct CommandStats {
     pub calls: u64,
     pub nanos: u64,
     pub rejected: u64,
     pub failed: u64,
+    /// Empty unless `latency-tracking` is on.
+    pub histogram: Histogram,
 }
 
 #[derive(Debug)]
@@ -31,6 +35,10 @@ pub struct Stats {
     pub sync_full: u64,
     pub sync_partial_ok: u64,
     pub sync_partial_err: u64,
+    /// Figures of the allocator and the operating system; not reset.
+    pub memory: MemoryFigures,
+    pub cpu: CpuFigures,
+    pub rates: Rates,
     /// By index in the command table.
     pub commands: Vec<CommandStats>,
     /// By error code.
@@ -59,17 +67,28 @@ impl Stats {
             sync_full: 0,
             sync_partial_ok: 0,
             sync_partial_err: 0,
+            memory: MemoryFigures::default(),
+            cpu: CpuFigures::default(),
+            rates: Rates::default(),
             commands: Vec::new(),
             errors: BTreeMap::new(),
         }
     }
 
-    /// CONFIG RESETSTAT: all but the start time.
+    /// CONFIG RESETSTAT: all but the start time and what is measured anew anyway.
     pub fn reset(&mut self) {
         *self = Self {
+            memory: self.memory,
+            cpu: self.cpu,
             commands: vec![CommandStats::default(); self.commands.len()],
             ..Self::new(self.started_at)
         };
+    }
+
+    /// Takes a sample of the counters whose rates INFO shows; called by the clockwork.
+    pub fn sample_rates(&mut self, now: UnixMillis) {
+        let counters = [self.commands_processed, self.net_input_bytes, self.net_output_bytes];
+        self.rates.sample(counters, now);
     }
 
     pub fn count_error(&mut self, code: &str) {
@@ -79,5 +98,45 @@ impl Stats {
         } else if self.errors.len() < ERROR_CODES_MAX {
             self.errors.insert(code.to_owned(), 1);
         }
+    }
+}
+
+/// Rates over the last samples: commands, bytes in and bytes out per second.
+#[derive(Debug, Default)]
+pub struct Rates {
+    last: Option<(UnixMillis, [u64; 3])>,
+    samples: [[u64; 3]; RATE_SAMPLES],
+    next: usize,
+}
+
+/// As many as Redis takes the mean of.
+const RATE_SAMPLES: usize = 16;
+
+impl Rates {
+    fn sample(&mut self, counters: [u64; 3], now: UnixMillis) {
+        if let Some((at, before)) = self.last {
+            let elapsed_ms = (now.0 - at.0).max(1) as u64;
+            for (index, rate) in self.samples[self.next].iter_mut().enumerate() {
+                *rate = counters[index].saturating_sub(before[index]) * 1000 / elapsed_ms;
+            }
+            self.next = (self.next + 1) % RATE_SAMPLES;
+        }
+        self.last = Some((now, counters));
+    }
+
+    pub fn commands_per_second(&self) -> u64 {
+        self.mean(0)
+    }
+
+    pub fn input_bytes_per_second(&self) -> u64 {
+        self.mean(1)
+    }
+
+    pub fn output_bytes_per_second(&self) -> u64 {
+        self.mean(2)
+    }
+
+    fn mean(&self, index: usize) -> u64 {
+        self.samples.iter().map(|sample| sample[index]).sum::<u64>() / RATE_SAMPLES as u64
     }
 }

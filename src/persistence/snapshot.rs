@@ -1,62 +1,138 @@
-//! A frozen data set written as an RDB file or payload, and read back into a data set.
+//! A whole data set written as an RDB file, and read back.
+//!
+//! The data set that is written is a frozen clone, so this runs on any thread for as long as it takes. What is read
+//! goes into a data set of the caller's, which nobody else sees before it is whole.
 
 use std::io::{self, Read, Write};
 
 use super::rdb::{self, CountingWriter, KeyUsage, RdbError, RdbSink, RdbWriter, Summary, WriterOptions};
 use crate::base::clock::UnixMillis;
-use crate::storage::{EncodingLimits, Keyspace, Value};
+use crate::storage::live::{AccessPolicy, ExpiryPolicy, Upkeep, View};
+use crate::storage::{EncodingLimits, Item, Keyspace, LiveDb, Value};
 
 /// What a file says of itself before its keys.
 pub type Aux = Vec<(&'static str, String)>;
 
-/// Writes every key of `keyspace`. The same snapshot always gives the same bytes.
-pub fn write<W: Write>(keyspace: &Keyspace, aux: &Aux, options: WriterOptions, to: W) -> io::Result<W> {
-    let mut writer = RdbWriter::new(to, options);
-    for (key, value) in aux {
+/// What a file says besides the data, and how it is laid out.
+#[derive(Debug, Clone)]
+pub struct SnapshotOptions {
+    pub writer: WriterOptions,
+    pub aux: Aux,
+    /// How access stamps are to be read; none writes no usage.
+    pub usage: Option<AccessPolicy>,
+}
+
+/// Writes a data set. `each_key` is called after every key; its error ends the writing.
+pub fn write<W: Write>(
+    keyspace: &Keyspace,
+    options: &SnapshotOptions,
+    out: W,
+    mut each_key: impl FnMut() -> io::Result<()>,
+) -> io::Result<W> {
+    let mut writer = RdbWriter::new(out, options.writer);
+    for (key, value) in &options.aux {
         writer.aux(key.as_bytes(), value.as_bytes())?;
     }
     for (index, db) in keyspace.dbs().enumerate().filter(|(_, db)| !db.is_empty()) {
         writer.select_db(index as u64, db.len() as u64, db.expires_len() as u64)?;
         for item in db.iter() {
-            writer.entry(item.key, item.value, item.expires_at.map(UnixMillis), None)?;
+            let expires_at = item.expires_at.map(UnixMillis);
+            writer.entry(item.key, item.value, expires_at, usage_of(&item, options.usage))?;
+            each_key()?;
         }
     }
     writer.finish()
 }
 
 /// How many bytes `write` would write.
-pub fn size(keyspace: &Keyspace, aux: &Aux, options: WriterOptions) -> u64 {
-    let options = WriterOptions { checksum: false, ..options };
-    write(keyspace, aux, options, CountingWriter::default()).map_or(0, |counted| counted.bytes)
+pub fn size(keyspace: &Keyspace, options: &SnapshotOptions) -> u64 {
+    let writer = WriterOptions { checksum: false, ..options.writer };
+    let options = SnapshotOptions { writer, ..options.clone() };
+    write(keyspace, &options, CountingWriter::default(), || Ok(())).map_or(0, |counted| counted.bytes)
 }
 
-/// Reads a whole file or payload into `keyspace`, which is empty. Keys that are due at `now` are left out by a master,
-/// and kept by a replica (`now` is none), which waits to be told.
+fn usage_of(item: &Item<'_>, policy: Option<AccessPolicy>) -> Option<KeyUsage> {
+    match policy? {
+        AccessPolicy::Lru { seconds } => {
+            Some(KeyUsage::Idle(u64::from(seconds.wrapping_sub(item.access) & 0xff_ffff)))
+        }
+        AccessPolicy::Lfu { minutes, decay_minutes, .. } => {
+            let counter = crate::storage::live::decayed_counter(item.access, minutes, decay_minutes);
+            Some(KeyUsage::Frequency(counter as u8))
+        }
+        AccessPolicy::Leave => None,
+    }
+}
+
+/// What to do with a key that the data set has already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Duplicates {
+    Refuse,
+    Replace,
+}
+
+/// How a file is taken in.
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    pub limits: EncodingLimits,
+    pub now: UnixMillis,
+    pub access: AccessPolicy,
+    /// A master leaves out keys whose time has passed; a replica waits for its master's word.
+    pub drops_expired: bool,
+    pub duplicates: Duplicates,
+}
+
+/// What a file brought.
+#[derive(Debug)]
+pub struct Loaded {
+    pub keyspace: Keyspace,
+    pub summary: Summary,
+    /// Keys that were taken in.
+    pub keys: u64,
+    pub expired: u64,
+}
+
+/// Reads a file into `keyspace`, which is lost on an error. `each_key` is called after every key.
 pub fn read(
     source: impl Read,
-    limits: &EncodingLimits,
-    keyspace: &mut Keyspace,
-    now: Option<UnixMillis>,
-) -> Result<Summary, RdbError> {
-    let mut sink = Loader { keyspace, db_index: 0, now };
-    rdb::read(source, limits, &mut sink)
+    keyspace: Keyspace,
+    options: &LoadOptions,
+    each_key: impl FnMut(),
+) -> Result<Loaded, RdbError> {
+    let mut loader = Loader {
+        keyspace,
+        options,
+        db_index: 0,
+        keys: 0,
+        expired: 0,
+        rng: fastrand::Rng::with_seed(0),
+        upkeep: Upkeep::default(),
+        each_key,
+    };
+    let summary = rdb::read(source, &options.limits, &mut loader)?;
+    Ok(Loaded { keyspace: loader.keyspace, summary, keys: loader.keys, expired: loader.expired })
 }
 
-struct Loader<'a> {
-    keyspace: &'a mut Keyspace,
+struct Loader<'a, F> {
+    keyspace: Keyspace,
+    options: &'a LoadOptions,
     db_index: usize,
-    now: Option<UnixMillis>,
+    keys: u64,
+    expired: u64,
+    /// Loading draws nothing; lookups ask for a generator.
+    rng: fastrand::Rng,
+    upkeep: Upkeep,
+    each_key: F,
 }
 
-impl RdbSink for Loader<'_> {
+impl<F: FnMut()> RdbSink for Loader<'_, F> {
     fn select_db(&mut self, db: u64) -> Result<(), String> {
-        match usize::try_from(db) {
-            Ok(index) if index < self.keyspace.len() => {
-                self.db_index = index;
-                Ok(())
-            }
-            _ => Err(format!("database {db} is beyond the {} configured", self.keyspace.len())),
-        }
+        let databases = self.keyspace.len();
+        self.db_index = usize::try_from(db)
+            .ok()
+            .filter(|&index| index < databases)
+            .ok_or_else(|| format!("database {db}, but this server has {databases} databases"))?;
+        Ok(())
     }
 
     fn entry(
@@ -64,17 +140,125 @@ impl RdbSink for Loader<'_> {
         key: Vec<u8>,
         value: Value,
         expires_at: Option<UnixMillis>,
-        _usage: Option<KeyUsage>,
+        usage: Option<KeyUsage>,
     ) -> Result<(), String> {
-        if let (Some(at), Some(now)) = (expires_at, self.now)
-            && at <= now
-        {
+        (self.each_key)();
+        let options = self.options;
+        if options.drops_expired && expires_at.is_some_and(|at| at <= options.now) {
+            self.expired += 1;
             return Ok(());
         }
-        if self.keyspace.db_mut(self.db_index).load(&key, value, expires_at.map(|at| at.0)) {
-            Ok(())
-        } else {
-            Err(format!("key '{}' is there twice", String::from_utf8_lossy(&key)))
+        let view = View {
+            now: options.now,
+            expiry: ExpiryPolicy::Ignore,
+            access: options.access,
+            limits: &options.limits,
+        };
+        let db = self.keyspace.db_mut(self.db_index);
+        let before = db.len();
+        let mut live = LiveDb::new(db, view, &mut self.rng, &mut self.upkeep);
+        live.insert(&key, value, expires_at);
+        let is_duplicate = live.len() == before;
+        if let Some(stamp) = stamp_of(usage, options.access) {
+            live.set_access_stamp(&key, stamp);
         }
+        self.upkeep.garbage.clear();
+        if is_duplicate && options.duplicates == Duplicates::Refuse {
+            return Err(format!("key '{}' is there twice", key.escape_ascii()));
+        }
+        self.keys += 1;
+        Ok(())
+    }
+}
+
+/// The access stamp of a key that was last used as a file says; none when the policies differ.
+pub fn stamp_of(usage: Option<KeyUsage>, policy: AccessPolicy) -> Option<u32> {
+    match (usage?, policy) {
+        (KeyUsage::Idle(idle), AccessPolicy::Lru { seconds }) => {
+            Some(seconds.wrapping_sub(idle.min(0xff_ffff) as u32) & 0xff_ffff)
+        }
+        (KeyUsage::Frequency(counter), AccessPolicy::Lfu { minutes, .. }) => {
+            Some((minutes & 0xffff) << 8 | u32::from(counter))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::NewExpiry;
+    use crate::storage::digest;
+
+    const NOW: UnixMillis = UnixMillis(1_000_000_000);
+    const LRU: AccessPolicy = AccessPolicy::Lru { seconds: 1_000_000 };
+
+    fn keyspace_with(fill: impl FnOnce(&mut LiveDb<'_>)) -> Keyspace {
+        let mut keyspace = Keyspace::new(4, 7);
+        let (limits, mut rng) = (EncodingLimits::default(), fastrand::Rng::with_seed(1));
+        let mut upkeep = Upkeep::default();
+        let view = View { now: NOW, expiry: ExpiryPolicy::Ignore, access: LRU, limits: &limits };
+        fill(&mut LiveDb::new(keyspace.db_mut(2), view, &mut rng, &mut upkeep));
+        keyspace
+    }
+
+    fn options() -> SnapshotOptions {
+        SnapshotOptions { writer: WriterOptions::default(), aux: Vec::new(), usage: Some(LRU) }
+    }
+
+    fn load_options() -> LoadOptions {
+        LoadOptions {
+            limits: EncodingLimits::default(),
+            now: NOW,
+            access: LRU,
+            drops_expired: true,
+            duplicates: Duplicates::Refuse,
+        }
+    }
+
+    fn file_of(keyspace: &Keyspace) -> Vec<u8> {
+        write(keyspace, &options(), Vec::new(), || Ok(())).unwrap()
+    }
+
+    #[test]
+    fn what_was_written_is_read_back_without_what_has_expired() {
+        let keyspace = keyspace_with(|db| {
+            db.set_string(b"a", b"1", NewExpiry::Clear);
+            db.set_string(b"b", b"text", NewExpiry::At(UnixMillis(NOW.0 + 1)));
+            db.set_access_stamp(b"a", 999_990);
+        });
+        let kept = digest::of_keyspace(&keyspace);
+        let with_expired = {
+            let mut more = keyspace.clone();
+            let (limits, mut rng) = (EncodingLimits::default(), fastrand::Rng::with_seed(1));
+            let mut upkeep = Upkeep::default();
+            let view = View { now: NOW, expiry: ExpiryPolicy::Ignore, access: LRU, limits: &limits };
+            let mut db = LiveDb::new(more.db_mut(2), view, &mut rng, &mut upkeep);
+            db.set_string(b"gone", b"x", NewExpiry::At(NOW));
+            more
+        };
+        let file = file_of(&with_expired);
+        let loaded = read(&file[..], Keyspace::new(4, 1), &load_options(), || ()).unwrap();
+        assert_eq!((loaded.keys, loaded.expired), (2, 1));
+        assert_eq!(digest::of_keyspace(&loaded.keyspace), kept);
+        let access = loaded.keyspace.db(2).iter().find(|item| item.key == b"a").unwrap().access;
+        assert_eq!(access, 999_990);
+    }
+
+    #[test]
+    fn a_key_that_is_there_is_refused_or_replaced() {
+        let keyspace = keyspace_with(|db| db.set_string(b"a", b"1", NewExpiry::Clear));
+        let file = file_of(&keyspace);
+        let refused = read(&file[..], keyspace.clone(), &load_options(), || ()).unwrap_err();
+        assert!(refused.to_string().contains("key 'a' is there twice"), "{refused}");
+        let replacing = LoadOptions { duplicates: Duplicates::Replace, ..load_options() };
+        let loaded = read(&file[..], keyspace, &replacing, || ()).unwrap();
+        assert_eq!((loaded.keys, loaded.keyspace.keys_len()), (1, 1));
+    }
+
+    #[test]
+    fn a_database_that_is_not_there_is_refused() {
+        let file = file_of(&keyspace_with(|db| db.set_string(b"a", b"1", NewExpiry::Clear)));
+        assert!(read(&file[..], Keyspace::new(2, 1), &load_options(), || ()).is_err());
     }
 }

@@ -13,6 +13,8 @@ impl ErrorReply {
     pub const WRONG_TYPE: Self =
         Self::fixed("WRONGTYPE Operation against a key holding the wrong kind of value");
     pub const NOT_AN_INTEGER: Self = Self::fixed("ERR value is not an integer or out of range");
+    pub const NOT_AN_INT: Self =
+        Self::fixed("ERR value is out of range, value must between -2147483648 and 2147483647");
     pub const NOT_A_FLOAT: Self = Self::fixed("ERR value is not a valid float");
     pub const NO_SUCH_KEY: Self = Self::fixed("ERR no such key");
     pub const INDEX_OUT_OF_RANGE: Self = Self::fixed("ERR index out of range");
@@ -89,9 +91,6 @@ impl ErrorReply {
     pub const MAXLEN_NEGATIVE: Self = Self::fixed("ERR MAXLEN can't be negative");
     pub const COUNT_NOT_POSITIVE: Self = Self::fixed("ERR count should be greater than 0");
     pub const UNBLOCKED: Self = Self::fixed("UNBLOCKED client unblocked via CLIENT UNBLOCK");
-    pub const UNBLOCKED_BY_ROLE: Self = Self::fixed(
-        "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
-    );
     pub const BUSY_KEY: Self = Self::fixed("BUSYKEY Target key name already exists.");
 
     pub const OUT_OF_I32_RANGE: Self =
@@ -147,6 +146,14 @@ impl ErrorReply {
     pub fn unknown_subcommand(parent: &str, name: &[u8]) -> Self {
         let name = String::from_utf8_lossy(&name[..name.len().min(128)]);
         Self::new(format!("ERR unknown subcommand '{name}'. Try {} HELP.", parent.to_ascii_uppercase()))
+    }
+
+    /// `parent` has a sub-command `name`, but not with these arguments.
+    pub fn subcommand_syntax(parent: &str, name: &[u8]) -> Self {
+        let name = String::from_utf8_lossy(&name[..name.len().min(128)]);
+        Self::new(format!(
+            "ERR unknown subcommand or wrong number of arguments for '{name}'. Try {parent} HELP."
+        ))
     }
 
     /// `name` is the command's own name, `config|get` for a sub-command.

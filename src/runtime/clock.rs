@@ -1,6 +1,6 @@
 //! The operating system's clock, the only place that reads it for the engine.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::base::clock::Clock;
 
@@ -31,5 +31,9 @@ impl Clock for SystemClock {
 
     fn monotonic_nanos(&self) -> u64 {
         self.monotonic.delta_as_nanos(self.start, self.monotonic.raw())
+    }
+
+    fn sleep(&self, duration: Duration) {
+        std::thread::sleep(duration);
     }
 }

@@ -132,8 +132,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.is_at_end = true;
                 return Poll::Ready(Ok(()));
             }
-            let total = self.traffic.received_bytes.load(Relaxed) + received as u64;
-            self.traffic.received_bytes.store(total, Relaxed);
             self.traffic.query_bytes.store(self.query.len(), Relaxed);
             if self.query.len() + self.queued_bytes > self.query_bytes_max {
                 self.refuse_query();
@@ -146,16 +144,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if !self.query.is_empty() {
             let wanted = self.decoder.bytes_wanted().max(16 * 1024);
             self.query.reserve(wanted);
-            return tokio_util::io::poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.query);
+            let received =
+                ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.query))?;
+            self.note_received(received);
+            return Poll::Ready(Ok(received));
         }
         SHARED_BUFFER.with_borrow_mut(|shared| {
             let mut into = ReadBuf::new(shared);
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut into))?;
             let bytes = into.filled();
+            self.note_received(bytes.len());
             let used = if self.is_blocked { 0 } else { self.process(bytes) };
             self.query.extend_from_slice(&bytes[used..]);
             Poll::Ready(Ok(bytes.len()))
         })
+    }
+
+    fn note_received(&self, bytes: usize) {
+        let total = self.traffic.received_bytes.load(Relaxed) + bytes as u64;
+        self.traffic.received_bytes.store(total, Relaxed);
     }
 
     fn process_query(&mut self) {

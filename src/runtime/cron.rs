@@ -4,20 +4,42 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::hub::Hub;
+use super::{figures, log};
 use crate::command::{active_expire, dispatch};
+
+/// Processor time is read once in so many turns.
+const TURNS_PER_CPU_READING: u64 = 5;
+const TURNS_PER_SECOND: u64 = 10;
 
 /// Every tenth of a second, as Redis' `hz 10`.
 pub async fn run(hub: Arc<Hub>) {
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
-    for tick in 0u64.. {
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut memory = hub.enter(|engine| engine.stats.memory);
+    for turn in 0u64.. {
         ticks.tick().await;
-        hub.enter(|engine| {
-            engine.close_idle(engine.now());
-            if tick.is_multiple_of(10) {
-                engine.replication_cron();
+        memory = figures::memory(memory);
+        let cpu = if turn.is_multiple_of(TURNS_PER_CPU_READING) { figures::cpu() } else { None };
+        let (level, is_master, is_paused) = hub.enter(|engine| {
+            engine.stats.memory = memory;
+            engine.stats.cpu = cpu.unwrap_or(engine.stats.cpu);
+            if !engine.is_cron_paused {
+                let now = engine.now();
+                engine.stats.sample_rates(now);
+                engine.close_idle(now);
+                engine.save_if_due();
+                if turn.is_multiple_of(TURNS_PER_SECOND) {
+                    engine.replication_cron();
+                }
             }
+            engine.continue_shutdown();
+            (engine.config.loglevel, engine.role.is_master(), engine.is_cron_paused)
         });
-        expire(&hub).await;
+        log::set_level(level);
+        log::set_role(is_master);
+        if !is_paused {
+            expire(&hub).await;
+        }
     }
 }
 

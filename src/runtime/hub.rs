@@ -10,7 +10,7 @@ use atomic_waker::AtomicWaker;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 
-use super::log;
+use super::{jobs, log};
 use crate::base::clock::UnixMillis;
 use crate::engine::{ClientId, Engine, Job};
 use crate::replication::log::ReplOffset;
@@ -21,8 +21,8 @@ pub struct Hub {
     pub deadline_changed: Notify,
     /// Signalled when there is another master to follow, or none.
     pub master_changed: Notify,
-    /// Values and databases on their way to the thread that frees them.
-    garbage: mpsc::Sender<Job>,
+    /// What the engine wants done outside, on its way to the thread that does it.
+    jobs: mpsc::Sender<Job>,
 }
 
 struct State {
@@ -55,14 +55,15 @@ impl TaskSignal {
 }
 
 impl Hub {
-    pub fn new(engine: Engine) -> Self {
+    /// `jobs` takes what the engine wants done outside.
+    pub fn new(engine: Engine, jobs: mpsc::Sender<Job>) -> Self {
         let state =
             State { engine, tasks: HashMap::new(), next_deadline: None, log_end: ReplOffset::default() };
         Self {
             state: Mutex::new(state),
             deadline_changed: Notify::new(),
             master_changed: Notify::new(),
-            garbage: spawn_reaper(),
+            jobs,
         }
     }
 
@@ -71,6 +72,7 @@ impl Hub {
         let mut state = self.lock();
         state.engine.time.sample();
         let result = f(&mut state.engine);
+        jobs::run_inside(&mut state.engine);
         let aftermath = state.collect();
         drop(state);
         aftermath.carry_out(self);
@@ -90,13 +92,6 @@ impl Hub {
         // A panic inside a command aborts the process, so a poisoned lock cannot be seen.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Starts the thread that frees large values and whole databases, so that no client waits for it.
-fn spawn_reaper() -> mpsc::Sender<Job> {
-    let (sender, garbage) = mpsc::channel::<Job>();
-    std::thread::spawn(move || garbage.into_iter().for_each(drop));
-    sender
 }
 
 /// What is left to do once the lock is released.
@@ -148,10 +143,9 @@ impl Aftermath {
         }
         for job in self.jobs {
             match job {
-                // The thread lives as long as the hub.
-                garbage @ (Job::Free(_) | Job::FreeDatabases(_)) => drop(hub.garbage.send(garbage)),
                 Job::MasterChanged => hub.master_changed.notify_one(),
-                other => drop(other),
+                // The receiver goes with the process.
+                job => drop(hub.jobs.send(job)),
             }
         }
     }

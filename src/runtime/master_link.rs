@@ -19,7 +19,7 @@ use super::log;
 use crate::command::dispatch;
 use crate::engine::Engine;
 use crate::engine::master_stream::{MasterStream, asks_for_ack};
-use crate::persistence::snapshot;
+use crate::persistence::snapshot::{self, Duplicates};
 use crate::replication::backoff::Backoff;
 use crate::replication::link::{Auth, Event, LinkOptions, MasterLink};
 use crate::replication::log::ReplOffset;
@@ -251,14 +251,14 @@ impl Link {
     }
 
     fn begin_loading(&mut self) {
-        let (mut keyspace, limits) =
-            self.hub.enter(|engine| (engine.keyspace.emptied(), engine.limits.clone()));
+        let (keyspace, options) =
+            self.hub.enter(|engine| (engine.keyspace.emptied(), engine.load_options(Duplicates::Refuse)));
         let (pieces, received) = mpsc::channel(LOAD_PIECES_MAX);
         let result = tokio::task::spawn_blocking(move || {
             let source = PieceReader { pieces: received, piece: Bytes::new() };
-            snapshot::read(source, &limits, &mut keyspace, None)
+            let loaded = snapshot::read(source, keyspace, &options, || ())
                 .map_err(|error| anyhow::anyhow!("the master's snapshot cannot be loaded: {error}"))?;
-            Ok(keyspace)
+            Ok(loaded.keyspace)
         });
         self.loading = Some(Loading { pieces, result });
     }

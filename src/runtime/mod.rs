@@ -3,18 +3,28 @@
 mod clock;
 mod connection;
 mod cron;
+mod environment;
+mod figures;
 mod hub;
+mod jobs;
 mod listener;
+mod loader;
 mod log;
 mod master_link;
 mod replica_feed;
+mod saver;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::command;
-use crate::config::Config;
+use crate::config::{REDIS_VERSION, Startup};
+use crate::replication::replica::MasterAddr;
+use environment::PidFile;
 use hub::Hub;
 
 pub use clock::SystemClock;
@@ -23,7 +33,24 @@ pub use clock::SystemClock;
 const THREADS_MAX: usize = 4;
 
 /// Runs a server until it is told to stop; answers the process' exit code.
-pub fn run(config: Config) -> anyhow::Result<i32> {
+///
+/// 1. Log, background, directory, file descriptors; 2. listening sockets; 3. engine and threads; 4. the snapshot is
+/// loaded, while clients are told to wait; 5. clients are served; 6. signals or SHUTDOWN end it.
+pub fn run(startup: Startup) -> anyhow::Result<i32> {
+    let mut startup = startup;
+    startup.config_file = startup.config_file.map(|path| std::path::absolute(&path).unwrap_or(path));
+    if startup.config.daemonize {
+        environment::spawn_in_background()?;
+        return Ok(0);
+    }
+    // A relative log file is relative to where the server was started, as the configuration file is.
+    if !startup.config.logfile.is_empty()
+        && let Ok(path) = std::path::absolute(&startup.config.logfile)
+    {
+        log::open(&path.to_string_lossy())
+            .with_context(|| format!("Can't open the log file {}", path.display()))?;
+    }
+    log::set_level(startup.config.loglevel);
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     let threads = cores.min(THREADS_MAX);
     let runtime = if threads == 1 {
@@ -31,21 +58,113 @@ pub fn run(config: Config) -> anyhow::Result<i32> {
     } else {
         tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()
     };
-    runtime.context("cannot start the network threads")?.block_on(serve(config))
+    let runtime = runtime.context("cannot start the network threads")?;
+    let ended = runtime.block_on(serve(startup, threads));
+    let code = ended.unwrap_or_else(|error| {
+        log::warning(&format!("{error:#}"));
+        1
+    });
+    // Connections are cut, not waited for.
+    runtime.shutdown_background();
+    Ok(code)
 }
 
-async fn serve(config: Config) -> anyhow::Result<i32> {
+async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {
+    let started = Instant::now();
+    let Startup { mut config, config_file, warnings } = startup;
+    let version = env!("CARGO_PKG_VERSION");
+    log::notice(&format!(
+        "Russet {version} is starting, compatible with Redis {REDIS_VERSION}, {} bit, port {}, PID: {}",
+        usize::BITS,
+        config.port,
+        std::process::id(),
+    ));
+    for warning in warnings {
+        log::warning(&warning);
+    }
+    environment::enter_dir(&mut config)?;
+    environment::fit_maxclients(&mut config);
     let listeners = listener::bind(&config)?;
-    let seed = fastrand::u64(..);
-    let hub = Arc::new(Hub::new(command::new_engine(config, Box::new(SystemClock::new()), seed)));
+    let pid_file = PidFile::create(&config.pidfile);
+
+    let (job_sender, jobs) = std::sync::mpsc::channel();
+    let (exit_sender, exit) = unbounded_channel();
+    let mut engine = command::new_engine(config, Box::new(SystemClock::new()), fastrand::u64(..));
+    if let Some(master) = engine.config.replicaof.clone() {
+        engine.follow(MasterAddr { host: master.host, port: master.port });
+    }
+    engine.process = figures::process_info(environment::absolute(config_file.as_deref()), threads > 1);
+    engine.stats.memory = figures::memory(engine.stats.memory);
+    let hub = Arc::new(Hub::new(engine, job_sender));
+    let (for_jobs, exit_of_jobs) = (hub.clone(), exit_sender.clone());
+    std::thread::Builder::new()
+        .name("jobs".to_owned())
+        .spawn(move || jobs::run(&jobs, &for_jobs, &exit_of_jobs))
+        .context("cannot start a thread")?;
     log::notice("Server initialized");
+
     for listener in listeners {
         tokio::spawn(listener.accept(hub.clone()));
     }
-    log::notice("Ready to accept connections tcp");
-    tokio::spawn(master_link::run(hub.clone()));
     tokio::spawn(cron::run(hub.clone()));
     tokio::spawn(cron::run_deadlines(hub.clone()));
-    tokio::signal::ctrl_c().await.context("cannot wait for signals")?;
-    Ok(0)
+    spawn_signals(&hub, exit_sender)?;
+    let code = load_and_wait(&hub, exit, started).await;
+    hub.enter(|engine| saver::remove_temporary(&engine.config.dir));
+    pid_file.remove();
+    code
+}
+
+/// Loads the snapshot, then serves until the engine wants to exit, which it may while loading.
+async fn load_and_wait(
+    hub: &Arc<Hub>,
+    mut exit: UnboundedReceiver<i32>,
+    started: Instant,
+) -> anyhow::Result<i32> {
+    let for_loading = hub.clone();
+    let loading = tokio::task::spawn_blocking(move || loader::load_at_start(&for_loading));
+    tokio::select! {
+        loaded = loading => loaded.context("loading broke off")??,
+        code = exit.recv() => return Ok(code.unwrap_or(1)),
+    }
+    tokio::spawn(master_link::run(hub.clone()));
+    log::notice(&format!(
+        "Ready to accept connections tcp ({} ms after the start)",
+        started.elapsed().as_millis()
+    ));
+    Ok(exit.recv().await.unwrap_or(1))
+}
+
+/// SIGTERM and SIGINT end the server in order; a second SIGINT at once. SIGHUP is ignored, as Redis does.
+fn spawn_signals(hub: &Arc<Hub>, exit: UnboundedSender<i32>) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot wait for signals")?;
+    let hub = hub.clone();
+    tokio::spawn(async move {
+        loop {
+            let is_interrupt = tokio::select! {
+                _ = terminate.recv() => false,
+                _ = interrupt.recv() => true,
+                _ = hangup.recv() => continue,
+            };
+            let is_ending = hub.enter(|engine| engine.shutdown.is_some());
+            if is_ending && is_interrupt {
+                log::warning("You insist... exiting now.");
+                // The receiver is the server itself.
+                let _ = exit.send(1);
+                continue;
+            }
+            let name = if is_interrupt { "SIGINT" } else { "SIGTERM" };
+            log::notice(&format!("Received {name} scheduling shutdown..."));
+            hub.enter(|engine| {
+                let config = &engine.config;
+                let options =
+                    if is_interrupt { config.shutdown_on_sigint } else { config.shutdown_on_sigterm };
+                engine.log(crate::engine::LogLevel::Warning, "User requested shutdown...");
+                engine.begin_shutdown(options, None);
+            });
+        }
+    });
+    Ok(())
 }

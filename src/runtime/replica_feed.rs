@@ -16,7 +16,7 @@ use super::log;
 use crate::command::{TABLE, dispatch};
 use crate::engine::{ClientId, FullSync};
 use crate::persistence::rdb::WriterOptions;
-use crate::persistence::snapshot::{self, Aux};
+use crate::persistence::snapshot::{self, Aux, SnapshotOptions};
 use crate::replication::feed::{FeedStep, KEEPALIVE};
 use crate::resp::request::{Batch, Decoder, Limits};
 
@@ -150,9 +150,8 @@ struct Payload {
 fn prepare_payload(hub: Arc<Hub>, id: ClientId, sync: FullSync) -> mpsc::Receiver<Payload> {
     let (ready, prepared) = mpsc::channel(1);
     tokio::task::spawn_blocking(move || {
-        let options = WriterOptions::default();
-        let aux = aux_of(&sync);
-        let size = (!sync.is_eof_capable).then(|| snapshot::size(&sync.keyspace, &aux, options));
+        let options = SnapshotOptions { writer: WriterOptions::default(), aux: aux_of(&sync), usage: None };
+        let size = (!sync.is_eof_capable).then(|| snapshot::size(&sync.keyspace, &options));
         let (sender, pieces) = mpsc::channel(SNAPSHOT_PIECES_MAX);
         let keys = sync.keyspace.keys_len();
         log::notice(&format!(
@@ -164,7 +163,8 @@ fn prepare_payload(hub: Arc<Hub>, id: ClientId, sync: FullSync) -> mpsc::Receive
         }
         let writer = PieceWriter { sender, piece: BytesMut::with_capacity(SNAPSHOT_PIECE_BYTES) };
         // An error means that the connection is gone, which its task reports.
-        let _ = snapshot::write(&sync.keyspace, &aux, options, writer).and_then(|mut writer| writer.flush());
+        let _ = snapshot::write(&sync.keyspace, &options, writer, || Ok(()))
+            .and_then(|mut writer| writer.flush());
     });
     prepared
 }

@@ -371,6 +371,45 @@ mod tests {
     }
 
     #[test]
+    fn members_drawn_repeatedly_are_drawn_equally_often() {
+        // More draws than members, then fewer: one walk for all of them, or a draw each.
+        for (len, draws_per_call) in [(60, 600), (60, 10), (1000, 10_000), (1000, 10)] {
+            let mut set = Set::new();
+            (0..len)
+                .for_each(|i| assert!(set.insert(format!("m{i}").as_bytes(), &EncodingLimits::default())));
+            let (mut rng, mut drawn) = (fastrand::Rng::with_seed(7), HashMap::new());
+            for _ in 0..len * 100 / draws_per_call {
+                set.random_repeated(draws_per_call, &mut rng, |member| {
+                    *drawn.entry(member.to_vec()).or_insert(0) += 1;
+                });
+            }
+            assert_eq!(drawn.values().sum::<usize>(), len * 100);
+            let chi_square: f64 = drawn.values().map(|&n| (n as f64 - 100.0).powi(2) / 100.0).sum();
+            assert!((chi_square - len as f64).abs() < 5.0 * (2.0 * len as f64).sqrt(), "{len} {chi_square}");
+        }
+        Set::new()
+            .random_repeated(3, &mut fastrand::Rng::with_seed(7), |_| unreachable!("there is no member"));
+    }
+
+    #[test]
+    fn members_are_the_same_in_every_encoding() {
+        let set = |members: &[&str]| {
+            let mut set = Set::new();
+            for member in members {
+                set.insert(member.as_bytes(), &EncodingLimits::default());
+            }
+            set
+        };
+        let wide = "w".repeat(65);
+        let sets = [set(&["1", "2"]), set(&["1", "2", "m"]), set(&["1", "2", &wide])];
+        assert_eq!(sets.each_ref().map(Set::encoding), ["intset", "listpack", "hashtable"]);
+        for (one, other) in sets.iter().flat_map(|one| sets.iter().map(move |other| (one, other))) {
+            let common = one.iter().filter(|&member| other.contains_member(member)).count();
+            assert_eq!(common, if one.encoding() == other.encoding() { one.len() } else { 2 });
+        }
+    }
+
+    #[test]
     fn a_member_of_a_big_set_costs_less_than_34_bytes() {
         let mut set = Set::new();
         for i in 0..100_000 {

@@ -7,7 +7,9 @@ use russet::base::clock::{ManualClock, UnixMillis};
 use russet::command::{self, Executed, Lookup, TABLE, active_expire, dispatch};
 use russet::config::{Config, Invocation};
 use russet::engine::client::Closing;
-use russet::engine::{ClientId, Engine, Job};
+use russet::engine::{ClientId, Engine, InsideJob, Job};
+use russet::persistence::snapshot::{self, Duplicates};
+use russet::resp::error::ErrorReply;
 use russet::resp::reply::write_request;
 use russet::resp::request::{Batch, Decoder, Limits};
 use russet::storage::digest;
@@ -23,6 +25,7 @@ const BATCH_REQUESTS_MAX: usize = 256;
 const BATCH_BYTES_MAX: usize = 64 * 1024;
 /// As the runtime's.
 const TICK_MS: i64 = 100;
+const EXPIRE_KEYS_MAX: usize = 64;
 
 /// An engine and the connections to it.
 struct Server {
@@ -31,6 +34,8 @@ struct Server {
     /// Oldest first, as client numbers grow.
     connections: BTreeMap<ClientId, Connection>,
     notes: Vec<String>,
+    /// The snapshot file.
+    file: Option<Vec<u8>>,
 }
 
 /// What the runtime's connection task holds of a client.
@@ -85,7 +90,7 @@ impl Play {
 impl Server {
     fn new(config: Config, clock: ManualClock, seed: u64) -> Self {
         let engine = command::new_engine(config, Box::new(clock.clone()), seed);
-        Self { engine, clock, connections: BTreeMap::new(), notes: Vec::new() }
+        Self { engine, clock, connections: BTreeMap::new(), notes: Vec::new(), file: None }
     }
 
     fn take(&mut self, step: &Step) {
@@ -155,14 +160,17 @@ impl Server {
         let end = self.engine.now().0 + ms;
         while self.engine.now().0 < end {
             let now = self.engine.now().0;
-            let deadline = self.engine.blocked.next_deadline().map(|at| at.0).filter(|&at| at > now);
+            let deadline = self.engine.next_deadline().map(|at| at.0).filter(|&at| at > now);
             // Nothing happens in an hour that does not happen in its last second too.
             let tick = if end - now > 10 * TICK_MS { end - 10 * TICK_MS } else { now + TICK_MS };
             let next = deadline.into_iter().chain([tick, end]).min().expect("the end is there");
             self.clock.advance_ms(next - now);
             self.enter(|engine| {
                 dispatch::expire_timeouts(engine);
-                cron(engine);
+                // Between ticks only what a command looks at expires.
+                if next.div_euclid(TICK_MS) != now.div_euclid(TICK_MS) {
+                    cron(engine);
+                }
             });
             self.settle();
         }
@@ -220,6 +228,10 @@ impl Server {
         let lookups: Vec<Lookup> = batch.iter(buf).map(|args| TABLE.lookup(&args)).collect();
         self.enter(|engine| {
             let mut executed = 0;
+            let now = engine.now();
+            if let Some(client) = engine.clients.get_mut(id) {
+                client.last_interaction = now;
+            }
             for (args, lookup) in batch.iter(buf).zip(lookups) {
                 match dispatch::execute(engine, id, lookup, &args) {
                     Executed::Done => executed += 1,
@@ -273,10 +285,44 @@ impl Server {
 
     fn carry_out(&mut self, job: Job) {
         match job {
-            Job::Stall(time) => self.clock.advance_ms(time.as_millis() as i64),
             Job::Exit { code } => self.notes.push(format!("the server ends with exit code {code}")),
             Job::Close(id) => self.engine.clients.close(id, Closing::Now),
-            _ => {}
+            Job::Save(request) => {
+                let keys = request.snapshot.keys_len();
+                let file = snapshot::write(&request.snapshot, &request.options, Vec::new(), || Ok(()));
+                self.file = Some(file.expect("a vector takes all bytes"));
+                self.notes.push(format!("a snapshot of {keys} keys is written to {}", request.filename));
+                self.enter(|engine| engine.save_finished(request.number, Ok(())));
+            }
+            Job::Inside(job) => self.carry_out_inside(job),
+            Job::Free(_) | Job::FreeDatabases(_) | Job::FreeKeyspace(_) | Job::MasterChanged => {}
+        }
+    }
+
+    /// There is one file, in memory, and no configuration file.
+    fn carry_out_inside(&mut self, job: InsideJob) {
+        let (client, outcome) = match job {
+            InsideJob::WriteSnapshot(bytes) => {
+                self.file = Some(bytes);
+                return;
+            }
+            InsideJob::LoadSnapshot { client, flush, merge } => {
+                let file = self.file.clone().unwrap_or_default();
+                let keyspace =
+                    if flush { self.engine.empty_keyspace() } else { self.engine.keyspace.clone() };
+                let duplicates = if merge { Duplicates::Replace } else { Duplicates::Refuse };
+                let options = self.engine.load_options(duplicates);
+                let loaded = snapshot::read(&file[..], keyspace, &options, || ());
+                let error = ErrorReply::fixed("ERR Error trying to load the RDB dump, check server logs.");
+                (client, loaded.map(|loaded| self.engine.finish_loading(loaded)).map_err(|_| error))
+            }
+            InsideJob::RewriteConfig { client } => (client, Ok(())),
+            InsideJob::SetConfig { client, pairs } => {
+                (client, command::set_config(&mut self.engine, true, &pairs, |_, _| Ok(())))
+            }
+        };
+        if let Some(id) = client {
+            self.enter(|engine| engine.finish_job(id, outcome));
         }
     }
 
@@ -302,9 +348,10 @@ impl Server {
     }
 }
 
-/// What the runtime does at every tick, but for pings to replicas.
+/// What the runtime does at every tick.
 fn cron(engine: &mut Engine) {
-    while active_expire::expire_slice(engine, 64) {}
+    engine.close_idle(engine.now());
+    while active_expire::expire_slice(engine, EXPIRE_KEYS_MAX) {}
 }
 
 fn config_of(script: &Script) -> Config {

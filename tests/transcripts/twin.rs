@@ -4,8 +4,7 @@ use russet::base::clock::ManualClock;
 use russet::command::{self, dispatch};
 use russet::config::Config;
 use russet::engine::Engine;
-use russet::persistence::rdb::WriterOptions;
-use russet::persistence::snapshot::{self, Aux};
+use russet::persistence::snapshot::{self, Duplicates, LoadOptions};
 use russet::replication::log::ReplOffset;
 use russet::replication::replica::MasterAddr;
 use russet::resp::request::{Batch, Decoder, Limits};
@@ -71,10 +70,12 @@ impl Twin {
 
 /// Writes the data set as an RDB file, reads it back, and compares.
 pub fn check_rdb_round_trip(engine: &Engine, name: &str) {
-    let file = snapshot::write(&engine.keyspace, &Aux::new(), WriterOptions::default(), Vec::new()).unwrap();
-    let mut loaded = Keyspace::new(engine.keyspace.len(), SEED);
-    snapshot::read(&file[..], &engine.limits, &mut loaded, None)
+    let file = snapshot::write(&engine.keyspace, &engine.snapshot_options(), Vec::new(), || Ok(())).unwrap();
+    let empty = Keyspace::new(engine.keyspace.len(), SEED);
+    // Keys that are due were saved like all others.
+    let options = LoadOptions { drops_expired: false, ..engine.load_options(Duplicates::Refuse) };
+    let loaded = snapshot::read(&file[..], empty, &options, || ())
         .unwrap_or_else(|error| panic!("{name}: the saved data set is refused: {error}"));
-    let is_equal = digest::of_keyspace(&engine.keyspace) == digest::of_keyspace(&loaded);
+    let is_equal = digest::of_keyspace(&engine.keyspace) == digest::of_keyspace(&loaded.keyspace);
     assert!(is_equal, "{name}: the data set that was saved and loaded is another one");
 }

@@ -75,7 +75,7 @@ impl AddOptions {
             at += 1;
         }
         let rest = args.len() - at;
-        if rest == 0 || rest % 2 != 0 {
+        if rest == 0 || !rest.is_multiple_of(2) {
             return Err(ErrorReply::SYNTAX);
         }
         if options.only_new && options.only_existing {

@@ -1,0 +1,154 @@
+//! The sections persistence, stats, commandstats, errorstats and latencystats.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+
+use super::super::table::TABLE;
+use super::{Lines, status};
+use crate::engine::Engine;
+
+pub(super) fn persistence(engine: &Engine, lines: &mut Lines) {
+    let (now, persistence) = (engine.now(), &engine.persistence);
+    let save = persistence.save.as_ref();
+    let (processed, total) =
+        save.map_or((0, 0), |save| (save.progress.keys.load(Ordering::Relaxed), save.keys_total));
+    let percent = if total == 0 { 0.0 } else { 100.0 * processed as f64 / total as f64 };
+    let is_saving = persistence.is_saving_in_background();
+    let saving_seconds = save.filter(|_| is_saving).map_or(-1, |save| (now.0 - save.started_at.0) / 1000);
+    lines.title("Persistence");
+    lines.flag("loading", persistence.loading.is_some());
+    lines.zeros(&["async_loading", "current_cow_peak", "current_cow_size", "current_cow_size_age"]);
+    lines.field("current_fork_perc", format!("{percent:.2}"));
+    lines.field("current_save_keys_processed", processed);
+    lines.field("current_save_keys_total", total);
+    lines.field("rdb_changes_since_last_save", persistence.dirty);
+    lines.flag("rdb_bgsave_in_progress", is_saving);
+    lines.field("rdb_last_save_time", persistence.last_save.0 / 1000);
+    lines.field("rdb_last_bgsave_status", status(persistence.last_save_is_ok));
+    lines.field("rdb_last_bgsave_time_sec", persistence.last_save_seconds);
+    lines.field("rdb_current_bgsave_time_sec", saving_seconds);
+    lines.field("rdb_saves", persistence.saves);
+    lines.field("rdb_last_cow_size", 0);
+    lines.field("rdb_last_load_keys_expired", persistence.keys_expired);
+    lines.field("rdb_last_load_keys_loaded", persistence.keys_loaded);
+    lines.flag("aof_enabled", engine.config.appendonly);
+    lines.zeros(&["aof_rewrite_in_progress", "aof_rewrite_scheduled"]);
+    lines.field("aof_last_rewrite_time_sec", -1);
+    lines.field("aof_current_rewrite_time_sec", -1);
+    lines.field("aof_last_bgrewrite_status", status(true));
+    lines.zeros(&["aof_rewrites", "aof_rewrites_consecutive_failures"]);
+    lines.field("aof_last_write_status", status(true));
+    lines.zeros(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
+    let Some(loading) = persistence.loading else { return };
+    let (loaded, total) = (loading.loaded_bytes, loading.total_bytes.max(1));
+    let elapsed_seconds = (now.0 - loading.started_at.0) / 1000;
+    let share = loaded as f64 / total as f64;
+    let eta_seconds = if loaded == 0 {
+        1
+    } else {
+        (elapsed_seconds as f64 * total.saturating_sub(loaded) as f64 / loaded as f64) as i64
+    };
+    lines.field("loading_start_time", loading.started_at.0 / 1000);
+    lines.field("loading_total_bytes", loading.total_bytes);
+    lines.field("loading_rdb_used_mem", 0);
+    lines.field("loading_loaded_bytes", loaded);
+    lines.field("loading_loaded_perc", format!("{:.2}", 100.0 * share));
+    lines.field("loading_eta_seconds", eta_seconds);
+}
+
+pub(super) fn stats(engine: &Engine, lines: &mut Lines) {
+    let stats = &engine.stats;
+    let kib = |bytes: u64| format!("{:.2}", bytes as f64 / 1024.0);
+    let channels: HashSet<&[u8]> =
+        engine.clients.iter().flat_map(|client| client.channels.iter().map(Vec::as_slice)).collect();
+    let patterns: HashSet<&[u8]> =
+        engine.clients.iter().flat_map(|client| client.patterns.iter().map(Vec::as_slice)).collect();
+    lines.title("Stats");
+    lines.field("total_connections_received", stats.connections_received);
+    lines.field("total_commands_processed", stats.commands_processed);
+    lines.field("instantaneous_ops_per_sec", stats.rates.commands_per_second());
+    lines.field("total_net_input_bytes", stats.net_input_bytes);
+    lines.field("total_net_output_bytes", stats.net_output_bytes);
+    lines.zeros(&["total_net_repl_input_bytes", "total_net_repl_output_bytes"]);
+    lines.field("instantaneous_input_kbps", kib(stats.rates.input_bytes_per_second()));
+    lines.field("instantaneous_output_kbps", kib(stats.rates.output_bytes_per_second()));
+    lines.field("instantaneous_input_repl_kbps", kib(0));
+    lines.field("instantaneous_output_repl_kbps", kib(0));
+    lines.field("rejected_connections", stats.connections_rejected);
+    lines.field("sync_full", stats.sync_full);
+    lines.field("sync_partial_ok", stats.sync_partial_ok);
+    lines.field("sync_partial_err", stats.sync_partial_err);
+    lines.field("expired_keys", stats.expired_keys);
+    lines.field("expired_stale_perc", "0.00");
+    lines.zeros(&["expired_time_cap_reached_count", "expire_cycle_cpu_milliseconds"]);
+    lines.field("evicted_keys", stats.evicted_keys);
+    lines.zeros(&["evicted_clients", "total_eviction_exceeded_time", "current_eviction_exceeded_time"]);
+    lines.field("keyspace_hits", stats.keyspace_hits + engine.upkeep.hits);
+    lines.field("keyspace_misses", stats.keyspace_misses + engine.upkeep.misses);
+    lines.field("pubsub_channels", channels.len());
+    lines.field("pubsub_patterns", patterns.len());
+    lines.field("pubsubshard_channels", 0);
+    // A snapshot is a clone, not a fork.
+    lines.zeros(&["latest_fork_usec", "total_forks", "migrate_cached_sockets", "slave_expires_tracked_keys"]);
+    lines.zeros(&[
+        "active_defrag_hits",
+        "active_defrag_misses",
+        "active_defrag_key_hits",
+        "active_defrag_key_misses",
+        "total_active_defrag_time",
+        "current_active_defrag_time",
+        "tracking_total_keys",
+        "tracking_total_items",
+        "tracking_total_prefixes",
+        "unexpected_error_replies",
+    ]);
+    lines.field("total_error_replies", stats.error_replies);
+    lines.zeros(&[
+        "dump_payload_sanitizations",
+        "total_reads_processed",
+        "total_writes_processed",
+        "io_threaded_reads_processed",
+        "io_threaded_writes_processed",
+        "reply_buffer_shrinks",
+        "reply_buffer_expands",
+    ]);
+}
+
+pub(super) fn commands(engine: &Engine, lines: &mut Lines) {
+    lines.title("Commandstats");
+    for (row, stats) in TABLE.rows().iter().zip(&engine.stats.commands) {
+        if stats.calls == 0 && stats.rejected == 0 && stats.failed == 0 {
+            continue;
+        }
+        let micros = stats.nanos / 1000;
+        let mean = if stats.calls == 0 { 0.0 } else { micros as f64 / stats.calls as f64 };
+        lines.field(
+            &format!("cmdstat_{}", row.name),
+            format!(
+                "calls={},usec={micros},usec_per_call={mean:.2},rejected_calls={},failed_calls={}",
+                stats.calls, stats.rejected, stats.failed
+            ),
+        );
+    }
+}
+
+pub(super) fn errors(engine: &Engine, lines: &mut Lines) {
+    lines.title("Errorstats");
+    for (code, count) in &engine.stats.errors {
+        lines.field(&format!("errorstat_{code}"), format!("count={count}"));
+    }
+}
+
+pub(super) fn latencies(engine: &Engine, lines: &mut Lines) {
+    lines.title("Latencystats");
+    for (row, stats) in TABLE.rows().iter().zip(&engine.stats.commands) {
+        let percentiles = engine.config.latency_tracking_info_percentiles.iter().filter_map(|&percentile| {
+            let nanos = stats.histogram.percentile(percentile)?;
+            Some(format!("p{percentile}={:.3}", nanos as f64 / 1000.0))
+        });
+        let percentiles: Vec<String> = percentiles.collect();
+        if !percentiles.is_empty() {
+            lines.field(&format!("latency_percentiles_usec_{}", row.name), percentiles.join(","));
+        }
+    }
+}

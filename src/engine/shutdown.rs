@@ -1,0 +1,159 @@
+//! An ordered end: replicas catch up, the data set is saved, then the process exits.
+//!
+//! 1. `begin_shutdown` pauses writes and waits for replicas that lag, `shutdown-timeout` seconds at most;
+//! 2. then a save, if one is wanted;
+//! 3. then `Job::Exit`. A save that failed ends the shutdown instead, unless it is forced.
+
+use super::blocked::BlockedOn;
+use super::client::ClientId;
+use super::gates::Pause;
+use super::persistence::SaveKind;
+use super::{Engine, Job, LogLevel};
+use crate::base::clock::UnixMillis;
+use crate::config::ShutdownOptions;
+use crate::resp::error::ErrorReply;
+
+/// A shutdown under way.
+#[derive(Debug)]
+pub struct Shutdown {
+    pub options: ShutdownOptions,
+    /// Who sent SHUTDOWN and reads what came of it, if it fails.
+    pub waiters: Vec<ClientId>,
+    /// Until when replicas may catch up.
+    deadline: UnixMillis,
+    stage: Stage,
+    pause_before: Option<Pause>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    WaitForReplicas,
+    /// A save that began for another reason has to end first.
+    WaitForSave,
+    Save,
+    Exit,
+}
+
+const FAILED: ErrorReply = ErrorReply::fixed("ERR Errors trying to SHUTDOWN. Check logs.");
+
+impl Engine {
+    /// Begins a shutdown, or joins one that is under way.
+    pub fn begin_shutdown(&mut self, options: ShutdownOptions, waiter: Option<ClientId>) {
+        if let Some(shutdown) = &mut self.shutdown {
+            shutdown.waiters.extend(waiter);
+            return;
+        }
+        let mut options = options;
+        // There is nothing to save that the file does not have.
+        options.nosave |= self.persistence.loading.is_some();
+        let now = self.now();
+        let shutdown = Shutdown {
+            options,
+            waiters: waiter.into_iter().collect(),
+            deadline: UnixMillis(now.0 + i64::from(self.config.shutdown_timeout) * 1000),
+            stage: Stage::WaitForReplicas,
+            pause_before: self.pause,
+        };
+        self.shutdown = Some(shutdown);
+        let lagging = self.lagging_replicas();
+        if !options.now && lagging > 0 && self.config.shutdown_timeout > 0 {
+            let seconds = self.config.shutdown_timeout;
+            self.log(LogLevel::Notice, format!("{lagging} replicas lag: waiting up to {seconds} seconds"));
+            self.pause = Some(Pause { until: UnixMillis(i64::MAX), writes_only: true });
+            return;
+        }
+        self.save_for_shutdown();
+    }
+
+    /// SHUTDOWN ABORT. Whether there was something to abort.
+    pub fn abort_shutdown(&mut self) -> bool {
+        let is_waiting = self.shutdown.as_ref().is_some_and(|shutdown| shutdown.stage != Stage::Exit);
+        if is_waiting {
+            self.log(LogLevel::Notice, "Shutdown manually aborted.");
+            self.cancel_shutdown();
+        }
+        is_waiting
+    }
+
+    /// Goes on when the replicas have caught up or their time is over. Called by the clockwork.
+    pub fn continue_shutdown(&mut self) {
+        let Some(shutdown) = &self.shutdown else { return };
+        if shutdown.stage != Stage::WaitForReplicas {
+            return;
+        }
+        let lagging = self.lagging_replicas();
+        let is_late = shutdown.deadline <= self.now();
+        if lagging > 0 && !is_late {
+            return;
+        }
+        if lagging > 0 {
+            self.log(LogLevel::Warning, format!("{lagging} replicas have not caught up in time"));
+        }
+        self.save_for_shutdown();
+    }
+
+    /// A save has ended, for whatever reason it was begun.
+    pub(super) fn shutdown_after_save(&mut self, is_saved: bool) {
+        let Some(shutdown) = &mut self.shutdown else { return };
+        match shutdown.stage {
+            Stage::WaitForSave => self.save_for_shutdown(),
+            Stage::Save if is_saved || shutdown.options.force => self.exit_now(),
+            Stage::Save => {
+                self.log(LogLevel::Warning, "Error trying to save the DB, can't exit.");
+                self.cancel_shutdown();
+            }
+            Stage::WaitForReplicas | Stage::Exit => {}
+        }
+    }
+
+    fn save_for_shutdown(&mut self) {
+        let Some(shutdown) = &mut self.shutdown else { return };
+        let options = shutdown.options;
+        let saves = options.save || (!options.nosave && !self.config.save.is_empty());
+        if self.persistence.save.is_some() {
+            // A background save would hold an older state than the one that is to be kept.
+            self.persistence.cancel_save();
+            shutdown.stage = Stage::WaitForSave;
+            return;
+        }
+        if !saves {
+            self.exit_now();
+            return;
+        }
+        shutdown.stage = Stage::Save;
+        self.log(LogLevel::Notice, "Saving the final RDB snapshot before exiting.");
+        self.start_save(SaveKind::Foreground, None);
+    }
+
+    fn exit_now(&mut self) {
+        if let Some(shutdown) = &mut self.shutdown {
+            shutdown.stage = Stage::Exit;
+        }
+        self.log(LogLevel::Warning, "Redis is now ready to exit, bye bye...");
+        self.jobs.push(Job::Exit { code: 0 });
+    }
+
+    /// Life goes on: those who asked for the end read that it failed.
+    fn cancel_shutdown(&mut self) {
+        let Some(shutdown) = self.shutdown.take() else { return };
+        match shutdown.pause_before {
+            Some(pause) => self.pause = Some(pause),
+            None => self.end_pause(),
+        }
+        for id in shutdown.waiters {
+            let waits = self.clients.get(id).and_then(|client| client.blocked.as_deref());
+            if waits.is_some_and(|state| matches!(state.on, BlockedOn::Job)) {
+                self.finish_job(id, Err(FAILED));
+            }
+        }
+    }
+
+    fn lagging_replicas(&self) -> usize {
+        if !self.role.is_master() {
+            return 0;
+        }
+        let stream = self.role.stream();
+        let end = stream.log.end_offset();
+        stream.replicas.online().filter(|replica| replica.acked() < end).count()
+    }
+}

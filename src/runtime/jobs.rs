@@ -1,0 +1,121 @@
+//! Carries out what the engine wants done outside: most of it on a thread of its own, some before anybody else enters.
+
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use anyhow::Context as _;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::hub::Hub;
+use super::{environment, loader, log, saver};
+use crate::command;
+use crate::engine::client::Closing;
+use crate::engine::persistence::SaveRequest;
+use crate::engine::{ClientId, Engine, InsideJob, Job};
+use crate::resp::error::ErrorReply;
+
+/// Works until the hub is gone. `exit` is told the process' exit code.
+pub fn run(jobs: &Receiver<Job>, hub: &Arc<Hub>, exit: &UnboundedSender<i32>) {
+    for job in jobs {
+        match job {
+            Job::Exit { code } => {
+                // Whoever would read it is gone only when the process ends already.
+                let _ = exit.send(code);
+            }
+            Job::Free(values) => drop(values),
+            Job::FreeDatabases(dbs) => drop(dbs),
+            Job::FreeKeyspace(keyspace) => drop(keyspace),
+            Job::Close(id) => hub.enter(|engine| engine.clients.close(id, Closing::Now)),
+            Job::Save(request) => start_save(request, hub),
+            Job::MasterChanged | Job::Inside(_) => unreachable!("the hub keeps these to itself"),
+        }
+    }
+}
+
+fn start_save(request: Box<SaveRequest>, hub: &Arc<Hub>) {
+    let number = request.number;
+    let for_thread = hub.clone();
+    let started = std::thread::Builder::new().name("save".to_owned()).spawn(move || {
+        let outcome = saver::save(&request);
+        // The frozen data set may be the last holder of many segments: they are freed here.
+        drop(request);
+        let outcome = outcome.map_err(|error| format!("{error:#}"));
+        for_thread.enter(|engine| engine.save_finished(number, outcome));
+    });
+    if let Err(error) = started {
+        let reason = format!("cannot start a thread: {error}");
+        hub.enter(|engine| engine.save_finished(number, Err(reason)));
+    }
+}
+
+/// Does what has to be done before anybody else enters the engine.
+pub fn run_inside(engine: &mut Engine) {
+    if !engine.jobs.iter().any(|job| matches!(job, Job::Inside(_))) {
+        return;
+    }
+    for job in std::mem::take(&mut engine.jobs) {
+        match job {
+            Job::Inside(job) => inside(engine, job),
+            other => engine.jobs.push(other),
+        }
+    }
+}
+
+fn inside(engine: &mut Engine, job: InsideJob) {
+    match job {
+        InsideJob::WriteSnapshot(bytes) => {
+            let (dir, filename) = (&engine.config.dir, &engine.config.dbfilename);
+            match saver::write_file(dir, filename, &bytes) {
+                Ok(()) => log::notice("DB saved on disk"),
+                Err(error) => log::warning(&format!("Error saving DB on disk: {error:#}")),
+            }
+        }
+        InsideJob::LoadSnapshot { client, flush, merge } => {
+            let loaded = loader::reload(engine, flush, merge);
+            if let Err(error) = &loaded {
+                log::warning(&format!("{error:#}"));
+            }
+            let error = ErrorReply::fixed("ERR Error trying to load the RDB dump, check server logs.");
+            answer(engine, client, loaded.map_err(|_| error));
+        }
+        InsideJob::RewriteConfig { client } => {
+            let outcome = rewrite_config(engine);
+            if let Err(error) = &outcome {
+                log::warning(&format!("CONFIG REWRITE failed: {error:#}"));
+            } else {
+                log::notice("CONFIG REWRITE executed with success.");
+            }
+            let reply =
+                outcome.map_err(|error| ErrorReply::new(format!("ERR Rewriting config file: {error:#}")));
+            answer(engine, client, reply);
+        }
+        InsideJob::SetConfig { client, pairs } => {
+            let is_local =
+                client.and_then(|id| engine.clients.get(id)).is_some_and(|client| client.is_local());
+            let outcome = command::set_config(engine, is_local, &pairs, environment::apply);
+            answer(engine, client, outcome);
+        }
+    }
+}
+
+fn answer(engine: &mut Engine, client: Option<ClientId>, outcome: Result<(), ErrorReply>) {
+    if let Some(id) = client {
+        engine.finish_job(id, outcome);
+    }
+}
+
+/// The file is replaced as a whole, so that a crash leaves the old one or the new one.
+fn rewrite_config(engine: &Engine) -> anyhow::Result<()> {
+    let path = std::path::Path::new(&engine.process.config_file);
+    let old = match std::fs::read_to_string(path) {
+        Ok(old) => old,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error).context("cannot read it"),
+    };
+    let new = engine.config.rewritten(&old);
+    let dir = path.parent().and_then(|dir| dir.to_str()).context("it has no directory")?;
+    let name = path.file_name().and_then(|name| name.to_str()).context("it has no name")?;
+    saver::replace_file(dir, name, &format!("{name}.{}.tmp", std::process::id()), |file| {
+        std::io::Write::write_all(file, new.as_bytes())
+    })
+}
