@@ -2,6 +2,8 @@
 //!
 //! A connection appears here with its first REPLCONF and counts as a replica from its PSYNC (or SYNC) on.
 
+use smallvec::SmallVec;
+
 use super::feed::ReplicaFeed;
 use super::log::ReplOffset;
 use crate::base::clock::UnixMillis;
@@ -190,12 +192,12 @@ impl ReplicaManager {
 
     /// How many online replicas have acknowledged `offset`.
     pub fn count_acked(&self, offset: ReplOffset) -> usize {
-        self.online().filter(|replica| replica.acked >= offset).count()
+        count_addresses(self.online().filter(|replica| replica.acked >= offset))
     }
 
     /// How many online replicas are at most `lag_max_seconds` behind: what `min-replicas-to-write` counts.
     pub fn good_replicas(&self, lag_max_seconds: i64, now: UnixMillis) -> usize {
-        self.online().filter(|replica| replica.lag_seconds(now) <= lag_max_seconds).count()
+        count_addresses(self.online().filter(|replica| replica.lag_seconds(now) <= lag_max_seconds))
     }
 
     /// Online replicas that have been silent for longer than `repl-timeout`.
@@ -220,6 +222,19 @@ impl ReplicaManager {
     pub fn restart_backlog_ttl(&mut self, now: UnixMillis) {
         self.alone_since = now;
     }
+}
+
+/// How many replicas these connections are of. One that has reconnected has two until its old connection is found
+/// broken, and must not be taken for two.
+fn count_addresses<'a>(connections: impl Iterator<Item = &'a AttachedReplica>) -> usize {
+    let mut addresses: SmallVec<[(&str, u16); 8]> = SmallVec::new();
+    for replica in connections {
+        let address = (replica.ip(), replica.listening_port);
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    addresses.len()
 }
 
 #[cfg(test)]
@@ -274,6 +289,19 @@ mod tests {
         replicas.note_ack(B, ReplOffset(50), UnixMillis(2000));
         assert_eq!([100, 101, 201].map(|at| replicas.count_acked(ReplOffset(at))), [2, 1, 0]);
         assert_eq!((replicas.count(), replicas.online().count()), (3, 2));
+    }
+
+    #[test]
+    fn a_replica_that_reconnects_counts_once() {
+        let mut replicas = two_online();
+        let again = ReplicaId(3);
+        replicas.register(again, "::1").listening_port = 7000;
+        replicas.attach(again, online(20), UnixMillis(1500));
+        for id in [B, again] {
+            replicas.note_ack(id, ReplOffset(100), UnixMillis(2000));
+        }
+        assert_eq!((replicas.count_acked(ReplOffset(100)), replicas.online().count()), (1, 3));
+        assert_eq!(replicas.good_replicas(10, UnixMillis(2000)), 2);
     }
 
     #[test]
