@@ -23,7 +23,10 @@ const REPORT_INTERVAL: Duration = Duration::from_millis(50);
 /// Loads `dir/dbfilename` into an engine that others can see but not use. A missing file is fine.
 pub fn load_at_start(hub: &Hub) -> anyhow::Result<()> {
     let path = hub.enter(|engine| snapshot_path(engine));
-    let Some(file) = open(&path)? else { return Ok(()) };
+    let Some(file) = open(&path)? else {
+        hub.enter(|engine| engine.persistence.loading = None);
+        return Ok(());
+    };
     let started = Instant::now();
     let total = file.metadata().map_or(0, |metadata| metadata.len());
     let (options, keyspace) = hub.enter(|engine| {

@@ -103,6 +103,8 @@ async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {
         .context("cannot start a thread")?;
     log::notice("Server initialized");
 
+    // Before anybody connects: an empty data set must not be read or written in place of the one that is to be loaded.
+    hub.enter(|engine| engine.start_loading(0));
     for listener in listeners {
         tokio::spawn(listener.accept(hub.clone()));
     }
