@@ -300,6 +300,10 @@ impl Cluster {
             let stream = node.engine.role.stream();
             let keys = node.engine.keyspace.keys_len();
             text += &format!("\n  node {id} is {role}, offset {}, {keys} keys", stream.log.end_offset());
+            for replica in stream.replicas.online() {
+                let (port, acked) = (replica.listening_port, replica.acked());
+                text += &format!("\n    node {port} has acknowledged {acked}");
+            }
         }
         text
     }

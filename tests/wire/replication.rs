@@ -163,6 +163,9 @@ fn a_replica_that_missed_more_than_the_backlog_gets_everything_anew() {
     for i in 0..200 {
         writer.call_args(&["SET", &format!("missed:{i}"), &"x".repeat(1000)]);
     }
+    eventually("the backlog is trimmed", || {
+        writer.info("repl_backlog_histlen").parse::<u64>().unwrap() < 64 << 10
+    });
     proxy.mend();
     wait_until_linked(&mut reader);
     become_equal(&mut writer, &mut reader);
