@@ -41,7 +41,8 @@ pub struct AttachedReplica {
     pub capabilities: Capabilities,
     /// None before PSYNC.
     feed: Option<ReplicaFeed>,
-    acked: ReplOffset,
+    /// None until its first acknowledgement: before that it may not even have loaded the snapshot.
+    acked: Option<ReplOffset>,
     last_ack: UnixMillis,
 }
 
@@ -59,7 +60,7 @@ impl AttachedReplica {
     }
 
     pub fn acked(&self) -> ReplOffset {
-        self.acked
+        self.acked.unwrap_or_default()
     }
 
     pub fn last_ack(&self) -> UnixMillis {
@@ -83,7 +84,7 @@ impl AttachedReplica {
     /// The value of INFO's `slave<n>`.
     pub fn info(&self, now: UnixMillis) -> String {
         let (ip, port, state) = (self.ip(), self.listening_port, self.state_name());
-        let (offset, lag) = (self.acked, self.lag_seconds(now));
+        let (offset, lag) = (self.acked(), self.lag_seconds(now));
         format!("ip={ip},port={port},state={state},offset={offset},lag={lag}")
     }
 }
@@ -111,7 +112,7 @@ impl ReplicaManager {
                 listening_port: 0,
                 capabilities: Capabilities::default(),
                 feed: None,
-                acked: ReplOffset::default(),
+                acked: None,
                 last_ack: UnixMillis::default(),
             });
             self.attached.len() - 1
@@ -185,14 +186,14 @@ impl ReplicaManager {
         let Some(replica) = self.get_mut(id) else { return };
         if let Some(feed) = &mut replica.feed {
             feed.note_ack();
-            replica.acked = replica.acked.max(offset);
+            replica.acked = replica.acked.max(Some(offset));
             replica.last_ack = now;
         }
     }
 
     /// How many online replicas have acknowledged `offset`.
     pub fn count_acked(&self, offset: ReplOffset) -> usize {
-        count_addresses(self.online().filter(|replica| replica.acked >= offset))
+        count_addresses(self.online().filter(|replica| replica.acked >= Some(offset)))
     }
 
     /// How many online replicas are at most `lag_max_seconds` behind: what `min-replicas-to-write` counts.
@@ -283,6 +284,7 @@ mod tests {
         let mut replicas = two_online();
         replicas.register(ReplicaId(3), "x");
         replicas.attach(ReplicaId(3), ReplicaFeed::full_resync(), UnixMillis(0));
+        assert_eq!(replicas.count_acked(ReplOffset(0)), 0);
         for id in [A, B, ReplicaId(3)] {
             replicas.note_ack(id, ReplOffset(100 * id.0), UnixMillis(2000));
         }
