@@ -1,5 +1,7 @@
 //! One run: three nodes, a bad network for a while, then a good one; and what must hold all the time and at the end.
 
+use std::collections::BTreeMap;
+
 use russet::base::clock::{ManualClock, UnixMillis};
 use russet::storage::digest;
 
@@ -186,8 +188,7 @@ impl Cluster {
     /// A replica that has data becomes the master, whatever state the old one is in.
     fn fail_over(&mut self) {
         let old = self.master;
-        let is_fit =
-            |id: &NodeId| *id != old && self.nodes[*id].as_ref().is_some_and(Node::has_data_of_a_master);
+        let is_fit = |id: &NodeId| *id != old && self.nodes[*id].as_ref().is_some_and(|node| node.has_synced);
         let fit: Vec<NodeId> = (0..NODES).filter(is_fit).collect();
         let Some(&new) = self.rng.choice(&fit) else { return };
         self.say(&format!("node {new} takes over from {old}"));
@@ -305,7 +306,27 @@ impl Cluster {
                 text += &format!("\n    node {port} has acknowledged {acked}");
             }
         }
-        text
+        text + &self.differences()
+    }
+
+    /// The keys whose values are not the same everywhere.
+    fn differences(&self) -> String {
+        let mut values: BTreeMap<(usize, Vec<u8>), Vec<(NodeId, String)>> = BTreeMap::new();
+        for (id, node) in self.nodes.iter().enumerate() {
+            let Some(node) = node else { continue };
+            for (index, db) in node.engine.keyspace.dbs().enumerate() {
+                for item in db.iter() {
+                    let digest = &digest::of_value(item.value, item.expires_at.is_some())[..4];
+                    let shown = format!("{digest:?}, expires at {:?}", item.expires_at);
+                    values.entry((index, item.key.to_vec())).or_default().push((id, shown));
+                }
+            }
+        }
+        values.retain(|_, found| found.len() < NODES || found.iter().any(|(_, value)| *value != found[0].1));
+        let line = |((db, key), found): (&(usize, Vec<u8>), &Vec<(NodeId, String)>)| {
+            format!("\n  db{db} {}: {found:?}", key.escape_ascii())
+        };
+        values.iter().map(line).collect()
     }
 
     fn say(&self, what: &str) {

@@ -25,6 +25,8 @@ pub struct Node {
     pub engine: Engine,
     callers: BTreeMap<ConnId, Caller>,
     link: Option<Link>,
+    /// It has had all data of a master once, so that it may take over.
+    pub has_synced: bool,
     backoff: Backoff,
     connect_at: i64,
     next_tick: i64,
@@ -58,6 +60,7 @@ impl Node {
             engine,
             callers: BTreeMap::new(),
             link: None,
+            has_synced: false,
             backoff,
             connect_at: now,
             next_tick: now + TICK_MS,
@@ -177,6 +180,7 @@ impl Node {
             Ok(out) => {
                 if link.is_streaming() {
                     self.backoff.reset();
+                    self.has_synced = true;
                 }
                 let now = self.engine.now().0;
                 network.send(conn, End::Near, out, now);
@@ -301,10 +305,6 @@ impl Node {
     /// Whether the node has all that its master has sent, as far as it knows.
     pub fn is_linked(&self) -> bool {
         self.engine.role.as_replica().is_none_or(|replica| replica.is_up())
-    }
-
-    pub fn has_data_of_a_master(&self) -> bool {
-        self.engine.role.as_replica().is_some_and(|replica| replica.has_history())
     }
 
     pub fn master_of(&self) -> Option<HostPort> {
