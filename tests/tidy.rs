@@ -40,10 +40,9 @@ const OUTSIDE_WORLD: &[&str] = &[
     "process::exit",
 ];
 
-/// Files outside `runtime` that share a clock or counters between threads, and nothing else: a hash seed, and the byte
-/// counts that a connection keeps without entering the engine.
+/// Files outside `runtime` that share a counter or a clock between threads, and nothing else.
 const ATOMICS_ALLOWED: &[&str] =
-    &["src/base/clock.rs", "src/storage/table.rs", "src/engine/client.rs", "src/engine/client_line.rs"];
+    &["src/base/clock.rs", "src/base/gauge.rs", "src/engine/persistence.rs", "src/storage/table.rs"];
 
 const LINES_MAX: usize = 900;
 
@@ -187,7 +186,13 @@ fn every_command_is_documented() {
         let docs = &row.docs;
         assert!(docs.summary.ends_with('.'), "{}: a summary is a sentence", row.name);
         assert!(docs.since.split('.').count() == 3, "{}: `since` is a version of Redis", row.name);
-        assert!(!docs.complexity.is_empty(), "{}: complexity", row.name);
+        assert!(
+            docs.complexity.starts_with('O')
+                || docs.complexity.starts_with("Depends")
+                || docs.complexity.contains("O("),
+            "{}: complexity",
+            row.name
+        );
     }
 }
 

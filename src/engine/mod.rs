@@ -175,8 +175,8 @@ impl EngineTime {
     }
 
     /// Stops for `duration`: what follows runs later.
-    pub fn sleep(&mut self, duration: std::time::Duration) {
-        self.clock.sleep(duration);
+    pub fn wait(&mut self, duration: std::time::Duration) {
+        self.clock.wait(duration);
     }
 
     pub fn now(&self) -> UnixMillis {
@@ -197,7 +197,8 @@ impl Engine {
         let access_rng = rng.fork();
         let time = EngineTime::new(clock);
         let role = Role::new_master(time.now(), &mut rng);
-        let run_id = ReplId::random(&mut rng);
+        // Of its own seed, so that it does not disturb what commands draw.
+        let run_id = ReplId::random(&mut fastrand::Rng::with_seed(!seed));
         let mut engine = Self {
             limits: EncodingLimits::default(),
             stats: Stats::new(time.now()),

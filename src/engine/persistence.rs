@@ -68,8 +68,27 @@ pub struct RunningSave {
 /// What the writing thread and the engine tell each other.
 #[derive(Debug, Default)]
 pub struct SaveProgress {
-    pub keys: AtomicU64,
-    pub is_cancelled: AtomicBool,
+    keys: AtomicU64,
+    is_cancelled: AtomicBool,
+}
+
+impl SaveProgress {
+    /// How many keys are written.
+    pub fn keys(&self) -> u64 {
+        self.keys.load(Ordering::Relaxed)
+    }
+
+    pub fn note_keys(&self, keys: u64) {
+        self.keys.store(keys, Ordering::Relaxed);
+    }
+
+    pub fn cancel(&self) {
+        self.is_cancelled.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.is_cancelled.load(Ordering::Relaxed)
+    }
 }
 
 /// What is to be written, and where.
@@ -120,7 +139,7 @@ impl Persistence {
     /// Tells the running save, if there is one, to give up. It still reports.
     pub fn cancel_save(&mut self) {
         if let Some(save) = &self.save {
-            save.progress.is_cancelled.store(true, Ordering::Relaxed);
+            save.progress.cancel();
         }
     }
 }
@@ -168,7 +187,7 @@ impl Engine {
     pub fn save_finished(&mut self, number: u64, outcome: Result<(), String>) {
         let Some(save) = self.persistence.save.take_if(|save| save.number == number) else { return };
         let now = self.now();
-        let is_cancelled = save.progress.is_cancelled.load(Ordering::Relaxed);
+        let is_cancelled = save.progress.is_cancelled();
         let persistence = &mut self.persistence;
         if save.kind == SaveKind::Background {
             persistence.last_save_seconds = (now.0 - save.started_at.0) / 1000;
