@@ -49,6 +49,8 @@ pub struct Cluster {
     /// When a node that is down comes back.
     back_at: [i64; NODES],
     master: NodeId,
+    /// One replica follows the other.
+    is_chain: bool,
     writers: Vec<Writer>,
     last_version: u64,
     /// The newest version of each key that a node has ever had.
@@ -72,6 +74,7 @@ impl Cluster {
             nodes: Vec::new(),
             back_at: [0; NODES],
             master: 0,
+            is_chain: false,
             writers: Vec::new(),
             last_version: 0,
             had: Default::default(),
@@ -83,9 +86,8 @@ impl Cluster {
             let node = cluster.new_node(id);
             cluster.nodes.push(Some(node));
         }
-        for id in 1..NODES {
-            cluster.follow(id, 0);
-        }
+        cluster.is_chain = cluster.rng.u8(0..4) == 0;
+        cluster.follow_all();
         cluster.begin_writing();
         cluster
     }
@@ -134,7 +136,7 @@ impl Cluster {
                 let node = self.new_node(id);
                 self.nodes[id] = Some(node);
                 self.say(&format!("node {id} is back, empty"));
-                self.follow(id, self.master);
+                self.follow(id, self.upstream_of(id));
             }
         }
         for node in self.nodes.iter_mut().flatten() {
@@ -185,6 +187,19 @@ impl Cluster {
         assert_eq!(node.master_of().map(|master| master.port), Some(master as u16));
     }
 
+    fn follow_all(&mut self) {
+        let master = self.master;
+        for id in (0..NODES).filter(|&id| id != master) {
+            self.follow(id, self.upstream_of(id));
+        }
+    }
+
+    /// The master, or in a chain the replica before this one.
+    fn upstream_of(&self, id: NodeId) -> NodeId {
+        let first = (0..NODES).find(|&id| id != self.master).expect("there are replicas");
+        if self.is_chain && id != first { first } else { self.master }
+    }
+
     /// A replica that has data becomes the master, whatever state the old one is in.
     fn fail_over(&mut self) {
         let old = self.master;
@@ -201,9 +216,7 @@ impl Cluster {
         let admin = node.local_client();
         node.run(admin, &["REPLICAOF", "NO", "ONE"], &mut self.network);
         self.master = new;
-        for id in (0..NODES).filter(|&id| id != new) {
-            self.follow(id, new);
-        }
+        self.follow_all();
         self.begin_writing();
         self.totals.failovers += 1;
     }

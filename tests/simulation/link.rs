@@ -83,6 +83,7 @@ impl Link {
                     let loaded = snapshot::read(&self.payload[..], engine.empty_keyspace(), &options, || ())
                         .unwrap_or_else(|error| panic!("the master's payload is refused: {error}"));
                     engine.adopt_snapshot(loaded.keyspace, self.history.take());
+                    engine.stream_db_index = engine.saved_stream_db_index(&loaded.summary.aux);
                     self.applier = Some(Applier::new(engine));
                     out.extend_from_slice(&engine.ack_line());
                 }

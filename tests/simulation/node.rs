@@ -7,7 +7,8 @@ use russet::command::{self, Executed, TABLE, active_expire, dispatch};
 use russet::config::{Config, HostPort};
 use russet::engine::client::{ClientKind, Closing};
 use russet::engine::{ClientId, Engine, FullSync, Job};
-use russet::persistence::snapshot;
+use russet::persistence::rdb::WriterOptions;
+use russet::persistence::snapshot::{self, SnapshotOptions};
 use russet::replication::backoff::Backoff;
 use russet::replication::feed::FeedStep;
 use russet::resp::args::OwnedArgs;
@@ -276,9 +277,10 @@ impl Node {
             caller.sync = Some((now + self.rng.i64(0..500), sync));
         }
         if let Some((_, sync)) = caller.sync.take_if(|(ready_at, _)| *ready_at <= now) {
-            let file =
-                snapshot::write(&sync.keyspace, &self.engine.snapshot_options(), Vec::new(), || Ok(()))
-                    .expect("a vector takes everything");
+            let aux = vec![("repl-stream-db", sync.stream_db_index.to_string())];
+            let options = SnapshotOptions { writer: WriterOptions::default(), aux, usage: None };
+            let file = snapshot::write(&sync.keyspace, &options, Vec::new(), || Ok(()))
+                .expect("a vector takes everything");
             let size = (!sync.is_eof_capable).then_some(file.len() as u64);
             self.engine.begin_payload(id, size);
             caller.payload = file.chunks(PAYLOAD_PIECE_BYTES).map(<[u8]>::to_vec).collect();

@@ -121,6 +121,10 @@ fn resumes(of_master: Make, of_replica: Make) {
     let replica = replica_of(of_replica, proxy.port);
     let mut reader = replica.client();
     wait_until_linked(&mut reader);
+    // The stream is left in a database that is not the first, and goes on in it without saying so.
+    writer.call("SELECT 5");
+    writer.call("SET before x");
+    become_equal(&mut writer, &mut reader);
     for round in 1..=3 {
         proxy.cut();
         becomes("the link's end is seen", &"down".to_owned(), || reader.info("master_link_status"));
