@@ -73,6 +73,8 @@ pub struct Engine {
     pub role: Role,
     /// The database that the replication log has selected; none when the next effect must say.
     pub log_db_index: Option<usize>,
+    /// The database that the master's stream has selected where it was left. A partial resync goes on in it.
+    pub stream_db_index: usize,
     /// Snapshots that wait for their replicas' connections to send them.
     pub full_syncs: HashMap<ClientId, FullSync>,
     /// Clients in WAIT.
@@ -216,6 +218,7 @@ impl Engine {
             watched: WatchedKeys::default(),
             role,
             log_db_index: None,
+            stream_db_index: 0,
             full_syncs: HashMap::new(),
             waiting_for_acks: Vec::new(),
             master_client: None,

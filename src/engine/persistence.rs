@@ -291,7 +291,7 @@ impl Engine {
             aux("used-mem", self.stats.memory.allocated.to_string()),
         ];
         if stream.log.is_active() {
-            facts.push(aux("repl-stream-db", "0".to_owned()));
+            facts.push(aux("repl-stream-db", self.stream_db_index().to_string()));
             facts.push(aux("repl-id", stream.ids.replid().to_string()));
             facts.push(aux("repl-offset", stream.log.end_offset().to_string()));
         }
@@ -366,6 +366,13 @@ impl Engine {
         let replid = ReplId::parse(find(b"repl-id")?)?;
         let offset = crate::base::number::parse_i64(find(b"repl-offset")?)?;
         Some((replid, ReplOffset(u64::try_from(offset).ok()?)))
+    }
+
+    /// The database that the stream has selected where a snapshot was taken.
+    pub fn saved_stream_db_index(&self, aux: &[(Vec<u8>, Vec<u8>)]) -> usize {
+        let value = aux.iter().find(|(key, _)| key == b"repl-stream-db").map(|(_, value)| &value[..]);
+        let index = value.and_then(crate::base::number::parse_i64).and_then(|n| usize::try_from(n).ok());
+        index.filter(|&index| index < self.keyspace.len()).unwrap_or(0)
     }
 
     /// MISCONF: after a failed save nothing more may be lost.

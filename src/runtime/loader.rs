@@ -71,6 +71,7 @@ pub fn load(hub: &Hub, snapshot: SnapshotFile) -> anyhow::Result<()> {
         if let Some((replid, offset)) = Engine::saved_history(&loaded.summary.aux) {
             let now = engine.now();
             engine.role.restore(replid, offset, now);
+            engine.stream_db_index = engine.saved_stream_db_index(&loaded.summary.aux);
             engine.refresh_propagation();
         }
         engine.finish_loading(loaded);
