@@ -73,6 +73,8 @@ pub struct Engine {
     pub role: Role,
     /// The database that the replication log has selected; none when the next effect must say.
     pub log_db_index: Option<usize>,
+    /// The database that the master's stream has selected where it was left. A partial resync goes on in it.
+    pub stream_db_index: usize,
     /// Snapshots that wait for their replicas' connections to send them.
     pub full_syncs: HashMap<ClientId, FullSync>,
     /// Clients in WAIT.
@@ -175,8 +177,8 @@ impl EngineTime {
     }
 
     /// Stops for `duration`: what follows runs later.
-    pub fn sleep(&mut self, duration: std::time::Duration) {
-        self.clock.sleep(duration);
+    pub fn wait(&mut self, duration: std::time::Duration) {
+        self.clock.wait(duration);
     }
 
     pub fn now(&self) -> UnixMillis {
@@ -197,7 +199,8 @@ impl Engine {
         let access_rng = rng.fork();
         let time = EngineTime::new(clock);
         let role = Role::new_master(time.now(), &mut rng);
-        let run_id = ReplId::random(&mut rng);
+        // Of its own seed, so that it does not disturb what commands draw.
+        let run_id = ReplId::random(&mut fastrand::Rng::with_seed(!seed));
         let mut engine = Self {
             limits: EncodingLimits::default(),
             stats: Stats::new(time.now()),
@@ -215,6 +218,7 @@ impl Engine {
             watched: WatchedKeys::default(),
             role,
             log_db_index: None,
+            stream_db_index: 0,
             full_syncs: HashMap::new(),
             waiting_for_acks: Vec::new(),
             master_client: None,

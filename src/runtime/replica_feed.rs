@@ -173,7 +173,7 @@ fn aux_of(sync: &FullSync) -> Aux {
     vec![
         ("redis-ver", crate::config::REDIS_VERSION.to_owned()),
         ("redis-bits", "64".to_owned()),
-        ("repl-stream-db", "0".to_owned()),
+        ("repl-stream-db", sync.stream_db_index.to_string()),
         ("repl-id", String::from_utf8_lossy(sync.replid.as_bytes()).into_owned()),
         ("repl-offset", sync.offset.0.to_string()),
         ("aof-base", "0".to_owned()),
