@@ -187,8 +187,6 @@ impl SortedSet {
         if old.is_none() {
             self.make_room(member.bytes().len(), limits);
         }
-        // A listpack keeps integers as such, and has but one zero.
-        let score = if score == 0.0 && self.encoding() == "listpack" { 0.0 } else { score };
         match &mut self.0 {
             Repr::Packed(list) => {
                 let list = Arc::make_mut(list);
