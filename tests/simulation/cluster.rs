@@ -324,22 +324,20 @@ impl Cluster {
 
     /// The keys whose values are not the same everywhere.
     fn differences(&self) -> String {
-        let mut values: BTreeMap<(usize, Vec<u8>), Vec<(NodeId, String)>> = BTreeMap::new();
+        let mut values: BTreeMap<String, Vec<(NodeId, String)>> = BTreeMap::new();
         for (id, node) in self.nodes.iter().enumerate() {
             let Some(node) = node else { continue };
             for (index, db) in node.engine.keyspace.dbs().enumerate() {
                 for item in db.iter() {
                     let digest = &digest::of_value(item.value, item.expires_at.is_some())[..4];
-                    let shown = format!("{digest:?}, expires at {:?}", item.expires_at);
-                    values.entry((index, item.key.to_vec())).or_default().push((id, shown));
+                    let key = format!("db{index} {}", item.key.escape_ascii());
+                    let value = format!("{digest:?}, expires at {:?}", item.expires_at);
+                    values.entry(key).or_default().push((id, value));
                 }
             }
         }
         values.retain(|_, found| found.len() < NODES || found.iter().any(|(_, value)| *value != found[0].1));
-        let line = |((db, key), found): (&(usize, Vec<u8>), &Vec<(NodeId, String)>)| {
-            format!("\n  db{db} {}: {found:?}", key.escape_ascii())
-        };
-        values.iter().map(line).collect()
+        values.iter().map(|(key, found)| format!("\n  {key}: {found:?}")).collect()
     }
 
     fn say(&self, what: &str) {

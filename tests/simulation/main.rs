@@ -8,6 +8,8 @@
 //! - `RUSSET_SEEDS=10000 cargo test --release --test simulation` runs more seeds than the usual 300.
 //! - `RUSSET_SEED=17` runs that one alone, and prints what happens.
 
+#![allow(clippy::unwrap_used, reason = "a panic here is a failed test")]
+
 mod cluster;
 mod link;
 mod network;

@@ -160,7 +160,8 @@ fn zrandmember(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
         let drawn = (0..wanted).map(|_| set.random(ctx.rng).expect("a stored sorted set is not empty"));
         write_members(&mut ctx.reply, drawn, scores);
     } else if wanted >= set.len() {
-        write_members(&mut ctx.reply, set.iter(), scores);
+        // All of them come in the order in which Redis walks: from the highest score down.
+        write_members(&mut ctx.reply, set.iter().rev(), scores);
     } else {
         let ranks = distinct_ranks(set.len(), wanted, ctx.rng);
         let drawn = ranks.into_iter().filter_map(|rank| set.get_by_rank(rank)).collect::<Vec<_>>();
