@@ -15,6 +15,7 @@ pub mod job;
 pub mod latency;
 pub mod master_stream;
 pub mod monitor;
+mod notify;
 pub mod persistence;
 pub mod process;
 pub mod pubsub;
@@ -42,7 +43,7 @@ pub use gates::Pause;
 pub use job::{InsideJob, Job};
 pub use latency::LatencyMonitor;
 pub use persistence::Persistence;
-pub use process::ProcessInfo;
+pub use process::{MemoryProbe, ProcessInfo};
 pub use pubsub::PubSub;
 pub use replication::FullSync;
 pub use shutdown::Shutdown;
@@ -95,6 +96,8 @@ pub struct Engine {
     pub redacted_args: Vec<usize>,
     pub pause: Option<Pause>,
     pub stats: Stats,
+    /// Measures the memory of this process: injected, as the clock is.
+    pub memory_probe: MemoryProbe,
     pub slowlog: SlowLog,
     /// Commands that take at least this long go into the slow log.
     pub slowlog_threshold_nanos: u64,
@@ -204,6 +207,7 @@ impl Engine {
         let mut engine = Self {
             limits: EncodingLimits::default(),
             stats: Stats::new(time.now()),
+            memory_probe: |figures| figures,
             persistence: Persistence::new(time.now()),
             time,
             rng,
@@ -283,13 +287,15 @@ impl Engine {
             || !self.config.notify_keyspace_events.is_empty()
     }
 
+    /// Brings the figures of memory up to date.
+    pub fn measure_memory(&mut self) {
+        self.stats.memory = (self.memory_probe)(self.stats.memory);
+    }
+
     /// Counts changes of the data set since the last save.
     pub fn count_changes(&mut self, changes: u64) {
         self.persistence.dirty += changes;
     }
-
-    /// Tells subscribers of keyspace events about a change.
-    pub fn notify(&mut self, _change: &effects::Modification) {}
 
     /// Removes what refers to a client that has gone.
     pub fn forget_client(&mut self, id: ClientId) {

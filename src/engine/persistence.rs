@@ -353,8 +353,8 @@ impl Engine {
             let now = self.now().0;
             for (index, db) in old.dbs().enumerate() {
                 let new = self.keyspace.db(index);
-                self.watched
-                    .touch_db(&mut self.clients, index, |key| db.holds(key, now) || new.holds(key, now));
+                let before = |key: &[u8]| db.presence(key, now);
+                self.watched.touch_db(&mut self.clients, index, before, |key| new.presence(key, now));
             }
         }
         self.jobs.push(Job::FreeKeyspace(old));

@@ -302,7 +302,13 @@ impl Engine {
         self.stream_db_index = 0;
         let old = std::mem::replace(&mut self.keyspace, keyspace);
         for index in 0..self.keyspace.len() {
-            self.watched.touch_db(&mut self.clients, index, |_| true);
+            let (before, after) = (old.db(index), self.keyspace.db(index));
+            self.watched.touch_db(
+                &mut self.clients,
+                index,
+                |key| before.presence(key, now.0),
+                |key| after.presence(key, now.0),
+            );
         }
         if let Some(replica) = self.role.as_replica_mut() {
             replica.lose_history();

@@ -28,7 +28,6 @@ pub async fn run(hub: Arc<Hub>) {
                 engine.stats.sample_rates(now);
                 engine.close_idle(now);
                 engine.save_if_due();
-                engine.close_idle(now);
                 if turn.is_multiple_of(TURNS_PER_SECOND) {
                     engine.replication_cron();
                 }

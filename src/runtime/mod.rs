@@ -99,7 +99,8 @@ async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {
         engine.follow(MasterAddr { host: master.host, port: master.port });
     }
     engine.process = figures::process_info(environment::absolute(config_file.as_deref()), threads > 1);
-    engine.stats.memory = figures::memory(engine.stats.memory);
+    engine.memory_probe = figures::memory;
+    engine.measure_memory();
     let snapshot = loader::begin(&mut engine)?;
     let hub = Arc::new(Hub::new(engine, job_sender));
     let (for_jobs, exit_of_jobs) = (hub.clone(), exit_sender.clone());

@@ -20,7 +20,7 @@ pub mod sorted_set;
 pub mod table;
 pub mod value;
 
-pub use db::{Db, Item};
+pub use db::{Db, Item, Presence};
 pub use keyspace::Keyspace;
 pub use limits::EncodingLimits;
 pub use live::{LiveDb, NewExpiry, StringRef};
