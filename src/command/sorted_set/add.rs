@@ -16,7 +16,7 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
         .docs(
             "1.2.0",
             "O(log(N)) for each member, N being the size of the sorted set",
-            "Gives members scores, adding those that are not there yet",
+            "Gives members scores, adding those that are not there yet.",
             "key [NX | XX] [GT | LT] [CH] [INCR] score member [score member ...]",
         ),
     CommandSpec::data("zincrby", 4, WRITE | DENYOOM | FAST, "sorted-set", zincrby)
@@ -24,7 +24,7 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
         .docs(
             "1.2.0",
             "O(log(N)), N being the size of the sorted set",
-            "Adds to the score of a member",
+            "Adds to the score of a member.",
             "key increment member",
         ),
     CommandSpec::data("zrem", -3, WRITE | FAST, "sorted-set", zrem)
@@ -32,7 +32,7 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
         .docs(
             "1.2.0",
             "O(M*log(N)), N being the size of the sorted set and M the number of members named",
-            "Removes members",
+            "Removes members.",
             "key member [member ...]",
         ),
 ];

@@ -27,19 +27,19 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
     CommandSpec::data("zunion", -3, READONLY | MOVABLE_KEYS, "sorted-set", zunion).keys(READ_KEYS).docs(
         "6.2.0",
         UNION_COMPLEXITY,
-        "Reads the members that are in any of the inputs",
+        "Reads the members that are in any of the inputs.",
         "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES]",
     ),
     CommandSpec::data("zinter", -3, READONLY | MOVABLE_KEYS, "sorted-set", zinter).keys(READ_KEYS).docs(
         "6.2.0",
         INTER_COMPLEXITY,
-        "Reads the members that are in all of the inputs",
+        "Reads the members that are in all of the inputs.",
         "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES]",
     ),
     CommandSpec::data("zdiff", -3, READONLY | MOVABLE_KEYS, "sorted-set", zdiff).keys(READ_KEYS).docs(
         "6.2.0",
         DIFF_COMPLEXITY,
-        "Reads the members that are in the first input alone",
+        "Reads the members that are in the first input alone.",
         "numkeys key [key ...] [WITHSCORES]",
     ),
     CommandSpec::data("zintercard", -3, READONLY | MOVABLE_KEYS, "sorted-set", zintercard)
@@ -47,7 +47,7 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
         .docs(
             "7.0.0",
             "O(N*K), N being the size of the smallest input and K the number of inputs",
-            "Counts the members that are in all of the inputs",
+            "Counts the members that are in all of the inputs.",
             "numkeys key [key ...] [LIMIT limit]",
         ),
     CommandSpec::data("zunionstore", -4, WRITE | DENYOOM | MOVABLE_KEYS, "sorted-set", zunionstore)
@@ -55,7 +55,7 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
         .docs(
             "2.0.0",
             UNION_COMPLEXITY,
-            "Stores the members that are in any of the inputs",
+            "Stores the members that are in any of the inputs.",
             "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>]",
         ),
     CommandSpec::data("zinterstore", -4, WRITE | DENYOOM | MOVABLE_KEYS, "sorted-set", zinterstore)
@@ -63,7 +63,7 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
         .docs(
             "2.0.0",
             INTER_COMPLEXITY,
-            "Stores the members that are in all of the inputs",
+            "Stores the members that are in all of the inputs.",
             "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>]",
         ),
     CommandSpec::data("zdiffstore", -4, WRITE | DENYOOM | MOVABLE_KEYS, "sorted-set", zdiffstore)
@@ -71,7 +71,7 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
         .docs(
             "6.2.0",
             DIFF_COMPLEXITY,
-            "Stores the members that are in the first input alone",
+            "Stores the members that are in the first input alone.",
             "destination numkeys key [key ...]",
         ),
 ];

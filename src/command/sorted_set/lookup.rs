@@ -15,40 +15,40 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
     CommandSpec::data("zscore", 3, READONLY | FAST, "sorted-set", zscore).keys(READ_KEY).docs(
         "1.2.0",
         "O(1)",
-        "Reads the score of a member",
+        "Reads the score of a member.",
         "key member",
     ),
     CommandSpec::data("zmscore", -3, READONLY | FAST, "sorted-set", zmscore).keys(READ_KEY).docs(
         "6.2.0",
         "O(N), N being the number of members named",
-        "Reads the scores of members",
+        "Reads the scores of members.",
         "key member [member ...]",
     ),
     CommandSpec::data("zcard", 2, READONLY | FAST, "sorted-set", zcard)
         .keys(&[KeySpec::range(1, 1, 1, RO)])
-        .docs("1.2.0", "O(1)", "Counts all members", "key"),
+        .docs("1.2.0", "O(1)", "Counts all members.", "key"),
     CommandSpec::data("zrank", -3, READONLY | FAST, "sorted-set", zrank).keys(READ_KEY).docs(
         "2.0.0",
         "O(log(N))",
-        "Counts the members before a member, from the lowest score on",
+        "Counts the members before a member, from the lowest score on.",
         "key member [WITHSCORE]",
     ),
     CommandSpec::data("zrevrank", -3, READONLY | FAST, "sorted-set", zrevrank).keys(READ_KEY).docs(
         "2.0.0",
         "O(log(N))",
-        "Counts the members behind a member, from the highest score on",
+        "Counts the members behind a member, from the highest score on.",
         "key member [WITHSCORE]",
     ),
     CommandSpec::data("zrandmember", -2, READONLY, "sorted-set", zrandmember).keys(READ_KEY).docs(
         "6.2.0",
         "O(N), N being the number of members returned",
-        "Draws members at random",
+        "Draws members at random.",
         "key [count [WITHSCORES]]",
     ),
     CommandSpec::data("zscan", -3, READONLY, "sorted-set", zscan).keys(READ_KEY).docs(
         "2.8.0",
         "O(1) for a call, O(N) for all calls that a whole scan takes, N being the size of the sorted set",
-        "Goes through the members and their scores, some at a time",
+        "Goes through the members and their scores, some at a time.",
         "key cursor [MATCH pattern] [COUNT count]",
     ),
 ];

@@ -19,16 +19,16 @@ const MPOP_COMPLEXITY: &str = "O(K) + O(M*log(N)), K being the number of keys, N
 pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
     CommandSpec::data("zpopmin", -2, WRITE | FAST, "sorted-set", zpopmin)
         .keys(&[KeySpec::range(1, 1, 1, POP_KEYS)])
-        .docs("5.0.0", POP_COMPLEXITY, "Takes out the members with the lowest scores", "key [count]"),
+        .docs("5.0.0", POP_COMPLEXITY, "Takes out the members with the lowest scores.", "key [count]"),
     CommandSpec::data("zpopmax", -2, WRITE | FAST, "sorted-set", zpopmax)
         .keys(&[KeySpec::range(1, 1, 1, POP_KEYS)])
-        .docs("5.0.0", POP_COMPLEXITY, "Takes out the members with the highest scores", "key [count]"),
+        .docs("5.0.0", POP_COMPLEXITY, "Takes out the members with the highest scores.", "key [count]"),
     CommandSpec::data("bzpopmin", -3, WRITE | NOSCRIPT | BLOCKING | FAST, "sorted-set", bzpopmin)
         .keys(&[KeySpec::range(1, -2, 1, POP_KEYS)])
         .docs(
             "5.0.0",
             "O(log(N)), N being the size of the sorted set",
-            "Takes out the member with the lowest score of the first sorted set there is, or waits for one",
+            "Takes out the member with the lowest score of the first sorted set there is, or waits for one.",
             "key [key ...] timeout",
         ),
     CommandSpec::data("bzpopmax", -3, WRITE | NOSCRIPT | BLOCKING | FAST, "sorted-set", bzpopmax)
@@ -36,7 +36,7 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
         .docs(
             "5.0.0",
             "O(log(N)), N being the size of the sorted set",
-            "Takes out the member with the highest score of the first sorted set there is, or waits for one",
+            "Takes out the member with the highest score of the first sorted set there is, or waits for one.",
             "key [key ...] timeout",
         ),
     CommandSpec::data("zmpop", -4, WRITE | MOVABLE_KEYS, "sorted-set", zmpop)
@@ -44,7 +44,7 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
         .docs(
             "7.0.0",
             MPOP_COMPLEXITY,
-            "Takes members out of the first sorted set there is",
+            "Takes members out of the first sorted set there is.",
             "numkeys key [key ...] <MIN | MAX> [COUNT count]",
         ),
     CommandSpec::data("bzmpop", -5, WRITE | BLOCKING | MOVABLE_KEYS, "sorted-set", bzmpop)
@@ -52,7 +52,7 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
         .docs(
             "7.0.0",
             MPOP_COMPLEXITY,
-            "Takes members out of the first sorted set there is, or waits for one",
+            "Takes members out of the first sorted set there is, or waits for one.",
             "timeout numkeys key [key ...] <MIN | MAX> [COUNT count]",
         ),
 ];
