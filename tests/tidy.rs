@@ -41,7 +41,8 @@ const OUTSIDE_WORLD: &[&str] = &[
 ];
 
 /// Files outside `runtime` that share a counter or a clock between threads, and nothing else.
-const ATOMICS_ALLOWED: &[&str] = &["src/base/clock.rs", "src/storage/table.rs"];
+const ATOMICS_ALLOWED: &[&str] =
+    &["src/base/clock.rs", "src/base/gauge.rs", "src/engine/persistence.rs", "src/storage/table.rs"];
 
 const LINES_MAX: usize = 900;
 
@@ -186,7 +187,9 @@ fn every_command_is_documented() {
         assert!(docs.summary.ends_with('.'), "{}: a summary is a sentence", row.name);
         assert!(docs.since.split('.').count() == 3, "{}: `since` is a version of Redis", row.name);
         assert!(
-            docs.complexity.starts_with('O') || docs.complexity.contains("O("),
+            docs.complexity.starts_with('O')
+                || docs.complexity.starts_with("Depends")
+                || docs.complexity.contains("O("),
             "{}: complexity",
             row.name
         );

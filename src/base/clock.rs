@@ -22,7 +22,7 @@ pub trait Clock: Send {
     }
 
     /// Returns once `duration` has passed: DEBUG SLEEP stops the whole server.
-    fn sleep(&self, duration: Duration);
+    fn wait(&self, duration: Duration);
 }
 
 /// A clock that stands still until it is told to move; clones share the same time.
@@ -50,7 +50,7 @@ impl Clock for ManualClock {
         (self.unix_micros() as u64).wrapping_mul(1000)
     }
 
-    fn sleep(&self, duration: Duration) {
+    fn wait(&self, duration: Duration) {
         self.micros.fetch_add(duration.as_micros() as i64, Ordering::Relaxed);
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod crc64;
+pub mod gauge;
 pub mod glob;
 pub mod long_double;
 pub mod number;

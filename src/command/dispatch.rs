@@ -104,6 +104,9 @@ fn admit(
 ) -> Result<Admission, ErrorReply> {
     let row = TABLE.resolve(lookup, args)?;
     let Lookup::Found(index) = lookup else { unreachable!("only a found command resolves") };
+    if let Some(client) = engine.clients.get_mut(id) {
+        client.last_command = row.name;
+    }
     let client = engine.clients.get(id).expect("the caller has found the client");
 
     if row.has(PROTECTED) && !engine.allows_protected(row.name, client) {
@@ -123,10 +126,13 @@ fn admit(
         return Err(ErrorReply::NOT_ALLOWED_IN_MULTI);
     }
     let transaction = client.transaction.as_deref().filter(|_| row.has(RUNS_QUEUED));
-    let demands = demands(row, transaction);
+    let mut demands = demands(row, transaction);
+    // What is queued takes memory too.
+    demands.denied_when_out_of_memory |= queueing;
     if let Some(error) = engine.refusal(id, demands) {
         return Err(error);
     }
+    let client = engine.clients.get(id).expect("no refusal removes a client");
     if client.is_in_subscriber_mode() && !row.has(SUBSCRIBER) {
         return Err(ErrorReply::new(format!(
             "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
@@ -228,7 +234,6 @@ pub fn call(
     let Some(client) = engine.clients.get_mut(id) else { return false };
     let db_index = client.db_index;
     let mark = client.out.len();
-    client.last_command = row.name;
     client.commands_processed += 1;
     engine.redacted_args.clear();
     let start = engine.time.mark();

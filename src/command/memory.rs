@@ -114,6 +114,7 @@ pub(super) fn ratio(part: u64, whole: u64) -> f64 {
 
 /// `MEMORY STATS`
 fn stats(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
+    engine.measure_memory();
     let (memory, shares) = (engine.stats.memory, shares(engine));
     let keys = engine.keyspace.keys_len() as u64;
     let net = memory.allocated.saturating_sub(memory.startup);
@@ -192,6 +193,7 @@ fn stats(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
 
 /// `MEMORY DOCTOR`
 fn doctor(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
+    engine.measure_memory();
     const SMALL_BYTES: u64 = 5 << 20;
     const MARGIN_BYTES: u64 = 10 << 20;
     let (memory, shares) = (engine.stats.memory, shares(engine));
@@ -232,6 +234,7 @@ fn purge(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
 
 /// `MEMORY MALLOC-STATS`
 fn malloc_stats(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
+    engine.measure_memory();
     let memory = engine.stats.memory;
     let text =
         format!("allocated {}\nactive {}\nresident {}\n", memory.allocated, memory.active, memory.resident);

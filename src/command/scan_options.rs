@@ -1,4 +1,4 @@
-//! What HSCAN and SSCAN have in common: their cursor, their options, and the page they reply.
+//! What HSCAN, SSCAN and ZSCAN have in common: their cursor, their options, and the page they reply.
 
 use super::options::integer;
 use crate::base::glob::{self, Case};

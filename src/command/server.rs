@@ -14,7 +14,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
     ),
     CommandSpec::data("lolwut", -1, READONLY | FAST, "server", lolwut).docs(
         "5.0.0",
-        "",
+        "O(1)",
         "Shows a small drawing and the version.",
         "[VERSION version]",
     ),

@@ -47,7 +47,9 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
 /// `SLOWLOG GET [count]`
 fn get(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
     if args.len() > 3 {
-        return Err(ErrorReply::wrong_arity("slowlog|get"));
+        return Err(ErrorReply::fixed(
+            "ERR unknown subcommand or wrong number of arguments for 'GET'. Try SLOWLOG HELP.",
+        ));
     }
     let count = match args.get(2) {
         None => ENTRIES_DEFAULT,

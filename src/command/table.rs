@@ -95,6 +95,10 @@ impl CommandTable {
     /// What a request names.
     pub fn lookup(&self, args: &Args<'_>) -> Lookup {
         let Some(index) = self.by_name(args.bytes(0)) else { return Lookup::Unknown };
+        // A row's name is no command's when it joins two words.
+        if args.bytes(0).contains(&b'|') {
+            return Lookup::Unknown;
+        }
         if !self.has_subcommands[index as usize] {
             return Lookup::Found(index);
         }
@@ -131,6 +135,16 @@ fn first_key(row: &CommandSpec) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sub_command_is_named_by_two_words_only() {
+        let lookup = |words: &[&str]| {
+            let args: crate::resp::args::OwnedArgs = words.iter().collect();
+            TABLE.lookup(&args.as_args())
+        };
+        assert!(matches!(lookup(&["config", "get", "x"]), Lookup::Found(_)));
+        assert_eq!(lookup(&["config|get", "x"]), Lookup::Unknown);
+    }
 
     #[test]
     fn names_are_unique_lower_case_and_found_in_any_case() {

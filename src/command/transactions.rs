@@ -100,7 +100,6 @@ fn exec(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
     engine.effects.dirty = 0;
     engine.effects.propagation = Propagation::Replaced;
     engine.redacted_args.clear();
-    caller(engine, id).last_command = "exec";
     Ok(Flow::Done)
 }
 

@@ -5,13 +5,13 @@
 use std::collections::BTreeSet;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use hashbrown::HashMap;
 
 use super::blocked::BlockedState;
 use super::watch::Watch;
 use crate::base::clock::UnixMillis;
+use crate::base::gauge::Gauge;
 use crate::resp::args::OwnedArgs;
 use crate::resp::reply::{Protocol, Reply};
 
@@ -82,23 +82,23 @@ pub struct QueuedCommand {
 #[derive(Debug, Default)]
 pub struct Traffic {
     /// Bytes that were read and not executed yet.
-    pub query_bytes: AtomicUsize,
+    pub query_bytes: Gauge,
     /// Bytes that its task has taken from the output buffer and not written yet.
-    pub unwritten_bytes: AtomicUsize,
+    pub unwritten_bytes: Gauge,
     /// All bytes read and written so far.
-    pub received_bytes: AtomicU64,
-    pub sent_bytes: AtomicU64,
+    pub received_bytes: Gauge,
+    pub sent_bytes: Gauge,
 }
 
 impl Traffic {
     /// Bytes that its task has read and not run yet.
     pub fn query_len(&self) -> usize {
-        self.query_bytes.load(Ordering::Relaxed)
+        self.query_bytes.get() as usize
     }
 
     /// Bytes that its task has taken and not written yet.
     pub fn unwritten_len(&self) -> usize {
-        self.unwritten_bytes.load(Ordering::Relaxed)
+        self.unwritten_bytes.get() as usize
     }
 }
 

@@ -1,7 +1,6 @@
 //! One client as a line of CLIENT LIST, in the fields and the order of Redis 7.4.
 
 use std::fmt::Write as _;
-use std::sync::atomic::Ordering::Relaxed;
 
 use super::Engine;
 use super::client::{Client, ClientKind, Closing};
@@ -15,8 +14,8 @@ impl Engine {
         let traffic = &client.traffic;
         let now = self.now();
         let seconds_since = |at: crate::base::clock::UnixMillis| (now.0 - at.0).max(0) / 1000;
-        let query_bytes = traffic.query_bytes.load(Relaxed);
-        let unwritten_bytes = traffic.unwritten_bytes.load(Relaxed);
+        let query_bytes = traffic.query_len();
+        let unwritten_bytes = traffic.unwritten_len();
         let multi_bytes = client.transaction.as_ref().map_or(0, |transaction| transaction.bytes);
         let args_bytes = match client.blocked.as_deref().map(|state| &state.on) {
             Some(super::BlockedOn::Keys { args, .. }) => args.memory_bytes(),
@@ -59,8 +58,8 @@ impl Engine {
             if client.protocol == Protocol::Resp3 { 3 } else { 2 },
             String::from_utf8_lossy(&client.lib_name),
             String::from_utf8_lossy(&client.lib_version),
-            traffic.received_bytes.load(Relaxed),
-            traffic.sent_bytes.load(Relaxed),
+            traffic.received_bytes.get(),
+            traffic.sent_bytes.get(),
             client.commands_processed,
         );
         line

@@ -15,6 +15,7 @@ pub mod job;
 pub mod latency;
 pub mod master_stream;
 pub mod monitor;
+mod notify;
 pub mod persistence;
 pub mod process;
 pub mod pubsub;
@@ -42,7 +43,7 @@ pub use gates::Pause;
 pub use job::{InsideJob, Job};
 pub use latency::LatencyMonitor;
 pub use persistence::Persistence;
-pub use process::ProcessInfo;
+pub use process::{MemoryProbe, ProcessInfo};
 pub use pubsub::PubSub;
 pub use replication::FullSync;
 pub use shutdown::Shutdown;
@@ -73,6 +74,8 @@ pub struct Engine {
     pub role: Role,
     /// The database that the replication log has selected; none when the next effect must say.
     pub log_db_index: Option<usize>,
+    /// The database that the master's stream has selected where it was left. A partial resync goes on in it.
+    pub stream_db_index: usize,
     /// Snapshots that wait for their replicas' connections to send them.
     pub full_syncs: HashMap<ClientId, FullSync>,
     /// Clients in WAIT.
@@ -93,6 +96,8 @@ pub struct Engine {
     pub redacted_args: Vec<usize>,
     pub pause: Option<Pause>,
     pub stats: Stats,
+    /// Measures the memory of this process: injected, as the clock is.
+    pub memory_probe: MemoryProbe,
     pub slowlog: SlowLog,
     /// Commands that take at least this long go into the slow log.
     pub slowlog_threshold_nanos: u64,
@@ -175,8 +180,8 @@ impl EngineTime {
     }
 
     /// Stops for `duration`: what follows runs later.
-    pub fn sleep(&mut self, duration: std::time::Duration) {
-        self.clock.sleep(duration);
+    pub fn wait(&mut self, duration: std::time::Duration) {
+        self.clock.wait(duration);
     }
 
     pub fn now(&self) -> UnixMillis {
@@ -197,10 +202,12 @@ impl Engine {
         let access_rng = rng.fork();
         let time = EngineTime::new(clock);
         let role = Role::new_master(time.now(), &mut rng);
-        let run_id = ReplId::random(&mut rng);
+        // Of its own seed, so that it does not disturb what commands draw.
+        let run_id = ReplId::random(&mut fastrand::Rng::with_seed(!seed));
         let mut engine = Self {
             limits: EncodingLimits::default(),
             stats: Stats::new(time.now()),
+            memory_probe: |figures| figures,
             persistence: Persistence::new(time.now()),
             time,
             rng,
@@ -215,6 +222,7 @@ impl Engine {
             watched: WatchedKeys::default(),
             role,
             log_db_index: None,
+            stream_db_index: 0,
             full_syncs: HashMap::new(),
             waiting_for_acks: Vec::new(),
             master_client: None,
@@ -287,13 +295,15 @@ impl Engine {
             || !self.config.notify_keyspace_events.is_empty()
     }
 
+    /// Brings the figures of memory up to date.
+    pub fn measure_memory(&mut self) {
+        self.stats.memory = (self.memory_probe)(self.stats.memory);
+    }
+
     /// Counts changes of the data set since the last save.
     pub fn count_changes(&mut self, changes: u64) {
         self.persistence.dirty += changes;
     }
-
-    /// Tells subscribers of keyspace events about a change.
-    pub fn notify(&mut self, _change: &effects::Modification) {}
 
     /// Removes what refers to a client that has gone.
     pub fn forget_client(&mut self, id: ClientId) {

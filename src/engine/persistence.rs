@@ -68,8 +68,27 @@ pub struct RunningSave {
 /// What the writing thread and the engine tell each other.
 #[derive(Debug, Default)]
 pub struct SaveProgress {
-    pub keys: AtomicU64,
-    pub is_cancelled: AtomicBool,
+    keys: AtomicU64,
+    is_cancelled: AtomicBool,
+}
+
+impl SaveProgress {
+    /// How many keys are written.
+    pub fn keys(&self) -> u64 {
+        self.keys.load(Ordering::Relaxed)
+    }
+
+    pub fn note_keys(&self, keys: u64) {
+        self.keys.store(keys, Ordering::Relaxed);
+    }
+
+    pub fn cancel(&self) {
+        self.is_cancelled.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.is_cancelled.load(Ordering::Relaxed)
+    }
 }
 
 /// What is to be written, and where.
@@ -120,7 +139,7 @@ impl Persistence {
     /// Tells the running save, if there is one, to give up. It still reports.
     pub fn cancel_save(&mut self) {
         if let Some(save) = &self.save {
-            save.progress.is_cancelled.store(true, Ordering::Relaxed);
+            save.progress.cancel();
         }
     }
 }
@@ -168,7 +187,7 @@ impl Engine {
     pub fn save_finished(&mut self, number: u64, outcome: Result<(), String>) {
         let Some(save) = self.persistence.save.take_if(|save| save.number == number) else { return };
         let now = self.now();
-        let is_cancelled = save.progress.is_cancelled.load(Ordering::Relaxed);
+        let is_cancelled = save.progress.is_cancelled();
         let persistence = &mut self.persistence;
         if save.kind == SaveKind::Background {
             persistence.last_save_seconds = (now.0 - save.started_at.0) / 1000;
@@ -272,7 +291,7 @@ impl Engine {
             aux("used-mem", self.stats.memory.allocated.to_string()),
         ];
         if stream.log.is_active() {
-            facts.push(aux("repl-stream-db", "0".to_owned()));
+            facts.push(aux("repl-stream-db", self.stream_db_index().to_string()));
             facts.push(aux("repl-id", stream.ids.replid().to_string()));
             facts.push(aux("repl-offset", stream.log.end_offset().to_string()));
         }
@@ -334,8 +353,8 @@ impl Engine {
             let now = self.now().0;
             for (index, db) in old.dbs().enumerate() {
                 let new = self.keyspace.db(index);
-                self.watched
-                    .touch_db(&mut self.clients, index, |key| db.holds(key, now) || new.holds(key, now));
+                let before = |key: &[u8]| db.presence(key, now);
+                self.watched.touch_db(&mut self.clients, index, before, |key| new.presence(key, now));
             }
         }
         self.jobs.push(Job::FreeKeyspace(old));
@@ -347,6 +366,13 @@ impl Engine {
         let replid = ReplId::parse(find(b"repl-id")?)?;
         let offset = crate::base::number::parse_i64(find(b"repl-offset")?)?;
         Some((replid, ReplOffset(u64::try_from(offset).ok()?)))
+    }
+
+    /// The database that the stream has selected where a snapshot was taken.
+    pub fn saved_stream_db_index(&self, aux: &[(Vec<u8>, Vec<u8>)]) -> usize {
+        let value = aux.iter().find(|(key, _)| key == b"repl-stream-db").map(|(_, value)| &value[..]);
+        let index = value.and_then(crate::base::number::parse_i64).and_then(|n| usize::try_from(n).ok());
+        index.filter(|&index| index < self.keyspace.len()).unwrap_or(0)
     }
 
     /// MISCONF: after a failed save nothing more may be lost.

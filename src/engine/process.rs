@@ -13,7 +13,10 @@ pub struct ProcessInfo {
     pub is_multi_threaded: bool,
 }
 
-/// Figures of the allocator and the operating system, refreshed by the clockwork. All in bytes.
+/// Measures anew, going on from the figures before.
+pub type MemoryProbe = fn(MemoryFigures) -> MemoryFigures;
+
+/// Figures of the allocator and the operating system, as of the last measurement. All in bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct MemoryFigures {
     /// What was asked of the allocator and not given back.

@@ -20,6 +20,8 @@ pub struct FullSync {
     pub keyspace: Keyspace,
     pub replid: ReplId,
     pub offset: ReplOffset,
+    /// The database that is selected at this place in the stream.
+    pub stream_db_index: usize,
     /// The replica finds the end by a delimiter, so that the size need not be known.
     pub is_eof_capable: bool,
 }
@@ -64,7 +66,7 @@ impl Engine {
         // The replica knows no database yet.
         self.log_db_index = None;
         let now = self.now();
-        let keyspace = self.keyspace.clone();
+        let (keyspace, stream_db_index) = (self.keyspace.clone(), self.stream_db_index());
         let stream = self.role.stream_mut();
         let (replid, offset) = (stream.ids.replid(), stream.log.end_offset());
         let mut feed = ReplicaFeed::full_resync();
@@ -72,7 +74,7 @@ impl Engine {
         stream.replicas.attach(ReplicaId(id.0), feed, now);
         let is_eof_capable =
             is_named && stream.replicas.get(ReplicaId(id.0)).is_some_and(|replica| replica.capabilities.eof);
-        self.full_syncs.insert(id, FullSync { keyspace, replid, offset, is_eof_capable });
+        self.full_syncs.insert(id, FullSync { keyspace, replid, offset, stream_db_index, is_eof_capable });
         self.stats.sync_full += 1;
         self.become_replica(id);
     }
@@ -185,6 +187,9 @@ impl Engine {
         self.unblock_all_with_role_change();
         self.config.replicaof =
             Some(crate::config::HostPort { host: master.host.clone(), port: master.port });
+        if self.role.is_master() {
+            self.stream_db_index = self.stream_db_index();
+        }
         self.role.replicate_from(master, now);
         self.drop_master_client();
         self.refresh_propagation();
@@ -235,9 +240,10 @@ impl Engine {
         if let Some(id) = self.master_client {
             return id;
         }
-        let now = self.now();
+        let (now, db_index) = (self.now(), self.stream_db_index);
         let client: &mut Client = self.clients.connect(now);
         client.kind = ClientKind::Master;
+        client.db_index = db_index;
         client.is_authenticated = true;
         let id = client.id;
         self.master_client = Some(id);
@@ -247,8 +253,19 @@ impl Engine {
     fn drop_master_client(&mut self) {
         if let Some(id) = self.master_client.take() {
             self.blocked.unblock(&mut self.clients, id);
-            self.clients.remove(id);
+            if let Some(client) = self.clients.remove(id) {
+                self.stream_db_index = client.db_index;
+            }
         }
+    }
+
+    /// The database that is selected at the end of the stream; 0 where a SELECT comes next anyway.
+    pub fn stream_db_index(&self) -> usize {
+        if self.role.is_master() {
+            return self.log_db_index.unwrap_or(0);
+        }
+        let client = self.master_client.and_then(|id| self.clients.get(id));
+        client.map_or(self.stream_db_index, |client| client.db_index)
     }
 
     /// A link to the master is being opened.
@@ -278,12 +295,20 @@ impl Engine {
     }
 
     /// The master's snapshot has been loaded: it takes the place of the data at hand, which is handed back to be freed.
+    /// The stream goes on in database 0 unless `stream_db_index` is set to another.
     pub fn adopt_snapshot(&mut self, keyspace: Keyspace, history: Option<(ReplId, ReplOffset)>) -> Keyspace {
         let now = self.now();
         self.drop_master_client();
+        self.stream_db_index = 0;
         let old = std::mem::replace(&mut self.keyspace, keyspace);
         for index in 0..self.keyspace.len() {
-            self.watched.touch_db(&mut self.clients, index, |_| true);
+            let (before, after) = (old.db(index), self.keyspace.db(index));
+            self.watched.touch_db(
+                &mut self.clients,
+                index,
+                |key| before.presence(key, now.0),
+                |key| after.presence(key, now.0),
+            );
         }
         if let Some(replica) = self.role.as_replica_mut() {
             replica.lose_history();

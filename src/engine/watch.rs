@@ -3,6 +3,7 @@
 use hashbrown::HashMap;
 
 use super::client::{ClientId, Clients};
+use crate::storage::Presence;
 
 /// One key that a client watches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,19 +68,23 @@ impl WatchedKeys {
         }
     }
 
-    /// Marks everybody who watches a key of `db_index` for which `is_changed` answers true.
+    /// Marks everybody who watches a key of `db_index`, whose contents are replaced as a whole; `before` and `after`
+    /// tell what is at a key.
     pub fn touch_db(
         &self,
         clients: &mut Clients,
         db_index: usize,
-        mut is_changed: impl FnMut(&[u8]) -> bool,
+        before: impl Fn(&[u8]) -> Presence,
+        after: impl Fn(&[u8]) -> Presence,
     ) {
         for ((db, key), watchers) in &self.watchers {
-            if *db == db_index && is_changed(key) {
-                for &id in watchers {
-                    if let Some(client) = clients.get_mut(id) {
-                        client.is_dirty = true;
-                    }
+            if *db != db_index {
+                continue;
+            }
+            let (before, after) = (before(key), after(key));
+            for &id in watchers {
+                if let Some(client) = clients.get_mut(id) {
+                    client.is_dirty |= client.sees_replacement(db_index, key, before, after);
                 }
             }
         }
@@ -87,6 +92,22 @@ impl WatchedKeys {
 }
 
 impl super::client::Client {
+    /// Whether a watched key is another one after its database was replaced. An expired key is as good as none, but
+    /// which of the two it is must be known later.
+    fn sees_replacement(&mut self, db_index: usize, key: &[u8], before: Presence, after: Presence) -> bool {
+        let watch = self.watching.iter_mut().find(|watch| watch.db_index == db_index && watch.key == key);
+        let Some(watch) = watch else { return false };
+        if before == Presence::Missing && after == Presence::Missing {
+            return false;
+        }
+        let was_nothing = watch.was_expired || before == Presence::Missing;
+        if was_nothing && after != Presence::Live {
+            watch.was_expired = after == Presence::Expired;
+            return false;
+        }
+        true
+    }
+
     /// Whether the removal of `key` is only that of a key which had expired before it was watched. Works once.
     fn forgive_removal(&mut self, db_index: usize, key: &[u8]) -> bool {
         let watch = self.watching.iter_mut().find(|watch| watch.db_index == db_index && watch.key == key);

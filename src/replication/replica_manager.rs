@@ -2,6 +2,8 @@
 //!
 //! A connection appears here with its first REPLCONF and counts as a replica from its PSYNC (or SYNC) on.
 
+use smallvec::SmallVec;
+
 use super::feed::ReplicaFeed;
 use super::log::ReplOffset;
 use crate::base::clock::UnixMillis;
@@ -39,7 +41,8 @@ pub struct AttachedReplica {
     pub capabilities: Capabilities,
     /// None before PSYNC.
     feed: Option<ReplicaFeed>,
-    acked: ReplOffset,
+    /// None until its first acknowledgement: before that it may not even have loaded the snapshot.
+    acked: Option<ReplOffset>,
     last_ack: UnixMillis,
 }
 
@@ -57,7 +60,7 @@ impl AttachedReplica {
     }
 
     pub fn acked(&self) -> ReplOffset {
-        self.acked
+        self.acked.unwrap_or_default()
     }
 
     pub fn last_ack(&self) -> UnixMillis {
@@ -81,7 +84,7 @@ impl AttachedReplica {
     /// The value of INFO's `slave<n>`.
     pub fn info(&self, now: UnixMillis) -> String {
         let (ip, port, state) = (self.ip(), self.listening_port, self.state_name());
-        let (offset, lag) = (self.acked, self.lag_seconds(now));
+        let (offset, lag) = (self.acked(), self.lag_seconds(now));
         format!("ip={ip},port={port},state={state},offset={offset},lag={lag}")
     }
 }
@@ -109,7 +112,7 @@ impl ReplicaManager {
                 listening_port: 0,
                 capabilities: Capabilities::default(),
                 feed: None,
-                acked: ReplOffset::default(),
+                acked: None,
                 last_ack: UnixMillis::default(),
             });
             self.attached.len() - 1
@@ -183,19 +186,19 @@ impl ReplicaManager {
         let Some(replica) = self.get_mut(id) else { return };
         if let Some(feed) = &mut replica.feed {
             feed.note_ack();
-            replica.acked = replica.acked.max(offset);
+            replica.acked = replica.acked.max(Some(offset));
             replica.last_ack = now;
         }
     }
 
     /// How many online replicas have acknowledged `offset`.
     pub fn count_acked(&self, offset: ReplOffset) -> usize {
-        self.online().filter(|replica| replica.acked >= offset).count()
+        count_addresses(self.online().filter(|replica| replica.acked >= Some(offset)))
     }
 
     /// How many online replicas are at most `lag_max_seconds` behind: what `min-replicas-to-write` counts.
     pub fn good_replicas(&self, lag_max_seconds: i64, now: UnixMillis) -> usize {
-        self.online().filter(|replica| replica.lag_seconds(now) <= lag_max_seconds).count()
+        count_addresses(self.online().filter(|replica| replica.lag_seconds(now) <= lag_max_seconds))
     }
 
     /// Online replicas that have been silent for longer than `repl-timeout`.
@@ -220,6 +223,19 @@ impl ReplicaManager {
     pub fn restart_backlog_ttl(&mut self, now: UnixMillis) {
         self.alone_since = now;
     }
+}
+
+/// How many replicas these connections are of. One that has reconnected has two until its old connection is found
+/// broken, and must not be taken for two.
+fn count_addresses<'a>(connections: impl Iterator<Item = &'a AttachedReplica>) -> usize {
+    let mut addresses: SmallVec<[(&str, u16); 8]> = SmallVec::new();
+    for replica in connections {
+        let address = (replica.ip(), replica.listening_port);
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    addresses.len()
 }
 
 #[cfg(test)]
@@ -268,12 +284,26 @@ mod tests {
         let mut replicas = two_online();
         replicas.register(ReplicaId(3), "x");
         replicas.attach(ReplicaId(3), ReplicaFeed::full_resync(), UnixMillis(0));
+        assert_eq!(replicas.count_acked(ReplOffset(0)), 0);
         for id in [A, B, ReplicaId(3)] {
             replicas.note_ack(id, ReplOffset(100 * id.0), UnixMillis(2000));
         }
         replicas.note_ack(B, ReplOffset(50), UnixMillis(2000));
         assert_eq!([100, 101, 201].map(|at| replicas.count_acked(ReplOffset(at))), [2, 1, 0]);
         assert_eq!((replicas.count(), replicas.online().count()), (3, 2));
+    }
+
+    #[test]
+    fn a_replica_that_reconnects_counts_once() {
+        let mut replicas = two_online();
+        let again = ReplicaId(3);
+        replicas.register(again, "::1").listening_port = 7000;
+        replicas.attach(again, online(20), UnixMillis(1500));
+        for id in [B, again] {
+            replicas.note_ack(id, ReplOffset(100), UnixMillis(2000));
+        }
+        assert_eq!((replicas.count_acked(ReplOffset(100)), replicas.online().count()), (1, 3));
+        assert_eq!(replicas.good_replicas(10, UnixMillis(2000)), 2);
     }
 
     #[test]

@@ -118,6 +118,16 @@ impl<'a> Reply<'a> {
 
     /// A double in its shortest form that reads back the same: `,1.5` or a bulk string.
     pub fn double(&mut self, value: f64) {
+        // Most scores are small integers, which need no allocation.
+        let integer = value as i32;
+        if f64::from(integer).to_bits() == value.to_bits() {
+            if self.is_resp3() {
+                self.number_line(b',', i64::from(integer));
+            } else {
+                self.bulk_integer(i64::from(integer));
+            }
+            return;
+        }
         let mut text = String::with_capacity(24);
         format_double(value, &mut text);
         if self.is_resp3() {
@@ -197,29 +207,70 @@ impl<'a> Reply<'a> {
     }
 }
 
-/// Appends `value` as Redis 7.2 and later print it: the shortest digits that read back the same, exponents as C's `%g`.
+/// Appends `value` as Redis 7.2 and later print it: as an integer where it is one, else with the shortest digits that
+/// read back the same, laid out as the `fpconv` library of Redis lays them out.
 pub fn format_double(value: f64, text: &mut String) {
-    if value.is_infinite() {
-        text.push_str(if value > 0.0 { "inf" } else { "-inf" });
-        return;
-    }
-    if value.is_nan() {
-        text.push_str("nan");
+    /// Integers beyond this are laid out from their digits.
+    const INTEGER_MAX: f64 = (i64::MAX / 2) as f64;
+    if !value.is_finite() {
+        text.push_str(if value.is_nan() {
+            "nan"
+        } else if value > 0.0 {
+            "inf"
+        } else {
+            "-inf"
+        });
         return;
     }
     if value == 0.0 {
         text.push_str(if value.is_sign_negative() { "-0" } else { "0" });
         return;
     }
-    // Digits and decimal exponent of the shortest form, laid out as C's `%.17g` lays them out.
-    let scientific = format!("{value:e}");
+    let integer = value as i64;
+    if value.abs() <= INTEGER_MAX && integer as f64 == value {
+        text.push_str(itoa::Buffer::new().format(integer));
+        return;
+    }
+    let scientific = format!("{:e}", value.abs());
     let (mantissa, exponent) = scientific.split_once('e').expect("`{:e}` prints an exponent");
     let exponent: i32 = exponent.parse().expect("`{:e}` prints a decimal exponent");
-    if (-5..21).contains(&exponent) {
-        text.push_str(&format!("{value}"));
+    let digits = mantissa.replace('.', "");
+    if value < 0.0 {
+        text.push('-');
+    }
+    lay_out(&digits, exponent, text);
+}
+
+/// Appends the number that has these digits, the first of them worth 10^`exponent`: plainly if it takes few zeros.
+fn lay_out(digits: &str, exponent: i32, text: &mut String) {
+    let len = digits.len() as i32;
+    // The last digit is worth 10^`scale`.
+    let scale = exponent + 1 - len;
+    let zeros = |n: i32| "0".repeat(n.max(0) as usize);
+    if scale >= 0 && exponent < len + 7 {
+        text.push_str(digits);
+        text.push_str(&zeros(scale));
+    } else if scale < 0 && (scale > -7 || exponent.abs() < 4) {
+        if exponent < 0 {
+            text.push_str("0.");
+            text.push_str(&zeros(-exponent - 1));
+            text.push_str(digits);
+        } else {
+            let (whole, fraction) = digits.split_at(exponent as usize + 1);
+            text.push_str(whole);
+            text.push('.');
+            text.push_str(fraction);
+        }
     } else {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        text.push_str(&format!("{mantissa}e{sign}{:02}", exponent.abs()));
+        let (first, rest) = digits.split_at(1);
+        text.push_str(first);
+        if !rest.is_empty() {
+            text.push('.');
+            text.push_str(rest);
+        }
+        text.push('e');
+        text.push(if exponent < 0 { '-' } else { '+' });
+        text.push_str(itoa::Buffer::new().format(exponent.abs()));
     }
 }
 
@@ -285,14 +336,23 @@ mod tests {
     }
 
     #[test]
-    fn doubles_print_as_c_prints_them() {
+    fn doubles_print_as_redis_prints_them() {
         for (value, expected) in [
             (3.0, "3"),
             (0.1, "0.1"),
             (1e17, "100000000000000000"),
             (1e21, "1e+21"),
-            (1e-7, "1e-07"),
+            (4.7e18, "4.7e+18"),
+            (12345678901234567890.0, "12345678901234567000"),
+            (1e-6, "0.000001"),
+            (1e-7, "1e-7"),
+            (1.5e-7, "1.5e-7"),
+            (1.25e-120, "1.25e-120"),
             (-0.5, "-0.5"),
+            (-123456.789, "-123456.789"),
+            (1234567.12345678, "1.23456712345678e+6"),
+            (9.80665123456789, "9.80665123456789"),
+            (-0.0, "-0"),
         ] {
             let mut text = String::new();
             format_double(value, &mut text);

@@ -33,7 +33,7 @@ impl Clock for SystemClock {
         self.monotonic.delta_as_nanos(self.start, self.monotonic.raw())
     }
 
-    fn sleep(&self, duration: Duration) {
+    fn wait(&self, duration: Duration) {
         std::thread::sleep(duration);
     }
 }

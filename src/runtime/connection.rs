@@ -11,7 +11,6 @@ use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, BytesMut};
@@ -132,7 +131,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.is_at_end = true;
                 return Poll::Ready(Ok(()));
             }
-            self.traffic.query_bytes.store(self.query.len(), Relaxed);
+            self.traffic.query_bytes.set(self.query.len() as u64);
             if self.query.len() + self.queued_bytes > self.query_bytes_max {
                 self.refuse_query();
             }
@@ -161,8 +160,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn note_received(&self, bytes: usize) {
-        let total = self.traffic.received_bytes.load(Relaxed) + bytes as u64;
-        self.traffic.received_bytes.store(total, Relaxed);
+        self.traffic.received_bytes.add(bytes as u64);
     }
 
     fn process_query(&mut self) {
@@ -178,7 +176,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Runs the complete requests at the start of `bytes`; answers how many bytes are done with.
     fn process(&mut self, bytes: &[u8]) -> usize {
         let mut used = 0;
-        self.traffic.query_bytes.store(bytes.len(), Relaxed);
+        self.traffic.query_bytes.set(bytes.len() as u64);
         while used < bytes.len() && !self.is_blocked && !self.is_replica && self.closing == Closing::No {
             let buf = &bytes[used..];
             let mut batch = std::mem::take(&mut self.batch);
@@ -292,7 +290,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.out.extend_from_slice(&more);
         }
         let unwritten = self.out.len() - self.written;
-        self.traffic.unwritten_bytes.store(unwritten, Relaxed);
+        self.traffic.unwritten_bytes.set(unwritten as u64);
         self.is_blocked = client.blocked.is_some();
         self.is_replica = client.kind == ClientKind::Replica;
         self.limits.authenticated = client.is_authenticated;
@@ -303,7 +301,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.closing = engine.clients.get(self.id).map_or(Closing::Now, |client| client.closing);
         self.limits.bulk_bytes_max = engine.config.proto_max_bulk_len;
         self.query_bytes_max = usize::try_from(engine.config.client_query_buffer_limit).unwrap_or(usize::MAX);
-        let sent_bytes = self.traffic.sent_bytes.load(Relaxed);
+        let sent_bytes = self.traffic.sent_bytes.get();
         engine.stats.net_output_bytes += sent_bytes - self.sent_bytes_counted;
         self.sent_bytes_counted = sent_bytes;
     }
@@ -315,9 +313,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.written += n;
-            let sent = self.traffic.sent_bytes.load(Relaxed) + n as u64;
-            self.traffic.sent_bytes.store(sent, Relaxed);
-            self.traffic.unwritten_bytes.store(self.out.len() - self.written, Relaxed);
+            self.traffic.sent_bytes.add(n as u64);
+            self.traffic.unwritten_bytes.set((self.out.len() - self.written) as u64);
         }
         self.out.clear();
         self.out.shrink_to(OUT_BYTES_KEPT);

@@ -6,11 +6,12 @@ use std::sync::mpsc::Receiver;
 use anyhow::Context as _;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::background::{self, Urgency};
 use super::hub::Hub;
 use super::{environment, loader, log, saver};
 use crate::command;
 use crate::engine::client::Closing;
-use crate::engine::persistence::SaveRequest;
+use crate::engine::persistence::{SaveKind, SaveRequest};
 use crate::engine::{ClientId, Engine, InsideJob, Job};
 use crate::resp::error::ErrorReply;
 
@@ -34,8 +35,12 @@ pub fn run(jobs: &Receiver<Job>, hub: &Arc<Hub>, exit: &UnboundedSender<i32>) {
 
 fn start_save(request: Box<SaveRequest>, hub: &Arc<Hub>) {
     let number = request.number;
+    let urgency = match request.kind {
+        SaveKind::Foreground => Urgency::Awaited,
+        SaveKind::Background => Urgency::Unnoticed,
+    };
     let for_thread = hub.clone();
-    let started = std::thread::Builder::new().name("save".to_owned()).spawn(move || {
+    let started = background::spawn("save", urgency, move || {
         let outcome = saver::save(&request);
         // The frozen data set may be the last holder of many segments: they are freed here.
         drop(request);

@@ -20,16 +20,28 @@ const KEYS_PER_REPORT: u64 = 1024;
 /// With `key-load-delay`, so many would take too long.
 const REPORT_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Loads `dir/dbfilename` into an engine that others can see but not use. A missing file is fine.
-pub fn load_at_start(hub: &Hub) -> anyhow::Result<()> {
-    let path = hub.enter(|engine| snapshot_path(engine));
-    let Some(file) = open(&path)? else { return Ok(()) };
+/// A snapshot file that is to be loaded.
+pub struct SnapshotFile {
+    path: PathBuf,
+    file: File,
+    total_bytes: u64,
+}
+
+/// Opens `dir/dbfilename`, and from here on clients are told to wait until it is loaded. None if there is no file.
+pub fn begin(engine: &mut Engine) -> anyhow::Result<Option<SnapshotFile>> {
+    let path = snapshot_path(engine);
+    let Some(file) = open(&path)? else { return Ok(None) };
+    let total_bytes = file.metadata().map_or(0, |metadata| metadata.len());
+    engine.start_loading(total_bytes);
+    Ok(Some(SnapshotFile { path, file, total_bytes }))
+}
+
+/// Loads a snapshot into an engine that others can see but not use.
+pub fn load(hub: &Hub, snapshot: SnapshotFile) -> anyhow::Result<()> {
+    let SnapshotFile { path, file, total_bytes: total } = snapshot;
     let started = Instant::now();
-    let total = file.metadata().map_or(0, |metadata| metadata.len());
-    let (options, keyspace) = hub.enter(|engine| {
-        engine.start_loading(total);
-        (engine.load_options(Duplicates::Refuse), engine.empty_keyspace())
-    });
+    let (options, keyspace) =
+        hub.enter(|engine| (engine.load_options(Duplicates::Refuse), engine.empty_keyspace()));
     let position = Rc::new(Cell::new(0));
     let source = Counted { file, position: position.clone() };
     let (mut keys, mut delay) = (0, hub.enter(|engine| i64::from(engine.config.key_load_delay)));
@@ -59,6 +71,7 @@ pub fn load_at_start(hub: &Hub) -> anyhow::Result<()> {
         if let Some((replid, offset)) = Engine::saved_history(&loaded.summary.aux) {
             let now = engine.now();
             engine.role.restore(replid, offset, now);
+            engine.stream_db_index = engine.saved_stream_db_index(&loaded.summary.aux);
             engine.refresh_propagation();
         }
         engine.finish_loading(loaded);

@@ -19,14 +19,13 @@ use super::log;
 use crate::command::dispatch;
 use crate::engine::Engine;
 use crate::engine::master_stream::{MasterStream, asks_for_ack};
-use crate::persistence::snapshot::{self, Duplicates};
+use crate::persistence::snapshot::{self, Duplicates, Loaded};
 use crate::replication::backoff::Backoff;
 use crate::replication::link::{Auth, Event, LinkOptions, MasterLink};
 use crate::replication::log::ReplOffset;
 use crate::replication::replica::MasterAddr;
 use crate::replication::replid::ReplId;
 use crate::resp::request::{Batch, Decoder, Limits};
-use crate::storage::Keyspace;
 
 const READ_BYTES: usize = 64 * 1024;
 /// What one stay inside the engine may apply.
@@ -149,7 +148,7 @@ struct Link {
 /// A snapshot on its way into a data set.
 struct Loading {
     pieces: mpsc::Sender<Bytes>,
-    result: JoinHandle<anyhow::Result<Keyspace>>,
+    result: JoinHandle<anyhow::Result<Loaded>>,
 }
 
 impl Link {
@@ -256,9 +255,8 @@ impl Link {
         let (pieces, received) = mpsc::channel(LOAD_PIECES_MAX);
         let result = tokio::task::spawn_blocking(move || {
             let source = PieceReader { pieces: received, piece: Bytes::new() };
-            let loaded = snapshot::read(source, keyspace, &options, || ())
-                .map_err(|error| anyhow::anyhow!("the master's snapshot cannot be loaded: {error}"))?;
-            Ok(loaded.keyspace)
+            snapshot::read(source, keyspace, &options, || ())
+                .map_err(|error| anyhow::anyhow!("the master's snapshot cannot be loaded: {error}"))
         });
         self.loading = Some(Loading { pieces, result });
     }
@@ -281,12 +279,16 @@ impl Link {
     async fn finish_loading(&mut self) -> anyhow::Result<()> {
         let Some(loading) = self.loading.take() else { return Ok(()) };
         drop(loading.pieces);
-        let keyspace = loading.result.await??;
+        let Loaded { keyspace, summary, .. } = loading.result.await??;
         let keys = keyspace.keys_len();
         let (history, epoch) = (self.history.take(), self.epoch);
-        let old = self
-            .hub
-            .enter(|engine| (engine.link_epoch == epoch).then(|| engine.adopt_snapshot(keyspace, history)));
+        let old = self.hub.enter(|engine| {
+            (engine.link_epoch == epoch).then(|| {
+                let old = engine.adopt_snapshot(keyspace, history);
+                engine.stream_db_index = engine.saved_stream_db_index(&summary.aux);
+                old
+            })
+        });
         anyhow::ensure!(old.is_some(), "another master was named meanwhile");
         tokio::task::spawn_blocking(move || drop(old));
         log::notice(&format!("MASTER <-> REPLICA sync: Finished with success, {keys} keys loaded"));

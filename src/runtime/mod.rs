@@ -1,5 +1,6 @@
 //! The engine behind sockets: tokio, threads, files, signals and timers. Nothing below this layer knows of them.
 
+mod background;
 mod clock;
 mod connection;
 mod cron;
@@ -24,8 +25,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::command;
 use crate::config::{REDIS_VERSION, Startup};
 use crate::replication::replica::MasterAddr;
+use crate::storage;
 use environment::PidFile;
 use hub::Hub;
+use loader::SnapshotFile;
 
 pub use clock::SystemClock;
 
@@ -34,10 +37,11 @@ const THREADS_MAX: usize = 4;
 
 /// Runs a server until it is told to stop; answers the process' exit code.
 ///
-/// 1. Log, background, directory, file descriptors; 2. listening sockets; 3. engine and threads; 4. the snapshot is
-/// loaded, while clients are told to wait; 5. clients are served; 6. signals or SHUTDOWN end it.
-pub fn run(startup: Startup) -> anyhow::Result<i32> {
-    let mut startup = startup;
+/// 1. Log, background, directory, file descriptors, listening sockets;
+/// 2. engine and threads;
+/// 3. the snapshot is loaded, while clients are told to wait;
+/// 4. clients are served, until signals or SHUTDOWN end it.
+pub fn run(mut startup: Startup) -> anyhow::Result<i32> {
     startup.config_file = startup.config_file.map(|path| std::path::absolute(&path).unwrap_or(path));
     if startup.config.daemonize {
         environment::spawn_in_background()?;
@@ -89,12 +93,15 @@ async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {
 
     let (job_sender, jobs) = std::sync::mpsc::channel();
     let (exit_sender, exit) = unbounded_channel();
+    storage::seed_hashing(fastrand::u64(..));
     let mut engine = command::new_engine(config, Box::new(SystemClock::new()), fastrand::u64(..));
     if let Some(master) = engine.config.replicaof.clone() {
         engine.follow(MasterAddr { host: master.host, port: master.port });
     }
     engine.process = figures::process_info(environment::absolute(config_file.as_deref()), threads > 1);
-    engine.stats.memory = figures::memory(engine.stats.memory);
+    engine.memory_probe = figures::memory;
+    engine.measure_memory();
+    let snapshot = loader::begin(&mut engine)?;
     let hub = Arc::new(Hub::new(engine, job_sender));
     let (for_jobs, exit_of_jobs) = (hub.clone(), exit_sender.clone());
     std::thread::Builder::new()
@@ -109,7 +116,7 @@ async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {
     tokio::spawn(cron::run(hub.clone()));
     tokio::spawn(cron::run_deadlines(hub.clone()));
     spawn_signals(&hub, exit_sender)?;
-    let code = load_and_wait(&hub, exit, started).await;
+    let code = load_and_wait(&hub, snapshot, exit, started).await;
     hub.enter(|engine| saver::remove_temporary(&engine.config.dir));
     pid_file.remove();
     code
@@ -118,14 +125,17 @@ async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {
 /// Loads the snapshot, then serves until the engine wants to exit, which it may while loading.
 async fn load_and_wait(
     hub: &Arc<Hub>,
+    snapshot: Option<SnapshotFile>,
     mut exit: UnboundedReceiver<i32>,
     started: Instant,
 ) -> anyhow::Result<i32> {
-    let for_loading = hub.clone();
-    let loading = tokio::task::spawn_blocking(move || loader::load_at_start(&for_loading));
-    tokio::select! {
-        loaded = loading => loaded.context("loading broke off")??,
-        code = exit.recv() => return Ok(code.unwrap_or(1)),
+    if let Some(snapshot) = snapshot {
+        let for_loading = hub.clone();
+        let loading = tokio::task::spawn_blocking(move || loader::load(&for_loading, snapshot));
+        tokio::select! {
+            loaded = loading => loaded.context("loading broke off")??,
+            code = exit.recv() => return Ok(code.unwrap_or(1)),
+        }
     }
     tokio::spawn(master_link::run(hub.clone()));
     log::notice(&format!(

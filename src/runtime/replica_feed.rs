@@ -11,6 +11,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 
+use super::background::{self, Urgency};
 use super::hub::{Hub, TaskSignal};
 use super::log;
 use crate::command::{TABLE, dispatch};
@@ -149,7 +150,7 @@ struct Payload {
 /// Begins to encode a snapshot on another thread. Where the replica needs to know the size, a first pass counts it.
 fn prepare_payload(hub: Arc<Hub>, id: ClientId, sync: FullSync) -> mpsc::Receiver<Payload> {
     let (ready, prepared) = mpsc::channel(1);
-    tokio::task::spawn_blocking(move || {
+    let started = background::spawn("snapshot", Urgency::Unnoticed, move || {
         let options = SnapshotOptions { writer: WriterOptions::default(), aux: aux_of(&sync), usage: None };
         let size = (!sync.is_eof_capable).then(|| snapshot::size(&sync.keyspace, &options));
         let (sender, pieces) = mpsc::channel(SNAPSHOT_PIECES_MAX);
@@ -166,6 +167,10 @@ fn prepare_payload(hub: Arc<Hub>, id: ClientId, sync: FullSync) -> mpsc::Receive
         let _ = snapshot::write(&sync.keyspace, &options, writer, || Ok(()))
             .and_then(|mut writer| writer.flush());
     });
+    if let Err(error) = started {
+        // The feed finds nothing prepared and closes the link; the replica asks again.
+        log::warning(&format!("cannot start a thread for a snapshot: {error}"));
+    }
     prepared
 }
 
@@ -173,7 +178,7 @@ fn aux_of(sync: &FullSync) -> Aux {
     vec![
         ("redis-ver", crate::config::REDIS_VERSION.to_owned()),
         ("redis-bits", "64".to_owned()),
-        ("repl-stream-db", "0".to_owned()),
+        ("repl-stream-db", sync.stream_db_index.to_string()),
         ("repl-id", String::from_utf8_lossy(sync.replid.as_bytes()).into_owned()),
         ("repl-offset", sync.offset.0.to_string()),
         ("aof-base", "0".to_owned()),

@@ -4,7 +4,6 @@
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::Path;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -24,8 +23,8 @@ pub fn save(request: &SaveRequest) -> anyhow::Result<()> {
     let mut last_line = Instant::now();
     let mut each_key = || {
         keys += 1;
-        request.progress.keys.store(keys, Ordering::Relaxed);
-        if request.progress.is_cancelled.load(Ordering::Relaxed) {
+        request.progress.note_keys(keys);
+        if request.progress.is_cancelled() {
             return Err(io::Error::new(io::ErrorKind::Interrupted, "cancelled"));
         }
         delay(request.key_delay_micros, keys);
@@ -88,7 +87,7 @@ pub fn replace_file(
 pub fn delay(micros: i64, keys: u64) {
     if micros > 0 {
         std::thread::sleep(Duration::from_micros(micros as u64));
-    } else if micros < 0 && keys % micros.unsigned_abs() == 0 {
+    } else if micros < 0 && keys.is_multiple_of(micros.unsigned_abs()) {
         std::thread::sleep(Duration::from_micros(1));
     }
 }

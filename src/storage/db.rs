@@ -50,6 +50,15 @@ pub(super) struct Displaced {
     pub expires_at: Option<i64>,
 }
 
+/// What is at a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    Missing,
+    /// Its time has passed, and nobody has removed it yet.
+    Expired,
+    Live,
+}
+
 /// One key of a frozen database.
 #[derive(Debug, Clone, Copy)]
 pub struct Item<'a> {
@@ -140,9 +149,13 @@ impl Db {
         Some(Found { segment, slot })
     }
 
-    /// Whether `key` is there and has not expired by `now`.
-    pub fn holds(&self, key: &[u8], now: i64) -> bool {
-        self.find(key).is_some_and(|found| self.expires_at(found).is_none_or(|at| at > now))
+    /// What is at `key` at `now`.
+    pub fn presence(&self, key: &[u8], now: i64) -> Presence {
+        match self.find(key).map(|found| self.expires_at(found)) {
+            None => Presence::Missing,
+            Some(Some(at)) if at <= now => Presence::Expired,
+            Some(_) => Presence::Live,
+        }
     }
 
     pub(super) fn entry(&self, found: Found) -> Entry<'_> {

@@ -20,8 +20,15 @@ pub mod sorted_set;
 pub mod table;
 pub mod value;
 
-pub use db::{Db, Item};
+pub use db::{Db, Item, Presence};
 pub use keyspace::Keyspace;
 pub use limits::EncodingLimits;
 pub use live::{LiveDb, NewExpiry, StringRef};
 pub use value::{Value, ValueRef, WrongType};
+
+/// Makes the hash functions of large collections unpredictable for those who choose their members. To be called before
+/// the first collection is made; without it they hash in one known way, as tests want it.
+pub fn seed_hashing(seed: u64) {
+    table::set_seed(seed);
+    sorted_set::seed_member_hash(seed.rotate_left(32));
+}

@@ -10,6 +10,8 @@
 //! - `RUSSET_ORACLE=6379` sends them to a real server on that port as well (which loses its data) and prints
 //!   where it answers otherwise. They go there up to the first line that moves the clock.
 
+#![allow(clippy::unwrap_used, reason = "a panic here is a failed test")]
+
 mod oracle;
 mod play;
 mod script;

@@ -352,6 +352,8 @@ impl Server {
 fn cron(engine: &mut Engine) {
     engine.close_idle(engine.now());
     while active_expire::expire_slice(engine, EXPIRE_KEYS_MAX) {}
+    engine.save_if_due();
+    engine.continue_shutdown();
 }
 
 fn config_of(script: &Script) -> Config {

@@ -60,13 +60,6 @@ impl Twin {
             if args.is(0, "select") {
                 self.db_index = std::str::from_utf8(args.bytes(1)).unwrap().parse().unwrap();
             }
-            if command::TABLE.by_name(b"select").is_none()
-                && ["select", "multi", "exec"].iter().any(|it| args.is(0, it))
-            {
-                let id = self.engine.master_client();
-                self.engine.clients.get_mut(id).unwrap().db_index = self.db_index;
-                continue;
-            }
             dispatch::apply(&mut self.engine, &args);
             effects.push(Effect { db_index: self.db_index, args: args.iter().map(<[u8]>::to_vec).collect() });
         }

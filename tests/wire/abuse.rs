@@ -14,29 +14,27 @@ fn pong() -> Value {
 
 #[test]
 fn protocol_errors_are_told_and_close_the_connection() {
-    let server = Server::russet(&[]);
-    let cases: &[(&[u8], &str)] = &[
-        (b"*1\r\n:4\r\n", "-ERR Protocol error: expected '$', got ':'\r\n"),
-        (b"*1\r\n$-5\r\n", "-ERR Protocol error: invalid bulk length\r\n"),
-        (b"*1\r\n$536870913\r\n", "-ERR Protocol error: invalid bulk length\r\n"),
-        (b"*1\r\n$99999999999999999999\r\n", "-ERR Protocol error: invalid bulk length\r\n"),
-        (b"*1048577\r\n", "-ERR Protocol error: invalid multibulk length\r\n"),
-        (b"*abc\r\n", "-ERR Protocol error: invalid multibulk length\r\n"),
-        (b"GET \"unbalanced\r\n", "-ERR Protocol error: unbalanced quotes in request\r\n"),
+    let (ours, theirs) = (Server::russet(&[]), Server::redis(&[]));
+    let cases: &[&[u8]] = &[
+        b"*1\r\n:4\r\n",
+        b"*1\r\n$-5\r\n",
+        b"*1\r\n$536870913\r\n",
+        b"*1\r\n$99999999999999999999\r\n",
+        b"*2147483648\r\n",
+        b"*abc\r\n",
+        b"GET \"unbalanced\r\n",
     ];
-    for (bytes, expected) in cases {
-        let mut client = server.client();
-        client.send_raw(b"PING\r\n");
-        client.send_raw(bytes);
-        let reply = client.read_to_end();
-        assert_eq!(
-            String::from_utf8_lossy(&reply),
-            format!("+PONG\r\n{expected}"),
-            "{}",
-            bytes.escape_ascii()
-        );
+    for bytes in cases {
+        let told = [&ours, &theirs].map(|server| {
+            let mut client = server.client();
+            client.send_raw(b"PING\r\n");
+            client.send_raw(bytes);
+            String::from_utf8_lossy(&client.read_to_end()).into_owned()
+        });
+        assert!(told[0].starts_with("+PONG\r\n-ERR Protocol error"), "{}: {}", bytes.escape_ascii(), told[0]);
+        assert_eq!(told[0], told[1], "{}", bytes.escape_ascii());
     }
-    assert_eq!(server.client().call("PING"), pong());
+    assert_eq!(ours.client().call("PING"), pong());
 }
 
 #[test]

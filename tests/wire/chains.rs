@@ -103,3 +103,25 @@ fn a_cut_in_the_middle_of_a_chain_heals_without_a_full_resync() {
     assert_eq!((writer.info("sync_full"), between.info("sync_full")), ("1".into(), "1".into()));
     assert_eq!(writer.call("WAIT 1 20000"), Value::Integer(1));
 }
+
+/// The stream of a replica is its master's own bytes, which need not begin with a SELECT.
+#[test]
+fn a_replica_of_a_replica_begins_in_the_database_that_the_stream_is_in() {
+    for makes in [
+        [Make::Redis, Make::Russet, Make::Redis],
+        [Make::Redis, Make::Redis, Make::Russet],
+        [Make::Russet; 3],
+    ] {
+        let head = start(makes[0], &[]);
+        let middle = replica_of(makes[1], head.port);
+        wait_until_linked(&mut middle.client());
+        let mut writer = head.client();
+        writer.call("SELECT 5");
+        writer.call("SET before x");
+        become_equal(&mut writer, &mut middle.client());
+        let tail = replica_of(makes[2], middle.port);
+        wait_until_linked(&mut tail.client());
+        writer.call("SET after x");
+        become_equal(&mut writer, &mut tail.client());
+    }
+}

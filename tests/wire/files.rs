@@ -91,13 +91,13 @@ fn a_broken_file_is_refused_and_not_touched() {
 
 #[test]
 fn a_save_that_cannot_be_written_is_told_and_leaves_the_old_file() {
-    let server = Server::russet(&[]);
+    let server = Server::russet(&["--enable-protected-configs", "yes"]);
     let mut client = server.client();
     client.call("SET key value");
     client.call("SAVE");
     let before = std::fs::read(server.dump()).unwrap();
     client.call("SET key other");
-    assert_eq!(client.call("CONFIG SET dbfilename none/such.rdb").is_error(), true);
+    assert!(client.call("CONFIG SET dbfilename none/such.rdb").is_error());
     std::fs::create_dir(server.folder().join("taken.rdb")).unwrap();
     assert_eq!(client.call("CONFIG SET dbfilename taken.rdb"), ok());
     assert!(client.call("SAVE").is_error());

@@ -4,6 +4,8 @@
 //! come about is asked for until it has, within `harness::PATIENCE`. Needs redis-server, redis-cli, redis-benchmark and
 //! a Python with redis-py, which `test.sh` provides.
 
+#![allow(clippy::unwrap_used, reason = "a panic here is a failed test")]
+
 mod harness;
 
 mod abuse;

@@ -3,7 +3,6 @@
 use super::Lines;
 use crate::config::REDIS_VERSION;
 use crate::engine::Engine;
-use crate::engine::blocked::BlockedOn;
 use crate::engine::client::ClientKind;
 
 pub(super) fn server(engine: &Engine, lines: &mut Lines) {
@@ -40,9 +39,6 @@ pub(super) fn server(engine: &Engine, lines: &mut Lines) {
 pub(super) fn clients(engine: &Engine, lines: &mut Lines) {
     let clients = &engine.clients;
     let normal = clients.iter().filter(|client| client.kind == ClientKind::Normal);
-    let blocked = clients.iter().filter(|client| {
-        client.blocked.as_deref().is_some_and(|state| !matches!(state.on, BlockedOn::Pause))
-    });
     let timed = clients
         .iter()
         .filter(|client| client.blocked.as_deref().is_some_and(|state| state.deadline.is_some()));
@@ -57,7 +53,7 @@ pub(super) fn clients(engine: &Engine, lines: &mut Lines) {
         "client_recent_max_output_buffer",
         largest(|client| client.out.len() + client.traffic.unwritten_len()),
     );
-    lines.field("blocked_clients", blocked.count());
+    lines.field("blocked_clients", engine.blocked.len);
     lines.field("tracking_clients", 0);
     lines.field("pubsub_clients", clients.iter().filter(|client| client.subscriptions_len() > 0).count());
     lines.field("watching_clients", clients.iter().filter(|client| !client.watching.is_empty()).count());

@@ -1,8 +1,5 @@
 //! The sections persistence, stats, commandstats, errorstats and latencystats.
 
-use std::collections::HashSet;
-use std::sync::atomic::Ordering;
-
 use super::super::table::TABLE;
 use super::{Lines, status};
 use crate::engine::Engine;
@@ -10,8 +7,7 @@ use crate::engine::Engine;
 pub(super) fn persistence(engine: &Engine, lines: &mut Lines) {
     let (now, persistence) = (engine.now(), &engine.persistence);
     let save = persistence.save.as_ref();
-    let (processed, total) =
-        save.map_or((0, 0), |save| (save.progress.keys.load(Ordering::Relaxed), save.keys_total));
+    let (processed, total) = save.map_or((0, 0), |save| (save.progress.keys(), save.keys_total));
     let percent = if total == 0 { 0.0 } else { 100.0 * processed as f64 / total as f64 };
     let is_saving = persistence.is_saving_in_background();
     let saving_seconds = save.filter(|_| is_saving).map_or(-1, |save| (now.0 - save.started_at.0) / 1000);
@@ -59,10 +55,6 @@ pub(super) fn persistence(engine: &Engine, lines: &mut Lines) {
 pub(super) fn stats(engine: &Engine, lines: &mut Lines) {
     let stats = &engine.stats;
     let kib = |bytes: u64| format!("{:.2}", bytes as f64 / 1024.0);
-    let channels: HashSet<&[u8]> =
-        engine.clients.iter().flat_map(|client| client.channels.iter().map(Vec::as_slice)).collect();
-    let patterns: HashSet<&[u8]> =
-        engine.clients.iter().flat_map(|client| client.patterns.iter().map(Vec::as_slice)).collect();
     lines.title("Stats");
     lines.field("total_connections_received", stats.connections_received);
     lines.field("total_commands_processed", stats.commands_processed);
@@ -85,9 +77,9 @@ pub(super) fn stats(engine: &Engine, lines: &mut Lines) {
     lines.zeros(&["evicted_clients", "total_eviction_exceeded_time", "current_eviction_exceeded_time"]);
     lines.field("keyspace_hits", stats.keyspace_hits + engine.upkeep.hits);
     lines.field("keyspace_misses", stats.keyspace_misses + engine.upkeep.misses);
-    lines.field("pubsub_channels", channels.len());
-    lines.field("pubsub_patterns", patterns.len());
-    lines.field("pubsubshard_channels", 0);
+    lines.field("pubsub_channels", engine.pubsub.channels.len());
+    lines.field("pubsub_patterns", engine.pubsub.patterns.len());
+    lines.field("pubsubshard_channels", engine.pubsub.shard_channels.len());
     // A snapshot is a clone, not a fork.
     lines.zeros(&["latest_fork_usec", "total_forks", "migrate_cached_sockets", "slave_expires_tracked_keys"]);
     lines.zeros(&[

@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use super::super::context::Ctx;
 use super::super::spec::*;
-use super::score;
+use super::{insert, score};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
 use crate::storage::EncodingLimits;
@@ -128,7 +128,7 @@ fn add(ctx: &mut Ctx<'_>, args: &Args<'_>, options: AddOptions, at: usize) -> Co
     if let Some(set) = set {
         for (&score, member) in scores.iter().zip(members) {
             let change = if options.is_plain() {
-                Some((set.insert(score, member, limits), score))
+                Some((insert(set, score, member, limits), score))
             } else {
                 add_one(set, score, member, options, limits)?
             };
@@ -164,7 +164,7 @@ fn add_one(
 ) -> Result<Option<(Change, f64)>, ErrorReply> {
     let Some(old) = set.score(member) else {
         let is_allowed = !options.only_existing;
-        return Ok(is_allowed.then(|| (set.insert(score, member, limits), score)));
+        return Ok(is_allowed.then(|| (insert(set, score, member, limits), score)));
     };
     if options.only_new {
         return Ok(None);
@@ -176,7 +176,7 @@ fn add_one(
     if (options.only_greater && score <= old) || (options.only_less && score >= old) {
         return Ok(None);
     }
-    Ok(Some((set.insert(score, member, limits), score)))
+    Ok(Some((insert(set, score, member, limits), score)))
 }
 
 /// `ZREM key member [member ...]`

@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use super::super::context::Ctx;
 use super::super::options::integer;
 use super::super::spec::*;
-use super::{Scores, store, write_members};
+use super::{Scores, insert, store, write_members};
 use crate::base::number::{parse_f64, parse_i64};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
@@ -384,7 +384,7 @@ fn store_result(
 fn sorted_set(members: &[(Cow<'_, [u8]>, f64)], limits: &EncodingLimits) -> SortedSet {
     let mut set = SortedSet::default();
     for (member, score) in members {
-        set.insert(*score, member, limits);
+        insert(&mut set, *score, member, limits);
     }
     set
 }

@@ -2,9 +2,9 @@
 
 use super::super::context::Ctx;
 use super::super::options::integer_in;
+use super::super::scan_options::{Page, ScanOf, ScanOptions, cursor};
 use super::super::spec::*;
 use super::{READ_KEY, Scores, write_members};
-use crate::base::glob::{self, Case};
 use crate::base::number::format_g17;
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
@@ -160,7 +160,8 @@ fn zrandmember(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
         let drawn = (0..wanted).map(|_| set.random(ctx.rng).expect("a stored sorted set is not empty"));
         write_members(&mut ctx.reply, drawn, scores);
     } else if wanted >= set.len() {
-        write_members(&mut ctx.reply, set.iter(), scores);
+        // All of them come in the order in which Redis walks: from the highest score down.
+        write_members(&mut ctx.reply, set.iter().rev(), scores);
     } else {
         let ranks = distinct_ranks(set.len(), wanted, ctx.rng);
         let drawn = ranks.into_iter().filter_map(|rank| set.get_by_rank(rank)).collect::<Vec<_>>();
@@ -185,65 +186,30 @@ fn distinct_ranks(len: usize, count: usize, rng: &mut fastrand::Rng) -> Vec<usiz
 
 /// `ZSCAN key cursor [MATCH pattern] [COUNT count]`
 fn zscan(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
-    let cursor = scan_cursor(args.bytes(2)).ok_or(ErrorReply::fixed("ERR invalid cursor"))?;
-    // A missing key is answered before the options are looked at.
-    let Some(set) = ctx.db.read::<SortedSet>(args.bytes(1))? else {
-        ctx.reply.array(2);
-        ctx.reply.bulk("0");
-        ctx.reply.array(0);
-        return Ok(Flow::Done);
+    let cursor = cursor(args.bytes(2))?;
+    let mut page = Page::new(&ctx.reply);
+    let next = match ctx.db.read::<SortedSet>(args.bytes(1))? {
+        None => 0,
+        Some(set) => {
+            let options = ScanOptions::parse(args.from(3), ScanOf::Members)?;
+            // Here alone Redis prints the scores of its large encoding with all their digits.
+            let prints_all_digits = set.encoding() == "skiplist";
+            let mut text = String::new();
+            set.scan(cursor, options.count, |member, score| {
+                if !options.matches(member) {
+                    return;
+                }
+                text.clear();
+                if prints_all_digits {
+                    text.push_str(&format_g17(score));
+                } else {
+                    format_double(score, &mut text);
+                }
+                page.push(member);
+                page.push(text.as_bytes());
+            })
+        }
     };
-    let options = ScanOptions::parse(args.from(3))?;
-    let prints_all_digits = set.encoding() == "skiplist";
-    let mut text = String::new();
-    let mut found = Vec::new();
-    let next = set.scan(cursor, options.count, |member, score| {
-        if options.pattern.is_none_or(|pattern| glob::matches(pattern, member, Case::Sensitive)) {
-            found.push((member.to_vec(), score));
-        }
-    });
-    ctx.reply.array(2);
-    ctx.reply.bulk(itoa::Buffer::new().format(next));
-    ctx.reply.array(2 * found.len());
-    for (member, score) in found {
-        ctx.reply.bulk(member);
-        if prints_all_digits {
-            ctx.reply.bulk(format_g17(score));
-        } else {
-            text.clear();
-            format_double(score, &mut text);
-            ctx.reply.bulk(&text);
-        }
-    }
+    page.write(&mut ctx.reply, next);
     Ok(Flow::Done)
-}
-
-struct ScanOptions<'a> {
-    pattern: Option<&'a [u8]>,
-    count: usize,
-}
-
-impl<'a> ScanOptions<'a> {
-    fn parse(args: Args<'a>) -> Result<Self, ErrorReply> {
-        let mut options = Self { pattern: None, count: 10 };
-        let mut at = 0;
-        while at < args.len() {
-            let Some(value) = args.get(at + 1) else { return Err(ErrorReply::SYNTAX) };
-            if args.is(at, "count") {
-                let count = integer_in(value, 1..=i64::MAX, ErrorReply::SYNTAX)?;
-                options.count = count as usize;
-            } else if args.is(at, "match") {
-                options.pattern = Some(value);
-            } else {
-                return Err(ErrorReply::SYNTAX);
-            }
-            at += 2;
-        }
-        Ok(options)
-    }
-}
-
-/// A cursor as C's `strtoul` reads it.
-fn scan_cursor(arg: &[u8]) -> Option<u64> {
-    std::str::from_utf8(arg).ok()?.parse().ok()
 }

@@ -14,8 +14,8 @@ use super::spec::*;
 use crate::base::number::parse_f64;
 use crate::resp::error::ErrorReply;
 use crate::resp::reply::Reply;
-use crate::storage::Value;
-use crate::storage::sorted_set::SortedSet;
+use crate::storage::sorted_set::{Change, SortedSet};
+use crate::storage::{EncodingLimits, Value};
 
 /// The one key of most of these commands.
 const READ_KEY: &[KeySpec] = &[KeySpec::range(1, 1, 1, RO | ACCESS)];
@@ -35,6 +35,12 @@ fn score(arg: &[u8]) -> Result<f64, ErrorReply> {
         return Ok(arg.iter().fold(0, |n: i64, digit| n * 10 + i64::from(digit - b'0')) as f64);
     }
     parse_f64(arg).ok_or(ErrorReply::NOT_A_FLOAT)
+}
+
+/// Gives a member a score. A listpack keeps integers as such, and so has but one zero.
+fn insert(set: &mut SortedSet, score: f64, member: &[u8], limits: &EncodingLimits) -> Change {
+    let score = if score == 0.0 && set.encoding() == "listpack" { 0.0 } else { score };
+    set.insert(score, member, limits)
 }
 
 /// Writes an array of members, in the order given.

@@ -6,7 +6,7 @@ use super::super::context::Ctx;
 use super::super::options::integer;
 use super::super::spec::*;
 use super::bounds::{lex_range, rank_range, score_range};
-use super::{READ_KEY, Scores, store, write_members};
+use super::{READ_KEY, Scores, insert, store, write_members};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
 use crate::storage::sorted_set::{LexRange, ScoreRange, SortedSet};
@@ -276,7 +276,7 @@ fn zrangestore(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     let mut result = SortedSet::default();
     if let Some(set) = ctx.db.read::<SortedSet>(args.bytes(2))? {
         for (member, score) in set.range(query.ranks(set)) {
-            result.insert(score, member, limits);
+            insert(&mut result, score, member, limits);
         }
     }
     store(ctx, args.bytes(1), result, "zrangestore");

@@ -327,7 +327,10 @@ impl SortedSet {
             large.tree.check();
             large.scores.check();
             assert_eq!(self.iter().count(), self.len());
-            assert_eq!(large.member_bytes, self.iter().map(|(member, _)| stored_bytes(member)).sum());
+            assert_eq!(
+                large.member_bytes,
+                self.iter().map(|(member, _)| stored_bytes(member)).sum::<usize>()
+            );
         }
         for (member, score) in self.iter() {
             assert_eq!(self.score(member), Some(score));

@@ -1,8 +1,7 @@
 //! A blocking client that speaks bare RESP.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, TcpStream};
-use std::time::{Duration, Instant};
+use std::net::TcpStream;
 
 use bytes::BytesMut;
 use russet::resp::codec::ReplyCodec;
@@ -24,10 +23,6 @@ pub fn ok() -> Value {
 
 pub fn bulk(data: impl AsRef<[u8]>) -> Value {
     Value::Bulk(data.as_ref().to_vec())
-}
-
-pub fn error(line: &str) -> Value {
-    Value::Error(line.as_bytes().to_vec())
 }
 
 impl Client {
@@ -120,19 +115,6 @@ impl Client {
         // A reset is an end as well: the server need not read what it refuses.
         let _ = self.stream.read_to_end(&mut bytes);
         bytes
-    }
-
-    /// Whether nothing comes for this long.
-    pub fn is_silent_for(&mut self, time: Duration) -> bool {
-        let start = Instant::now();
-        self.stream.set_read_timeout(Some(time)).unwrap();
-        let result = self.try_read();
-        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        result.is_err() && start.elapsed() >= time
-    }
-
-    pub fn shutdown_write(&self) {
-        self.stream.shutdown(Shutdown::Write).expect("the socket is open");
     }
 
     pub fn sender(&self) -> TcpStream {

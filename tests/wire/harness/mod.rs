@@ -7,13 +7,13 @@ mod server;
 
 use std::time::{Duration, Instant};
 
-pub use client::{Client, bulk, error, ok};
+pub use client::{Client, bulk, ok};
 pub use data::{digest, fill};
 pub use proxy::Proxy;
 pub use server::{Server, free_port};
 
 /// What a machine under load may take for something that is meant to take milliseconds.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 const POLL: Duration = Duration::from_millis(5);
 

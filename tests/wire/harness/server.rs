@@ -67,13 +67,11 @@ impl Server {
     #[track_caller]
     fn wait_until_ready(&mut self) {
         let port = self.port;
-        eventually("the server answers PING", || {
+        eventually("the server is ready", || {
             if let Some(status) = self.process.try_wait().expect("the process is ours") {
                 panic!("the server on port {port} ended with {status}:\n{}", self.log());
             }
-            let pong = Client::try_connect(port).and_then(|mut client| client.try_call(&["PING"]));
-            // Any answer shows that it serves, but for the one that it is loading.
-            pong.is_ok_and(|reply| reply.as_bytes().is_some_and(|text| !text.starts_with(b"LOADING")))
+            self.log().contains("Ready to accept connections") && Client::try_connect(port).is_ok()
         });
     }
 
@@ -126,6 +124,8 @@ impl Server {
     #[track_caller]
     pub fn restart(&mut self) {
         self.kill();
+        // What the log tells is told anew.
+        let _ = std::fs::rename(self.folder().join("log"), self.folder().join("log of the last run"));
         self.process = spawn(self.kind, self.port, self.folder.path(), &self.args);
         self.wait_until_ready();
     }
