@@ -7,11 +7,14 @@ pub enum Case {
     Insensitive,
 }
 
+/// More stars than this, one run of them counting once, match nothing, as in Redis.
+const STARS_MAX: usize = 1000;
+
 /// True when the whole of `text` matches `pattern`.
 ///
 /// Runs in O(pattern * text): on a mismatch only the last `*` is retried, so that no pattern is exponential.
 pub fn matches(pattern: &[u8], text: &[u8], case: Case) -> bool {
-    let (mut p, mut t) = (0, 0);
+    let (mut p, mut t, mut stars) = (0, 0, 0);
     let mut retry: Option<(usize, usize)> = None;
     while t < text.len() {
         if p < pattern.len() && pattern[p] == b'*' {
@@ -20,6 +23,10 @@ pub fn matches(pattern: &[u8], text: &[u8], case: Case) -> bool {
             }
             if p == pattern.len() {
                 return true;
+            }
+            stars += 1;
+            if stars > STARS_MAX {
+                return false;
             }
             retry = Some((p, t));
             continue;
@@ -91,7 +98,7 @@ fn match_class(pattern: &[u8], byte: u8, fold: impl Fn(u8) -> u8) -> (bool, usiz
 
 #[cfg(test)]
 mod tests {
-    use super::{Case, matches};
+    use super::{Case, STARS_MAX, matches};
 
     #[track_caller]
     fn check(pattern: &str, text: &str, expected: bool) {
@@ -131,6 +138,14 @@ mod tests {
     fn case_is_ignored_on_request() {
         assert!(matches(b"MaxMem*", b"maxmemory", Case::Insensitive));
         assert!(matches(b"[A-C]x", b"bX", Case::Insensitive));
+    }
+
+    #[test]
+    fn more_stars_than_the_limit_match_nothing() {
+        let text = b"a".repeat(STARS_MAX + 1);
+        assert!(matches(&b"*?".repeat(STARS_MAX), &text, Case::Sensitive));
+        assert!(matches(&[&b"**?".repeat(STARS_MAX)[..], b"*"].concat(), &text, Case::Sensitive));
+        assert!(!matches(&b"*?".repeat(STARS_MAX + 1), &text, Case::Sensitive));
     }
 
     #[test]

@@ -211,6 +211,7 @@ fn run(
     args: &Args<'_>,
 ) -> Executed {
     let blocked = call(engine, id, row, index, args);
+    engine.effects.are_separate = row.has(TOUCHES_ARBITRARY_KEYS);
     end_unit(engine, Some(id));
     if engine.blocked.has_ready() {
         serve_blocked(engine);

@@ -51,13 +51,13 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         "Lists all keys whose names match a pattern.",
         "pattern",
     ),
-    CommandSpec::data("scan", -2, READONLY, "generic", scan).docs(
+    CommandSpec::data("scan", -2, READONLY | TOUCHES_ARBITRARY_KEYS, "generic", scan).docs(
         "2.8.0",
         "O(1) per call, O(N) for all N keys.",
         "Walks through the keys of the database in steps.",
         "cursor [MATCH pattern] [COUNT count] [TYPE type]",
     ),
-    CommandSpec::data("randomkey", 1, READONLY, "generic", randomkey).docs(
+    CommandSpec::data("randomkey", 1, READONLY | TOUCHES_ARBITRARY_KEYS, "generic", randomkey).docs(
         "1.0.0",
         "O(1)",
         "Picks a key by chance.",

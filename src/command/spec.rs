@@ -36,6 +36,8 @@ pub const DANGEROUS: Flags = 1 << 21;
 /// Runs what was queued: the gates ask it what they would ask the queued commands.
 pub const RUNS_QUEUED: Flags = 1 << 22;
 pub const NO_MANDATORY_KEYS: Flags = 1 << 23;
+/// Looks at keys that its arguments do not name: those that have expired leave one by one, not as a transaction.
+pub const TOUCHES_ARBITRARY_KEYS: Flags = 1 << 24;
 
 /// How a command uses a key; Redis' names.
 pub type KeyFlags = u16;

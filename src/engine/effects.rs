@@ -18,6 +18,8 @@ pub struct Effects {
     pub expired: u64,
     /// What the running command said about its own propagation.
     pub propagation: Propagation,
+    /// The unit's effects have nothing to do with each other, so that replicas need no transaction around them.
+    pub are_separate: bool,
     /// Effects of the unit so far, encoded as requests.
     encoded: Vec<u8>,
     /// Where each effect ends in `encoded`, and the database it applies to.
@@ -95,6 +97,7 @@ impl Effects {
     pub fn clear(&mut self) {
         self.encoded.clear();
         self.ends.clear();
+        self.are_separate = false;
         self.encoded.shrink_to(1 << 20);
     }
 }

@@ -29,7 +29,7 @@ use std::collections::HashMap;
 use std::mem;
 
 use crate::base::clock::{Clock, UnixMillis};
-use crate::config::Config;
+use crate::config::{Config, MaxmemoryPolicy};
 use crate::replication::replica_manager::ReplicaId;
 use crate::replication::replid::ReplId;
 use crate::replication::role::Role;
@@ -277,7 +277,15 @@ impl Engine {
 
     /// How an access changes a key's stamp.
     pub fn access_policy(&self) -> AccessPolicy {
-        AccessPolicy::Lru { seconds: (self.now().0 / 1000) as u32 }
+        let seconds = self.now().0 / 1000;
+        match self.config.maxmemory_policy {
+            MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu => AccessPolicy::Lfu {
+                minutes: (seconds / 60) as u32,
+                log_factor: self.config.lfu_log_factor,
+                decay_minutes: self.config.lfu_decay_time,
+            },
+            _ => AccessPolicy::Lru { seconds: seconds as u32 },
+        }
     }
 
     /// Whether anybody wants to know which keys change: WATCH, blocked clients, subscribers of keyspace events.

@@ -34,10 +34,10 @@ impl Engine {
 
     /// Appends the unit's effects to the replication log; the offset behind them.
     ///
-    /// Several effects are wrapped in MULTI and EXEC. SELECT goes before an effect only if its database is another than
+    /// Several effects are wrapped in MULTI and EXEC unless they are separate. SELECT goes before an effect only if its database is another than
     /// that of the effect before.
     pub fn append_effects(&mut self) -> u64 {
-        let several = self.effects.len() > 1;
+        let several = self.effects.len() > 1 && !self.effects.are_separate;
         let log = &mut self.role.stream_mut().log;
         if several {
             log.append(b"*1\r\n$5\r\nMULTI\r\n");

@@ -288,7 +288,7 @@ impl<'a> LiveDb<'a> {
     /// Replaces whatever is at `key` by a string that stays text even where it reads as an integer.
     pub fn set_text(&mut self, key: &[u8], bytes: &[u8], expiry: NewExpiry) {
         let expires_at = self.expiry_of(key, expiry);
-        let access = self.access.initial();
+        let access = self.access_of_overwritten(key);
         let value = if bytes.len() <= VALUE_INLINE_MAX {
             NewValue::Inline { bytes, raw: false }
         } else {
@@ -306,7 +306,7 @@ impl<'a> LiveDb<'a> {
     /// Replaces the value of `key` by an integer.
     pub fn set_integer(&mut self, key: &[u8], n: i64, expiry: NewExpiry) {
         let expires_at = self.expiry_of(key, expiry);
-        let access = self.access.initial();
+        let access = self.access_of_overwritten(key);
         let displaced = self.db.put_integer(key, n, expires_at, access);
         self.displace(key, displaced);
     }
@@ -332,7 +332,7 @@ impl<'a> LiveDb<'a> {
             let (access, rng) = (self.access, &mut *self.rng);
             self.db.touch(found, |old| access.touched(old, rng));
         } else {
-            let access = self.access.initial();
+            let access = self.access_of_overwritten(key);
             let displaced = self.db.put_integer(key, n, expires_at, access);
             self.displace(key, displaced);
         }
@@ -349,7 +349,10 @@ impl<'a> LiveDb<'a> {
         if let Some(found) = found
             && let Some(value) = self.db.object_mut_if_string(found)?
         {
-            return Ok(change(value));
+            let result = change(value);
+            let (access, rng) = (self.access, &mut *self.rng);
+            self.db.touch(found, |old| access.touched(old, rng));
+            return Ok(result);
         }
         let mut bytes = match found {
             Some(_) => self.peek_string(key)?.map(StringRef::to_vec).unwrap_or_default(),
@@ -357,7 +360,7 @@ impl<'a> LiveDb<'a> {
         };
         let result = change(&mut bytes);
         let expires_at = self.expiry_of(key, NewExpiry::Keep);
-        let access = self.access.initial();
+        let access = self.access_of_overwritten(key);
         let displaced = self.db.put_raw_string(key, bytes, expires_at, access);
         self.displace(key, displaced);
         Ok(result)
@@ -535,9 +538,23 @@ impl<'a> LiveDb<'a> {
         }
     }
 
+    /// The stamp of a string that is about to replace what is at `key`: how often a key is used outlives its value, when
+    /// it was last used does not.
+    fn access_of_overwritten(&mut self, key: &[u8]) -> u32 {
+        if !matches!(self.access, AccessPolicy::Lfu { .. }) {
+            return self.access.initial();
+        }
+        match self.db.find(key).map(|found| self.db.entry(found)) {
+            Some(entry) if entry.expires_at.is_none_or(|at| at > self.now.0) => {
+                self.access.touched(entry.access, self.rng)
+            }
+            _ => self.access.initial(),
+        }
+    }
+
     fn store_string(&mut self, key: &[u8], bytes: &[u8], raw: bool, expiry: NewExpiry) {
         let expires_at = self.expiry_of(key, expiry);
-        let access = self.access.initial();
+        let access = self.access_of_overwritten(key);
         let displaced = self.db.put_string(key, bytes, raw, expires_at, access);
         self.displace(key, displaced);
     }
