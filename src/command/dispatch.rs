@@ -140,7 +140,8 @@ fn admit(
             row.name,
         )));
     }
-    if client.is_monitor && (row.has(WRITE) || row.has(READONLY)) {
+    let is_reader = client.is_monitor || client.kind == ClientKind::Replica;
+    if is_reader && (row.has(WRITE) || row.has(READONLY) || row.has(MAY_REPLICATE)) {
         return Err(ErrorReply::fixed("ERR Replica can't interact with the keyspace"));
     }
     if engine.must_wait_for_pause(id, demands.is_write || demands.may_replicate) {

@@ -160,6 +160,9 @@ fn replconf(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult
                 )));
             }
             registered(engine, id).announced_ip = Some(String::from_utf8_lossy(value).into_owned());
+        } else if args.is(option, "rdb-only") {
+            // Who asks for the snapshot alone hangs up when it has it.
+            integer(value)?;
         } else if args.is(option, "capa") {
             registered(engine, id).capabilities.add(value);
         } else {
@@ -185,8 +188,12 @@ fn psync(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
     if !may_begin_sync(engine, id)? {
         return Ok(Flow::Done);
     }
-    let request = PsyncRequest::parse(args.bytes(1), args.bytes(2))?;
     registered(engine, id);
+    let request = PsyncRequest::parse(args.bytes(1), args.bytes(2)).inspect_err(|_| {
+        let name = engine.replica_name(id);
+        let line = format!("Replica {name} asks for synchronization but with a wrong offset");
+        engine.log(LogLevel::Warning, line);
+    })?;
     let decision = engine.role.stream().psync(request);
     let name = engine.replica_name(id);
     match decision {

@@ -201,14 +201,15 @@ impl Engine {
         let keyspace = Keyspace::new(config.databases as usize, rng.u64(..));
         let access_rng = rng.fork();
         let time = EngineTime::new(clock);
-        let role = Role::new_master(time.now(), &mut rng);
+        let started_at = time.now();
+        let role = Role::new_master(started_at, &mut rng);
         // Of its own seed, so that it does not disturb what commands draw.
         let run_id = ReplId::random(&mut fastrand::Rng::with_seed(!seed));
         let mut engine = Self {
             limits: EncodingLimits::default(),
-            stats: Stats::new(time.now()),
+            stats: Stats::new(started_at),
             memory_probe: |figures| figures,
-            persistence: Persistence::new(time.now()),
+            persistence: Persistence::new(started_at),
             time,
             rng,
             access_rng,
@@ -227,7 +228,7 @@ impl Engine {
             waiting_for_acks: Vec::new(),
             master_client: None,
             link_epoch: 0,
-            last_replica_ping: UnixMillis::default(),
+            last_replica_ping: started_at,
             monitors: Vec::new(),
             pubsub: PubSub::default(),
             running: None,

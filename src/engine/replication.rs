@@ -24,6 +24,8 @@ pub struct FullSync {
     pub stream_db_index: usize,
     /// The replica finds the end by a delimiter, so that the size need not be known.
     pub is_eof_capable: bool,
+    /// `rdb-key-save-delay`
+    pub key_delay_micros: i64,
 }
 
 impl Engine {
@@ -74,7 +76,9 @@ impl Engine {
         stream.replicas.attach(ReplicaId(id.0), feed, now);
         let is_eof_capable =
             is_named && stream.replicas.get(ReplicaId(id.0)).is_some_and(|replica| replica.capabilities.eof);
-        self.full_syncs.insert(id, FullSync { keyspace, replid, offset, stream_db_index, is_eof_capable });
+        let key_delay_micros = i64::from(self.config.rdb_key_save_delay);
+        let sync = FullSync { keyspace, replid, offset, stream_db_index, is_eof_capable, key_delay_micros };
+        self.full_syncs.insert(id, sync);
         self.stats.sync_full += 1;
         self.become_replica(id);
     }
@@ -250,6 +254,16 @@ impl Engine {
         id
     }
 
+    /// The stream begins: the master is a client from now on, which CLIENT LIST shows and CLIENT KILL closes.
+    pub fn connect_master_client(&mut self, addr: &str, local_addr: &str) -> ClientId {
+        let id = self.master_client();
+        if let Some(client) = self.clients.get_mut(id) {
+            client.addr = addr.to_owned();
+            client.local_addr = local_addr.to_owned();
+        }
+        id
+    }
+
     fn drop_master_client(&mut self) {
         if let Some(id) = self.master_client.take() {
             self.blocked.unblock(&mut self.clients, id);
@@ -323,12 +337,13 @@ impl Engine {
         let now = self.now();
         let timeout_seconds = i64::from(self.config.repl_timeout);
         let is_master = self.role.is_master();
-        let ping_due = is_master
-            && self.role.stream().replicas.count() > 0
-            && now.0 - self.last_replica_ping.0 >= i64::from(self.config.repl_ping_replica_period) * 1000;
-        if ping_due {
+        let ping_period_ms = i64::from(self.config.repl_ping_replica_period) * 1000;
+        if now.0 - self.last_replica_ping.0 >= ping_period_ms {
+            // The period runs on without replicas: one that has just come is not pinged at once.
             self.last_replica_ping = now;
-            self.role.stream_mut().log.append(ack::PING);
+            if is_master && self.role.stream().replicas.count() > 0 {
+                self.role.stream_mut().log.append(ack::PING);
+            }
         }
         for id in self.role.stream().replicas.timed_out(timeout_seconds, now) {
             let name = self.replica_name(ClientId(id.0));

@@ -11,6 +11,7 @@ use super::persistence::SaveKind;
 use super::{Engine, Job, LogLevel};
 use crate::base::clock::UnixMillis;
 use crate::config::ShutdownOptions;
+use crate::replication::replica_manager::ReplicaId;
 use crate::resp::error::ErrorReply;
 
 /// A shutdown under way.
@@ -55,10 +56,13 @@ impl Engine {
             pause_before: self.pause,
         };
         self.shutdown = Some(shutdown);
-        let lagging = self.lagging_replicas();
+        let lagging = self.lagging_replicas().len();
         if !options.now && lagging > 0 && self.config.shutdown_timeout > 0 {
             let seconds = self.config.shutdown_timeout;
-            self.log(LogLevel::Notice, format!("{lagging} replicas lag: waiting up to {seconds} seconds"));
+            self.log(
+                LogLevel::Notice,
+                format!("Waiting up to {seconds} seconds for {lagging} replicas that lag"),
+            );
             self.pause = Some(Pause { until: UnixMillis(i64::MAX), writes_only: true });
             return;
         }
@@ -81,15 +85,10 @@ impl Engine {
         if shutdown.stage != Stage::WaitForReplicas {
             return;
         }
-        let lagging = self.lagging_replicas();
         let is_late = shutdown.deadline <= self.now();
-        if lagging > 0 && !is_late {
-            return;
+        if is_late || self.lagging_replicas().is_empty() {
+            self.save_for_shutdown();
         }
-        if lagging > 0 {
-            self.log(LogLevel::Warning, format!("{lagging} replicas have not caught up in time"));
-        }
-        self.save_for_shutdown();
     }
 
     /// A save has ended, for whatever reason it was begun.
@@ -125,7 +124,33 @@ impl Engine {
         self.start_save(SaveKind::Foreground, None);
     }
 
+    /// Tells the log who has not read everything.
+    fn report_replicas(&mut self) {
+        let replicas = self.role.stream().replicas.count();
+        if replicas == 0 || !self.role.is_master() {
+            return;
+        }
+        let (now, end) = (self.now(), self.role.stream().log.end_offset());
+        let lagging = self.lagging_replicas();
+        for id in &lagging {
+            let Some(replica) = self.role.stream().replicas.get(*id) else { continue };
+            let line = format!(
+                "Lagging replica {}:{} reported offset {} behind master, lag={}, state={}.",
+                replica.ip(),
+                replica.listening_port,
+                end.0 - replica.acked().0,
+                replica.lag_seconds(now),
+                replica.state_name()
+            );
+            self.log(LogLevel::Notice, line);
+        }
+        let synced = replicas - lagging.len();
+        let line = format!("{synced} of {replicas} replicas are in sync when shutting down.");
+        self.log(LogLevel::Notice, line);
+    }
+
     fn exit_now(&mut self) {
+        self.report_replicas();
         if let Some(shutdown) = &mut self.shutdown {
             shutdown.stage = Stage::Exit;
         }
@@ -148,12 +173,19 @@ impl Engine {
         }
     }
 
-    fn lagging_replicas(&self) -> usize {
+    /// The replicas that have not acknowledged everything. A replica has no say in what its own read.
+    fn lagging_replicas(&self) -> Vec<ReplicaId> {
         if !self.role.is_master() {
-            return 0;
+            return Vec::new();
         }
         let stream = self.role.stream();
         let end = stream.log.end_offset();
-        stream.replicas.online().filter(|replica| replica.acked() < end).count()
+        stream.replicas.online().filter(|replica| replica.acked() < end).map(|replica| replica.id).collect()
+    }
+
+    /// Milliseconds that replicas still have to catch up before a shutdown; None unless one waits for them.
+    pub fn shutdown_wait_ms(&self) -> Option<i64> {
+        let shutdown = self.shutdown.as_ref()?;
+        (shutdown.stage == Stage::WaitForReplicas).then_some((shutdown.deadline.0 - self.now().0).max(0))
     }
 }

@@ -176,11 +176,18 @@ impl ReplicaFeed {
         matches!(self.state, State::Unconfirmed | State::Online)
     }
 
+    /// Whether a snapshot is still on its way to the replica.
+    pub fn is_sending_snapshot(&self) -> bool {
+        matches!(self.state, State::Announced | State::Snapshot { .. })
+    }
+
     /// INFO's word for the state.
     pub fn state_name(&self) -> &'static str {
         match self.state {
             State::Queued | State::Announced => "wait_bgsave",
-            State::Snapshot { .. } => "send_bulk",
+            // Redis' child writes such a payload to the socket itself, and its end is what is waited for.
+            State::Snapshot { framing: Framing::Eof(_), .. } => "wait_bgsave",
+            State::Snapshot { framing: Framing::Length(_), .. } => "send_bulk",
             State::Unconfirmed | State::Online => "online",
         }
     }

@@ -6,7 +6,8 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -14,11 +15,12 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::hub::Hub;
+use super::hub::{Hub, TaskSignal};
 use super::log;
 use crate::command::dispatch;
-use crate::engine::Engine;
+use crate::engine::client::Closing;
 use crate::engine::master_stream::{MasterStream, asks_for_ack};
+use crate::engine::{ClientId, Engine};
 use crate::persistence::snapshot::{self, Duplicates, Loaded};
 use crate::replication::backoff::Backoff;
 use crate::replication::link::{Auth, Event, LinkOptions, MasterLink};
@@ -113,8 +115,9 @@ async fn follow(
         history: None,
         loading: None,
         applier: None,
+        client: None,
     };
-    link.run(timeout, backoff).await
+    link.run(backoff).await
 }
 
 fn link_options(engine: &Engine) -> LinkOptions {
@@ -143,6 +146,16 @@ struct Link {
     loading: Option<Loading>,
     /// Applies the stream, once there is one.
     applier: Option<Applier>,
+    /// The master as a client, once there is a stream.
+    client: Option<(ClientId, Arc<TaskSignal>)>,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if let Some((id, _)) = self.client {
+            self.hub.unregister(id);
+        }
+    }
 }
 
 /// A snapshot on its way into a data set.
@@ -152,21 +165,28 @@ struct Loading {
 }
 
 impl Link {
-    async fn run(&mut self, timeout: Duration, backoff: &mut Backoff) -> anyhow::Result<()> {
+    async fn run(&mut self, backoff: &mut Backoff) -> anyhow::Result<()> {
         let hello = self.protocol.start();
         self.stream.write_all(&hello).await?;
         let mut buf = BytesMut::with_capacity(READ_BYTES);
         let mut acks = tokio::time::interval(ACK_PERIOD);
+        let mut last_read = Instant::now();
         loop {
             buf.reserve(READ_BYTES);
             let read = tokio::select! {
-                read = tokio::time::timeout(timeout, self.stream.read_buf(&mut buf)) => read,
+                read = self.stream.read_buf(&mut buf) => read?,
                 _ = acks.tick() => {
+                    self.check_silence(last_read.elapsed())?;
                     self.acknowledge().await?;
                     continue;
                 }
+                () = raised(self.client.as_ref()) => {
+                    self.check_killed()?;
+                    continue;
+                }
             };
-            if read.map_err(|_| anyhow::anyhow!("nothing came for {} s", timeout.as_secs()))?? == 0 {
+            last_read = Instant::now();
+            if read == 0 {
                 return Ok(());
             }
             if self.applier.is_none() {
@@ -174,11 +194,46 @@ impl Link {
                 self.take_events(&bytes).await?;
                 if self.applier.is_some() {
                     backoff.reset();
+                    self.become_client()?;
                 }
+                last_read = Instant::now();
             } else {
                 self.apply(&mut buf).await?;
             }
         }
+    }
+
+    /// Fails when the master has been silent for `repl-timeout`.
+    fn check_silence(&self, silence: Duration) -> anyhow::Result<()> {
+        let timeout_seconds = self.hub.enter(|engine| engine.config.repl_timeout);
+        anyhow::ensure!(
+            silence <= Duration::from_secs(u64::from(timeout_seconds)),
+            "{}",
+            match (&self.loading, &self.applier) {
+                (_, Some(_)) => "MASTER timeout: no data nor PING received...",
+                (Some(_), None) => "Timeout receiving bulk data from MASTER...",
+                (None, None) => "Timeout connecting to the MASTER...",
+            }
+        );
+        Ok(())
+    }
+
+    /// Shows the master among the clients. Another client may close it there, which ends this link.
+    fn become_client(&mut self) -> anyhow::Result<()> {
+        let [addr, local_addr] =
+            [self.stream.peer_addr()?, self.stream.local_addr()?].map(|addr| addr.to_string());
+        let id = self.hub.enter(|engine| engine.connect_master_client(&addr, &local_addr));
+        self.client = Some((id, self.hub.register(id)));
+        self.check_killed()
+    }
+
+    fn check_killed(&self) -> anyhow::Result<()> {
+        let Some((id, _)) = &self.client else { return Ok(()) };
+        let is_open = self
+            .hub
+            .enter(|engine| engine.clients.get(*id).is_some_and(|client| client.closing == Closing::No));
+        anyhow::ensure!(is_open, "Connection with master lost.");
+        Ok(())
     }
 
     async fn acknowledge(&mut self) -> io::Result<()> {
@@ -204,6 +259,7 @@ impl Link {
                         Some(bytes) => log::notice(&format!("receiving {bytes} bytes from master")),
                         None => log::notice("receiving streamed RDB from master with EOF"),
                     }
+                    log::notice("MASTER <-> REPLICA sync: Loading DB in memory");
                     self.hub.enter(|engine| {
                         if let Some(replica) = engine.role.as_replica_mut() {
                             replica.note_payload_size(size);
@@ -305,6 +361,12 @@ impl Link {
         }
         Ok(())
     }
+}
+
+/// Waits until the engine has something for the master's client; for ever where there is none.
+async fn raised(client: Option<&(ClientId, Arc<TaskSignal>)>) {
+    let Some((_, signal)) = client else { return std::future::pending().await };
+    std::future::poll_fn(|cx| if signal.take(cx) { Poll::Ready(()) } else { Poll::Pending }).await
 }
 
 /// Decodes the stream and runs it in the engine.

@@ -13,12 +13,13 @@ use tokio::sync::mpsc;
 
 use super::background::{self, Urgency};
 use super::hub::{Hub, TaskSignal};
-use super::log;
-use crate::command::{TABLE, dispatch};
-use crate::engine::{ClientId, FullSync};
+use super::{log, saver};
+use crate::command::{Lookup, TABLE, dispatch};
+use crate::engine::{ClientId, Engine, FullSync, LogLevel};
 use crate::persistence::rdb::WriterOptions;
 use crate::persistence::snapshot::{self, Aux, SnapshotOptions};
 use crate::replication::feed::{FeedStep, KEEPALIVE};
+use crate::resp::args::Args;
 use crate::resp::request::{Batch, Decoder, Limits};
 
 /// How much of the stream is taken from the log at once.
@@ -62,15 +63,7 @@ async fn read_acks(
             if used == 0 {
                 break;
             }
-            hub.enter(|engine| {
-                for args in batch.iter(&query) {
-                    dispatch::execute(engine, id, TABLE.lookup(&args), &args);
-                }
-                // A replica reads the stream alone: nothing it asks for is answered.
-                if let Some(client) = engine.clients.get_mut(id) {
-                    client.out.clear();
-                }
-            });
+            hub.enter(|engine| batch.iter(&query).try_for_each(|args| run_request(engine, id, &args)))?;
             query.advance(used);
         }
         if query.len() > REQUEST_BYTES_MAX {
@@ -81,6 +74,37 @@ async fn read_acks(
             return Ok(());
         }
     }
+}
+
+/// Runs one request of a replica. It reads the stream alone, so one that would be answered ends the link.
+fn run_request(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> io::Result<()> {
+    let lookup = TABLE.lookup(args);
+    dispatch::execute(engine, id, lookup, args);
+    let Some(client) = engine.clients.get_mut(id) else { return Ok(()) };
+    if client.out.is_empty() {
+        return Ok(());
+    }
+    let reply = std::mem::take(&mut client.out);
+    let name = match lookup {
+        Lookup::Found(index) => TABLE.row(index).name,
+        _ => "<unknown>",
+    };
+    if let Some(error) = reply.strip_prefix(b"-") {
+        let error = String::from_utf8_lossy(error.trim_ascii_end()).into_owned();
+        engine.log(
+            LogLevel::Warning,
+            format!(
+                "== CRITICAL == This master is sending an error to its replica: '-{error}' after processing the \
+                 command '{name}'"
+            ),
+        );
+    }
+    let line = engine.clients.get(id).map(|client| engine.client_line(client)).unwrap_or_default();
+    engine.log(
+        LogLevel::Warning,
+        format!("Replica generated a reply to command '{name}', disconnecting it: {line}"),
+    );
+    Err(io::Error::other("it asked for what is not the stream"))
 }
 
 /// Writes what the feed says.
@@ -162,10 +186,17 @@ fn prepare_payload(hub: Arc<Hub>, id: ClientId, sync: FullSync) -> mpsc::Receive
         if ready.blocking_send(Payload { size, pieces }).is_err() {
             return;
         }
+        let (connection, mut keys) = (sender.downgrade(), 0);
+        let each_key = || {
+            keys += 1;
+            saver::delay(sync.key_delay_micros, keys);
+            let is_open = connection.upgrade().is_some_and(|sender| !sender.is_closed());
+            if is_open { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+        };
         let writer = PieceWriter { sender, piece: BytesMut::with_capacity(SNAPSHOT_PIECE_BYTES) };
         // An error means that the connection is gone, which its task reports.
-        let _ = snapshot::write(&sync.keyspace, &options, writer, || Ok(()))
-            .and_then(|mut writer| writer.flush());
+        let _ =
+            snapshot::write(&sync.keyspace, &options, writer, each_key).and_then(|mut writer| writer.flush());
     });
     if let Err(error) = started {
         // The feed finds nothing prepared and closes the link; the replica asks again.

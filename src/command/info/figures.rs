@@ -34,6 +34,9 @@ pub(super) fn server(engine: &Engine, lines: &mut Lines) {
     lines.field("executable", &process.executable);
     lines.field("config_file", &process.config_file);
     lines.flag("io_threads_active", process.is_multi_threaded);
+    if let Some(wait_ms) = engine.shutdown_wait_ms() {
+        lines.field("shutdown_in_milliseconds", wait_ms);
+    }
 }
 
 pub(super) fn clients(engine: &Engine, lines: &mut Lines) {

@@ -4,6 +4,12 @@ use super::super::table::TABLE;
 use super::{Lines, status};
 use crate::engine::Engine;
 
+/// Whether a replica is being sent a snapshot, which in Redis is the work of a saving child.
+fn is_feeding_snapshot(engine: &Engine) -> bool {
+    let mut feeds = engine.role.stream().replicas.iter().filter_map(|replica| replica.feed());
+    feeds.any(|feed| feed.is_sending_snapshot())
+}
+
 pub(super) fn persistence(engine: &Engine, lines: &mut Lines) {
     let (now, persistence) = (engine.now(), &engine.persistence);
     let save = persistence.save.as_ref();
@@ -13,12 +19,14 @@ pub(super) fn persistence(engine: &Engine, lines: &mut Lines) {
     let saving_seconds = save.filter(|_| is_saving).map_or(-1, |save| (now.0 - save.started_at.0) / 1000);
     lines.title("Persistence");
     lines.flag("loading", persistence.loading.is_some());
-    lines.zeros(&["async_loading", "current_cow_peak", "current_cow_size", "current_cow_size_age"]);
+    // A master's snapshot is loaded beside the data, which goes on answering.
+    lines.flag("async_loading", engine.role.as_replica().is_some_and(|replica| replica.is_syncing()));
+    lines.zeros(&["current_cow_peak", "current_cow_size", "current_cow_size_age"]);
     lines.field("current_fork_perc", format!("{percent:.2}"));
     lines.field("current_save_keys_processed", processed);
     lines.field("current_save_keys_total", total);
     lines.field("rdb_changes_since_last_save", persistence.dirty);
-    lines.flag("rdb_bgsave_in_progress", is_saving);
+    lines.flag("rdb_bgsave_in_progress", is_saving || is_feeding_snapshot(engine));
     lines.field("rdb_last_save_time", persistence.last_save.0 / 1000);
     lines.field("rdb_last_bgsave_status", status(persistence.last_save_is_ok));
     lines.field("rdb_last_bgsave_time_sec", persistence.last_save_seconds);

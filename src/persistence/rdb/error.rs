@@ -60,7 +60,7 @@ impl fmt::Display for Reason {
             Self::UnsupportedType(name) => write!(f, "unsupported type {name}"),
             Self::EmptyKey => write!(f, "expected at least one element, found an empty key"),
             Self::Checksum { expected, found } => {
-                write!(f, "expected checksum {expected:016x}, found {found:016x}")
+                write!(f, "RDB CRC error: expected checksum {expected:016x}, found {found:016x}")
             }
             Self::Refused(why) => f.write_str(why),
         }
