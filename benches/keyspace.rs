@@ -119,7 +119,11 @@ fn snapshots(c: &mut Criterion) {
     drop(frozen);
     group.bench_function("SCAN COUNT 10", |b| {
         let mut cursor = 0;
-        b.iter(|| cursor = bench.db.scan(cursor, 10, |item| drop(black_box(item))));
+        b.iter(|| {
+            cursor = bench.db.scan(cursor, 10, |item| {
+                black_box(item.key);
+            })
+        });
     });
     group.finish();
 }
