@@ -14,8 +14,7 @@ const SEGMENTS_MAX: usize = 512;
 /// Removes up to `keys_max` keys that are due. Whether there may be more of them.
 pub fn expire_slice(engine: &mut Engine, keys_max: usize) -> bool {
     // A replica waits for its master's DEL, and nothing changes while writes are paused.
-    let is_paused = engine.pause.is_some_and(|pause| pause.until > engine.now());
-    if !engine.active_expire_enabled || is_paused || engine.expiry_policy() != ExpiryPolicy::Remove {
+    if !engine.active_expire_enabled || engine.expiry_policy() != ExpiryPolicy::Remove {
         return false;
     }
     engine.effects.is_observed = engine.has_observers();

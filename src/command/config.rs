@@ -51,10 +51,10 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
 ];
 
 /// Parameters that only take effect outside of the engine, which therefore does it.
-const OF_THE_ENVIRONMENT: [&str; 2] = ["dir", "maxclients"];
+const OF_THE_ENVIRONMENT: [&str; 4] = ["dir", "maxclients", "port", "bind"];
 
 /// Parameters that a running server does not change; at the start they are free.
-const FIXED_WHILE_RUNNING: [&str; 3] = ["port", "bind", "tls-port"];
+const FIXED_WHILE_RUNNING: [&str; 1] = ["tls-port"];
 
 /// `CONFIG GET parameter [parameter ...]`
 fn get(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {

@@ -49,6 +49,14 @@ impl<'a> Ctx<'a> {
         Self::new(engine, id, db_index, expiry)
     }
 
+    /// Output above which the client is closed anyway (`client-output-buffer-limit`), so that writing on is in vain.
+    pub fn reply_bytes_max(&self) -> usize {
+        match self.config.client_output_buffer_limits.normal.hard_bytes {
+            0 => usize::MAX,
+            bytes => usize::try_from(bytes).unwrap_or(usize::MAX),
+        }
+    }
+
     /// Says that `key` has changed: counts a change, wakes those who wait for it, and the command is propagated.
     pub fn modified(&mut self, key: &[u8], event: &'static str) {
         self.record_expired();
@@ -95,5 +103,37 @@ impl<'a> Ctx<'a> {
     /// Propagates nothing, whatever has changed.
     pub fn propagate_nothing(&mut self) {
         self.effects.propagation = Propagation::Replaced;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::base::clock::{ManualClock, UnixMillis};
+    use crate::command::{TABLE, dispatch, new_engine};
+    use crate::config::Config;
+    use crate::resp::args::OwnedArgs;
+
+    #[test]
+    fn random_draws_end_once_the_client_is_to_be_closed_for_its_output() {
+        let mut engine = new_engine(Config::default(), Box::new(ManualClock::new(UnixMillis(0))), 7);
+        engine.config.client_output_buffer_limits.normal.hard_bytes = 1000;
+        let now = engine.now();
+        let client = engine.clients.connect(now);
+        client.is_authenticated = true;
+        let id = client.id;
+        let mut run = |request: &str| {
+            let args: OwnedArgs = request.split(' ').collect();
+            dispatch::execute(&mut engine, id, TABLE.lookup(&args.as_args()), &args.as_args());
+            std::mem::take(&mut engine.clients.get_mut(id).unwrap().out).len()
+        };
+        for (fill, draw) in [
+            ("HSET h field value", "HRANDFIELD h -9223372036854775807"),
+            ("SADD s member", "SRANDMEMBER s -9223372036854775807"),
+            ("ZADD z 1 member", "ZRANDMEMBER z -9223372036854775807"),
+        ] {
+            run(fill);
+            let bytes = run(draw);
+            assert!((1000..1 << 20).contains(&bytes), "{draw}: {bytes}");
+        }
     }
 }

@@ -479,10 +479,11 @@ pub fn end_block(engine: &mut Engine, id: ClientId) {
 
 /// Ends a client's block with an error.
 pub fn end_block_with(engine: &mut Engine, id: ClientId, error: &ErrorReply) {
-    if engine.blocked.unblock(&mut engine.clients, id).is_none() {
-        return;
-    }
+    let Some(state) = engine.blocked.unblock(&mut engine.clients, id) else { return };
     engine.stats.count_error(error.code());
+    if let BlockedOn::Keys { command, .. } = state.on {
+        engine.stats.commands[command].failed += 1;
+    }
     if let Some(client) = engine.clients.get_mut(id) {
         let mark = client.out.len();
         client.reply().error(error);

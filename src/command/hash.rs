@@ -1,7 +1,7 @@
 //! Commands of the hash group.
 
 use super::context::Ctx;
-use super::options::{integer, random_count};
+use super::options::{integer, random_count, rounds};
 use super::scan_options::{Page, ScanOf, ScanOptions, cursor};
 use super::spec::*;
 use crate::base::long_double::LongDouble;
@@ -299,6 +299,7 @@ fn hrandfield(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     if with_values && count.unsigned_abs() > i64::MAX as u64 / 2 {
         return Err(ErrorReply::OUT_OF_RANGE);
     }
+    let bytes_max = ctx.reply_bytes_max();
     let Some(hash) = ctx.db.read::<Hash>(args.bytes(1))? else {
         ctx.reply.array(0);
         return Ok(Flow::Done);
@@ -307,21 +308,26 @@ fn hrandfield(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     let len = if count < 0 { wanted } else { wanted.min(hash.len()) };
     let nests = with_values && ctx.reply.is_resp3();
     ctx.reply.array(if with_values && !nests { 2 * len } else { len });
-    let mut write = |(field, value): (&[u8], &[u8])| {
+    let write = |reply: &mut Reply<'_>, (field, value): (&[u8], &[u8])| {
         if nests {
-            ctx.reply.array(2);
+            reply.array(2);
         }
-        ctx.reply.bulk(field);
+        reply.bulk(field);
         if with_values {
-            ctx.reply.bulk(value);
+            reply.bulk(value);
         }
     };
     if count < 0 {
-        hash.random_repeated(wanted, ctx.rng, write);
+        for round in rounds(wanted) {
+            if ctx.reply.buffered_bytes() > bytes_max {
+                break;
+            }
+            hash.random_repeated(round, ctx.rng, |pair| write(&mut ctx.reply, pair));
+        }
     } else if wanted >= hash.len() {
-        hash.iter().for_each(write);
+        hash.iter().for_each(|pair| write(&mut ctx.reply, pair));
     } else {
-        hash.random_distinct(wanted, ctx.rng).into_iter().for_each(&mut write);
+        hash.random_distinct(wanted, ctx.rng).into_iter().for_each(|pair| write(&mut ctx.reply, pair));
     }
     Ok(Flow::Done)
 }

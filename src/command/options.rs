@@ -31,6 +31,12 @@ pub fn random_count(arg: &[u8]) -> Result<i64, ErrorReply> {
     integer_in(arg, -i64::MAX..=i64::MAX, ErrorReply::RANDOM_COUNT_OUT_OF_RANGE)
 }
 
+/// `count` in rounds, between which a command may find that it has written enough.
+pub fn rounds(count: usize) -> impl Iterator<Item = usize> {
+    const ROUND: usize = 4096;
+    (0..count.div_ceil(ROUND)).map(move |round| ROUND.min(count - round * ROUND))
+}
+
 /// A double; NaN is none.
 pub fn float(arg: &[u8]) -> Result<f64, ErrorReply> {
     parse_f64(arg).ok_or(ErrorReply::NOT_A_FLOAT)

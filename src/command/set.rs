@@ -1,7 +1,7 @@
 //! Commands of the set group that work on one set, or move between two; `set_algebra` has those that combine sets.
 
 use super::context::Ctx;
-use super::options::random_count;
+use super::options::{random_count, rounds};
 use super::scan_options::{Page, ScanOf, ScanOptions, cursor};
 use super::spec::*;
 use crate::base::number::parse_i64;
@@ -211,6 +211,7 @@ fn srandmember(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
         return Err(ErrorReply::SYNTAX);
     }
     let count = random_count(args.bytes(2))?;
+    let bytes_max = ctx.reply_bytes_max();
     let Some(set) = ctx.db.read::<Set>(key)? else {
         ctx.reply.array(0);
         return Ok(Flow::Done);
@@ -218,13 +219,18 @@ fn srandmember(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     let wanted = count.unsigned_abs() as usize;
     ctx.reply.array(if count < 0 { wanted } else { wanted.min(set.len()) });
     let mut number = itoa::Buffer::new();
-    let write = |member: Member<'_>| ctx.reply.bulk(member.as_bytes(&mut number));
+    let mut write = |reply: &mut Reply<'_>, member: Member<'_>| reply.bulk(member.as_bytes(&mut number));
     if count < 0 {
-        set.random_repeated(wanted, ctx.rng, write);
+        for round in rounds(wanted) {
+            if ctx.reply.buffered_bytes() > bytes_max {
+                break;
+            }
+            set.random_repeated(round, ctx.rng, |member| write(&mut ctx.reply, member));
+        }
     } else if wanted >= set.len() {
-        set.iter().for_each(write);
+        set.iter().for_each(|member| write(&mut ctx.reply, member));
     } else {
-        set.random_distinct(wanted, ctx.rng).into_iter().for_each(write);
+        set.random_distinct(wanted, ctx.rng).into_iter().for_each(|member| write(&mut ctx.reply, member));
     }
     Ok(Flow::Done)
 }

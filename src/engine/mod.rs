@@ -271,9 +271,10 @@ impl Engine {
         self.time.now()
     }
 
-    /// How lookups of an ordinary client treat keys that are due.
+    /// How lookups of an ordinary client treat keys that are due. Nothing is removed while writes are paused.
     pub fn expiry_policy(&self) -> ExpiryPolicy {
-        if self.role.is_master() { ExpiryPolicy::Remove } else { ExpiryPolicy::Hide }
+        let is_paused = self.pause.is_some_and(|pause| pause.until > self.now());
+        if self.role.is_master() && !is_paused { ExpiryPolicy::Remove } else { ExpiryPolicy::Hide }
     }
 
     /// How an access changes a key's stamp.

@@ -186,7 +186,7 @@ impl MasterLink {
                 return self.fail_with(kind, "master answered PING with", line);
             }
             Request::Auth if line.starts_with(b"-") => {
-                return self.fail_with(FailureKind::Refused, "master refused AUTH:", line);
+                return self.fail_with(FailureKind::Refused, "Unable to AUTH to MASTER:", line);
             }
             // An old master that does not know an option of REPLCONF works without it.
             _ if starts(line, &["+", "-"]) => {}

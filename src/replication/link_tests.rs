@@ -174,7 +174,7 @@ fn failures_say_whose_they_are() {
     }
     let auth = Some(Auth { user: None, password: "p".to_owned() });
     let events = transcript(LinkOptions { auth, ..options() }, b"+PONG\r\n-WRONGPASS x\r\n", &[3]);
-    assert_eq!(events[1..], ["> AUTH p", "Refused: master refused AUTH: -WRONGPASS x"]);
+    assert_eq!(events[1..], ["> AUTH p", "Refused: Unable to AUTH to MASTER: -WRONGPASS x"]);
 }
 
 #[test]

@@ -40,6 +40,11 @@ impl<'a> Reply<'a> {
         self.protocol == Protocol::Resp3
     }
 
+    /// Bytes in the buffer, this reply's and those before it.
+    pub fn buffered_bytes(&self) -> usize {
+        self.out.len()
+    }
+
     pub fn ok(&mut self) {
         self.out.extend_from_slice(b"+OK\r\n");
     }

@@ -10,6 +10,7 @@ use atomic_waker::AtomicWaker;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 
+use super::doors::Doors;
 use super::{jobs, log};
 use crate::base::clock::UnixMillis;
 use crate::engine::{ClientId, Engine, Job};
@@ -23,6 +24,7 @@ pub struct Hub {
     pub master_changed: Notify,
     /// What the engine wants done outside, on its way to the thread that does it.
     jobs: mpsc::Sender<Job>,
+    pub doors: Doors,
 }
 
 struct State {
@@ -55,7 +57,7 @@ impl TaskSignal {
 }
 
 impl Hub {
-    /// `jobs` takes what the engine wants done outside.
+    /// `jobs` takes what the engine wants done outside. To be called inside the runtime.
     pub fn new(engine: Engine, jobs: mpsc::Sender<Job>) -> Self {
         let state =
             State { engine, tasks: HashMap::new(), next_deadline: None, log_end: ReplOffset::default() };
@@ -64,6 +66,7 @@ impl Hub {
             deadline_changed: Notify::new(),
             master_changed: Notify::new(),
             jobs,
+            doors: Doors::new(tokio::runtime::Handle::current()),
         }
     }
 
@@ -72,7 +75,7 @@ impl Hub {
         let mut state = self.lock();
         state.engine.time.sample();
         let result = f(&mut state.engine);
-        jobs::run_inside(&mut state.engine);
+        jobs::run_inside(&mut state.engine, &self.doors);
         let aftermath = state.collect();
         drop(state);
         aftermath.carry_out(self);

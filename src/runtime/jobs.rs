@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::background::{self, Urgency};
+use super::doors::Doors;
 use super::hub::Hub;
 use super::{environment, loader, log, saver};
 use crate::command;
@@ -54,19 +55,19 @@ fn start_save(request: Box<SaveRequest>, hub: &Arc<Hub>) {
 }
 
 /// Does what has to be done before anybody else enters the engine.
-pub fn run_inside(engine: &mut Engine) {
+pub fn run_inside(engine: &mut Engine, doors: &Doors) {
     if !engine.jobs.iter().any(|job| matches!(job, Job::Inside(_))) {
         return;
     }
     for job in std::mem::take(&mut engine.jobs) {
         match job {
-            Job::Inside(job) => inside(engine, job),
+            Job::Inside(job) => inside(engine, doors, job),
             other => engine.jobs.push(other),
         }
     }
 }
 
-fn inside(engine: &mut Engine, job: InsideJob) {
+fn inside(engine: &mut Engine, doors: &Doors, job: InsideJob) {
     match job {
         InsideJob::WriteSnapshot(bytes) => {
             let (dir, filename) = (&engine.config.dir, &engine.config.dbfilename);
@@ -97,7 +98,10 @@ fn inside(engine: &mut Engine, job: InsideJob) {
         InsideJob::SetConfig { client, pairs } => {
             let is_local =
                 client.and_then(|id| engine.clients.get(id)).is_some_and(|client| client.is_local());
-            let outcome = command::set_config(engine, is_local, &pairs, environment::apply);
+            let outcome = command::set_config(engine, is_local, &pairs, |config, changed| {
+                doors.apply(config, changed)?;
+                environment::apply(config, changed)
+            });
             answer(engine, client, outcome);
         }
     }

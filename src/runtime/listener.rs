@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::connection::Connection;
+use super::doors::Door;
 use super::hub::Hub;
 use super::log;
 use crate::config::Config;
@@ -34,34 +35,47 @@ const PROTECTED_MODE: &str = "-DENIED Redis is running in protected mode because
 
 /// One open address.
 pub enum Listener {
-    Tcp(TcpListener),
+    Tcp(Arc<TcpListener>),
     Unix(UnixListener, Arc<str>),
 }
 
 /// Opens every address the configuration names.
-pub fn bind(config: &Config) -> anyhow::Result<Vec<Listener>> {
-    let mut listeners = Vec::new();
-    if config.port != 0 {
-        for name in &config.bind {
-            listeners.extend(bind_tcp(name, config)?);
-        }
-        if listeners.is_empty() && !config.bind.is_empty() {
-            anyhow::bail!("Failed listening on port {} (tcp), aborting.", config.port);
-        }
+pub fn bind(config: &Config) -> anyhow::Result<(Vec<Door>, Option<Listener>)> {
+    let doors = bind_tcp(config.bind.iter(), config)?;
+    if doors.is_empty() && config.port != 0 && !config.bind.is_empty() {
+        anyhow::bail!("Failed listening on port {} (tcp), aborting.", config.port);
     }
+    let mut unix = None;
     if !config.unixsocket.is_empty() {
         let listener =
             bind_unix(config).with_context(|| format!("Failed opening Unix socket {}", config.unixsocket))?;
-        listeners.push(Listener::Unix(listener, config.unixsocket.as_str().into()));
+        unix = Some(Listener::Unix(listener, config.unixsocket.as_str().into()));
     }
-    if listeners.is_empty() {
+    if doors.is_empty() && unix.is_none() {
         anyhow::bail!("Configured to not listen anywhere, exiting.");
     }
-    Ok(listeners)
+    Ok((doors, unix))
+}
+
+/// Opens some of the names of `bind`; none with port 0.
+pub fn bind_tcp<'a>(names: impl Iterator<Item = &'a String>, config: &Config) -> anyhow::Result<Vec<Door>> {
+    if config.port == 0 {
+        return Ok(Vec::new());
+    }
+    let mut doors = Vec::new();
+    for name in names {
+        let listener = bind_name(name, config)?;
+        doors.extend(listener.map(|listener| Door {
+            name: name.clone(),
+            port: config.port,
+            listener: Arc::new(listener),
+        }));
+    }
+    Ok(doors)
 }
 
 /// Opens one name of `bind`. A leading `-` forgives that there is no such address.
-fn bind_tcp(name: &str, config: &Config) -> anyhow::Result<Option<Listener>> {
+fn bind_name(name: &str, config: &Config) -> anyhow::Result<Option<TcpListener>> {
     let (name, is_optional) = match name.strip_prefix('-') {
         Some(name) => (name, true),
         None => (name, false),
@@ -70,7 +84,7 @@ fn bind_tcp(name: &str, config: &Config) -> anyhow::Result<Option<Listener>> {
     let listener =
         addr.and_then(|addr| listen(addr, config.tcp_backlog as i32)).and_then(TcpListener::from_std);
     match listener {
-        Ok(listener) => Ok(Some(Listener::Tcp(listener))),
+        Ok(listener) => Ok(Some(listener)),
         Err(error) if is_optional && is_absent(&error) => Ok(None),
         Err(error) => {
             let port = config.port;

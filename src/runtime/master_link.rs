@@ -5,13 +5,15 @@
 //! old one's place when it is complete.
 
 use std::io::{self, Read};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -83,6 +85,22 @@ async fn wait_for_other_master(hub: &Hub, epoch: u64) {
     }
 }
 
+/// Connects to the master, from the address `source` (`bind-source-addr`) unless it is empty.
+async fn connect(master: &MasterAddr, source: &str) -> anyhow::Result<TcpStream> {
+    let target = (master.host.as_str(), master.port);
+    if source.is_empty() {
+        return Ok(TcpStream::connect(target).await?);
+    }
+    let source: IpAddr = source.parse().context("bind-source-addr is not an address")?;
+    let mut found = tokio::net::lookup_host(target).await?;
+    let Some(target) = found.find(|addr| addr.is_ipv4() == source.is_ipv4()) else {
+        anyhow::bail!("no address of {} is of the kind of bind-source-addr", master.host);
+    };
+    let socket = if source.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.bind(SocketAddr::new(source, 0))?;
+    Ok(socket.connect(target).await?)
+}
+
 /// One link, from connecting to its end.
 async fn follow(
     hub: &Arc<Hub>,
@@ -91,11 +109,12 @@ async fn follow(
     backoff: &mut Backoff,
 ) -> anyhow::Result<()> {
     log::notice(&format!("Connecting to MASTER {}:{}", master.host, master.port));
-    let timeout = hub.enter(|engine| {
+    let (timeout, source) = hub.enter(|engine| {
         engine.link_connecting();
-        Duration::from_secs(u64::from(engine.config.repl_timeout))
+        let config = &engine.config;
+        (Duration::from_secs(u64::from(config.repl_timeout)), config.bind_source_addr.clone())
     });
-    let connecting = TcpStream::connect((master.host.as_str(), master.port));
+    let connecting = connect(master, &source);
     let stream = tokio::time::timeout(timeout, connecting).await??;
     let _ = stream.set_nodelay(true);
     log::notice("MASTER <-> REPLICA sync started");

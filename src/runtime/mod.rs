@@ -4,6 +4,7 @@ mod background;
 mod clock;
 mod connection;
 mod cron;
+mod doors;
 mod environment;
 mod figures;
 mod hub;
@@ -88,7 +89,7 @@ async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {
     }
     environment::enter_dir(&mut config)?;
     environment::fit_maxclients(&mut config);
-    let listeners = listener::bind(&config)?;
+    let (doors, unix) = listener::bind(&config)?;
     let pid_file = PidFile::create(&config.pidfile);
 
     let (job_sender, jobs) = std::sync::mpsc::channel();
@@ -110,7 +111,8 @@ async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {
         .context("cannot start a thread")?;
     log::notice("Server initialized");
 
-    for listener in listeners {
+    hub.doors.open(&hub, doors);
+    if let Some(listener) = unix {
         tokio::spawn(listener.accept(hub.clone()));
     }
     tokio::spawn(cron::run(hub.clone()));

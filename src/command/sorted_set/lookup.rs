@@ -4,7 +4,7 @@ use super::super::context::Ctx;
 use super::super::options::integer_in;
 use super::super::scan_options::{Page, ScanOf, ScanOptions, cursor};
 use super::super::spec::*;
-use super::{READ_KEY, Scores, write_members};
+use super::{READ_KEY, Scores, write_member, write_members};
 use crate::base::number::format_g17;
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
@@ -151,14 +151,22 @@ fn zrandmember(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     if scores == Scores::With && !(-(i64::MAX / 2)..=i64::MAX / 2).contains(&count) {
         return Err(ErrorReply::OUT_OF_RANGE);
     }
+    let bytes_max = ctx.reply_bytes_max();
     let Some(set) = ctx.db.read::<SortedSet>(args.bytes(1))? else {
         ctx.reply.array(0);
         return Ok(Flow::Done);
     };
     let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
     if count < 0 {
-        let drawn = (0..wanted).map(|_| set.random(ctx.rng).expect("a stored sorted set is not empty"));
-        write_members(&mut ctx.reply, drawn, scores);
+        let doubles = scores == Scores::With && !ctx.reply.is_resp3();
+        ctx.reply.array(if doubles { 2 * wanted } else { wanted });
+        for _ in 0..wanted {
+            if ctx.reply.buffered_bytes() > bytes_max {
+                break;
+            }
+            let (member, score) = set.random(ctx.rng).expect("a stored sorted set is not empty");
+            write_member(&mut ctx.reply, member, score, scores);
+        }
     } else if wanted >= set.len() {
         // All of them come in the order in which Redis walks: from the highest score down.
         write_members(&mut ctx.reply, set.iter().rev(), scores);

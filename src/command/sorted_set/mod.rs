@@ -54,10 +54,14 @@ fn write_members<'a>(
         _ => reply.array(members.len()),
     }
     for (member, score) in members {
-        match scores {
-            Scores::With => write_pair(reply, member, score),
-            Scores::Without => reply.bulk(member),
-        }
+        write_member(reply, member, score, scores);
+    }
+}
+
+fn write_member(reply: &mut Reply<'_>, member: &[u8], score: f64, scores: Scores) {
+    match scores {
+        Scores::With => write_pair(reply, member, score),
+        Scores::Without => reply.bulk(member),
     }
 }
 
