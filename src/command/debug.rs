@@ -199,6 +199,7 @@ fn object(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     /// A payload's type byte and its footer, which are not part of the value.
     const FRAME_BYTES: usize = 1 + 10;
     let key = args.bytes(2);
+    ctx.db.see_expired();
     let seconds = (ctx.now.0 / 1000) as u32 & 0xff_ffff;
     let encoding = ctx.db.encoding(key).ok_or(ErrorReply::NO_SUCH_KEY)?;
     let stamp = ctx.db.access_stamp(key).unwrap_or(0);

@@ -163,6 +163,14 @@ fn replconf(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult
         } else if args.is(option, "rdb-only") {
             // Who asks for the snapshot alone hangs up when it has it.
             integer(value)?;
+        } else if args.is(option, "rdb-filter-only") {
+            // There are no functions, so that whatever is let through, nothing is left.
+            let mut words = value.split(|&c| c == b' ').filter(|word| !word.is_empty());
+            if let Some(word) = words.find(|word| !word.eq_ignore_ascii_case(b"functions")) {
+                let word = String::from_utf8_lossy(word);
+                return Err(ErrorReply::new(format!("ERR Unsupported rdb-filter-only option: {word}")));
+            }
+            registered(engine, id).capabilities.excludes_data = true;
         } else if args.is(option, "capa") {
             registered(engine, id).capabilities.add(value);
         } else {

@@ -58,6 +58,16 @@ impl Engine {
         log.end_offset().0
     }
 
+    /// Keys were left out of a file that continues a history, because their time had passed. Replicas of that history
+    /// have them still, and wait for the word.
+    pub fn propagate_expired(&mut self, keys: &[(usize, Vec<u8>)]) {
+        for (db_index, key) in keys {
+            self.effects.propagate(*db_index, [&b"DEL"[..], key]);
+            self.append_effects();
+        }
+        self.trim_backlog();
+    }
+
     /// Starts a full resync for a client that has said PSYNC or SYNC: the data set is frozen here and now, and the
     /// stream goes on from this offset for it.
     pub fn begin_full_sync(&mut self, id: ClientId, is_named: bool) {
@@ -68,14 +78,19 @@ impl Engine {
         // The replica knows no database yet.
         self.log_db_index = None;
         let now = self.now();
-        let (keyspace, stream_db_index) = (self.keyspace.clone(), self.stream_db_index());
+        let capabilities = self.role.stream().replicas.get(ReplicaId(id.0)).map(|it| it.capabilities);
+        let capabilities = capabilities.unwrap_or_default();
+        let stream_db_index = self.stream_db_index();
+        let keyspace = match capabilities.excludes_data {
+            true => self.keyspace.emptied(),
+            false => self.keyspace.clone(),
+        };
         let stream = self.role.stream_mut();
         let (replid, offset) = (stream.ids.replid(), stream.log.end_offset());
         let mut feed = ReplicaFeed::full_resync();
         feed.announce(is_named.then_some(replid), offset);
         stream.replicas.attach(ReplicaId(id.0), feed, now);
-        let is_eof_capable =
-            is_named && stream.replicas.get(ReplicaId(id.0)).is_some_and(|replica| replica.capabilities.eof);
+        let is_eof_capable = is_named && capabilities.eof;
         let key_delay_micros = i64::from(self.config.rdb_key_save_delay);
         let sync = FullSync { keyspace, replid, offset, stream_db_index, is_eof_capable, key_delay_micros };
         self.full_syncs.insert(id, sync);

@@ -90,6 +90,8 @@ pub struct Loaded {
     /// Keys that were taken in.
     pub keys: u64,
     pub expired: u64,
+    /// Database and name of the keys that were left out because their time had passed.
+    pub expired_keys: Vec<(usize, Vec<u8>)>,
 }
 
 /// Reads a file into `keyspace`, which is lost on an error. `each_key` is called after every key.
@@ -104,13 +106,14 @@ pub fn read(
         options,
         db_index: 0,
         keys: 0,
-        expired: 0,
+        expired_keys: Vec::new(),
         rng: fastrand::Rng::with_seed(0),
         upkeep: Upkeep::default(),
         each_key,
     };
     let summary = rdb::read(source, &options.limits, &mut loader)?;
-    Ok(Loaded { keyspace: loader.keyspace, summary, keys: loader.keys, expired: loader.expired })
+    let Loader { keyspace, keys, expired_keys, .. } = loader;
+    Ok(Loaded { keyspace, summary, keys, expired: expired_keys.len() as u64, expired_keys })
 }
 
 struct Loader<'a, F> {
@@ -118,7 +121,7 @@ struct Loader<'a, F> {
     options: &'a LoadOptions,
     db_index: usize,
     keys: u64,
-    expired: u64,
+    expired_keys: Vec<(usize, Vec<u8>)>,
     /// Loading draws nothing; lookups ask for a generator.
     rng: fastrand::Rng,
     upkeep: Upkeep,
@@ -145,7 +148,7 @@ impl<F: FnMut()> RdbSink for Loader<'_, F> {
         (self.each_key)();
         let options = self.options;
         if options.drops_expired && expires_at.is_some_and(|at| at <= options.now) {
-            self.expired += 1;
+            self.expired_keys.push((self.db_index, key));
             return Ok(());
         }
         let view = View {
@@ -240,6 +243,7 @@ mod tests {
         let file = file_of(&with_expired);
         let loaded = read(&file[..], Keyspace::new(4, 1), &load_options(), || ()).unwrap();
         assert_eq!((loaded.keys, loaded.expired), (2, 1));
+        assert_eq!(loaded.expired_keys, [(2, b"gone".to_vec())]);
         assert_eq!(digest::of_keyspace(&loaded.keyspace), kept);
         let access = loaded.keyspace.db(2).iter().find(|item| item.key == b"a").unwrap().access;
         assert_eq!(access, 999_990);

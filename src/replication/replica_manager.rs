@@ -19,6 +19,8 @@ pub struct Capabilities {
     pub eof: bool,
     /// `+CONTINUE` may name another replid.
     pub psync2: bool,
+    /// It asked with `REPLCONF rdb-filter-only` for a snapshot without keys.
+    pub excludes_data: bool,
 }
 
 impl Capabilities {

@@ -67,12 +67,15 @@ pub fn load(hub: &Hub, snapshot: SnapshotFile) -> anyhow::Result<()> {
     let loaded =
         snapshot::read(source, keyspace, &options, each_key).map_err(|error| refusal(&path, &error))?;
     report(&loaded);
+    let mut loaded = loaded;
     hub.enter(|engine| {
+        let expired_keys = std::mem::take(&mut loaded.expired_keys);
         if let Some((replid, offset)) = Engine::saved_history(&loaded.summary.aux) {
             let now = engine.now();
             engine.role.restore(replid, offset, now);
             engine.stream_db_index = engine.saved_stream_db_index(&loaded.summary.aux);
             engine.refresh_propagation();
+            engine.propagate_expired(&expired_keys);
         }
         engine.finish_loading(loaded);
     });

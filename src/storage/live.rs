@@ -218,6 +218,11 @@ impl<'a> LiveDb<'a> {
         self.expiry == ExpiryPolicy::Remove
     }
 
+    /// From here on lookups see keys whose time has passed too.
+    pub fn see_expired(&mut self) {
+        self.expiry = ExpiryPolicy::Ignore;
+    }
+
     pub fn contains(&mut self, key: &[u8]) -> bool {
         self.find(key).is_some()
     }

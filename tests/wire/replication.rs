@@ -330,3 +330,97 @@ fn blocked_clients_on_a_master_are_served_and_their_pops_replicated() {
     become_equal(&mut writer, &mut reader);
     assert_eq!(reader.call("LRANGE target 0 -1"), Value::Array(vec![bulk("a")]));
 }
+
+#[test]
+fn a_silent_master_is_given_up_after_repl_timeout() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let replica = Server::russet(&["--repl-timeout", "2"]);
+    let port = silent.local_addr().unwrap().port();
+    replica.client().call(&format!("REPLICAOF 127.0.0.1 {port}"));
+    // It comes back only when it has given the first connection up, which stays open.
+    let first = silent.accept().unwrap();
+    let start = Instant::now();
+    let second = silent.accept().unwrap();
+    assert!((1..20).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    assert!(replica.log().contains("Timeout connecting to the MASTER..."));
+    drop((first, second));
+}
+
+#[test]
+fn the_master_is_a_client_of_its_replica_and_can_be_killed() {
+    let master = Server::russet(&[]);
+    let replica = replica_of(Make::Russet, master.port);
+    let (mut writer, mut reader) = (master.client(), replica.client());
+    wait_until_linked(&mut reader);
+    let addr = format!("addr=127.0.0.1:{}", master.port);
+    eventually("the master is listed", || {
+        let list = reader.text("CLIENT LIST");
+        list.lines().any(|line| line.contains(&addr) && line.contains("flags=M"))
+    });
+    assert_eq!(reader.call(&format!("CLIENT KILL 127.0.0.1:{}", master.port)), ok());
+    becomes("partial resyncs", &"1".to_owned(), || writer.info("sync_partial_ok"));
+    writer.call("SET key value");
+    become_equal(&mut writer, &mut reader);
+    assert_eq!(writer.info("sync_full"), "1");
+}
+
+#[test]
+fn a_replica_that_has_just_come_is_not_pinged_at_once() {
+    let master = Server::russet(&["--repl-ping-replica-period", "3600"]);
+    let replica = replica_of(Make::Russet, master.port);
+    wait_until_linked(&mut replica.client());
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(master.client().info("master_repl_offset"), "0");
+}
+
+#[test]
+fn keys_that_expired_while_a_master_was_down_are_deleted_on_its_replicas() {
+    let mut master = Server::russet(&["--repl-ping-replica-period", "3600"]);
+    let replica = replica_of(Make::Russet, master.port);
+    let (mut writer, mut reader) = (master.client(), replica.client());
+    wait_until_linked(&mut reader);
+    writer.call("DEBUG SET-ACTIVE-EXPIRE 0");
+    writer.call("SET stays 1");
+    writer.call("SELECT 3");
+    writer.call("SET goes 1 PX 30");
+    assert_eq!(writer.call("WAIT 1 20000"), Value::Integer(1));
+    std::thread::sleep(Duration::from_millis(40));
+    writer.call("SAVE");
+    reader.call("SELECT 3");
+    assert_eq!(reader.integer("DBSIZE"), 1);
+    master.kill();
+    becomes("the link's end is seen", &"down".to_owned(), || reader.info("master_link_status"));
+    master.restart();
+    wait_until_linked(&mut reader);
+    becomes("keys on the replica", &0, || reader.integer("DBSIZE"));
+    assert_eq!(master.client().info("sync_partial_ok"), "1");
+    become_equal(&mut master.client(), &mut reader);
+}
+
+#[test]
+fn a_replica_that_asks_for_more_than_the_stream_is_sent_away() {
+    let master = Server::russet(&[]);
+    let mut replica = master.client();
+    replica.send_raw(b"SYNC\r\nGET key\r\n");
+    replica.read_to_end();
+    let log = master.log();
+    assert!(log.contains("Replica can't interact with the keyspace"), "{log}");
+    assert!(log.contains("Replica generated a reply to command 'get', disconnecting it: id="), "{log}");
+}
+
+#[test]
+fn a_snapshot_can_be_asked_for_without_its_keys() {
+    let master = Server::russet(&[]);
+    let mut replica = master.client();
+    replica.call("SET secret-key value");
+    assert_eq!(replica.call("REPLCONF rdb-only 1"), ok());
+    assert_eq!(replica.text("REPLCONF rdb-filter-only keys"), "ERR Unsupported rdb-filter-only option: keys");
+    assert_eq!(replica.call_args(&["REPLCONF", "rdb-filter-only", ""]), ok());
+    replica.send_raw(b"SYNC\r\n");
+    eventually("it is sent", || master.log().contains("succeeded"));
+    // What is no acknowledgement ends the link.
+    replica.send_raw(b"PING\r\n");
+    let payload = replica.read_to_end();
+    assert!(payload.windows(5).any(|bytes| bytes == b"REDIS"));
+    assert!(!payload.windows(10).any(|bytes| bytes == b"secret-key"));
+}
