@@ -231,9 +231,6 @@ parameters! {
     "rdb-key-save-delay" => rdb_key_save_delay: i32 = 0, int(INT_MIN, INT), HIDDEN;
     /// Microseconds to sleep after each loaded key, for tests
     "key-load-delay" => key_load_delay: i32 = 0, int(INT_MIN, INT), HIDDEN;
-    /// Bytes of the snapshot between two looks at the clients, for tests
-    "loading-process-events-interval-bytes" => loading_process_events_interval_bytes: i32 = 2 << 20,
-        int(1024, INT), HIDDEN NO_EFFECT;
 
     ["Append-only file"]
     /// Log every write to the append-only file
