@@ -4,6 +4,7 @@ use super::client::{Client, ClientId, ClientKind, Closing};
 use super::{Engine, LogLevel};
 use crate::base::clock::UnixMillis;
 use crate::config::OutputBufferLimit;
+use crate::replication::replica_manager::ReplicaId;
 
 /// Output that a client may leave unread before it has authenticated itself.
 const UNAUTHENTICATED_OUTPUT_BYTES_MAX: u64 = 64 * 1024;
@@ -13,7 +14,7 @@ impl Engine {
     pub fn enforce_output_limit(&mut self, id: ClientId) {
         let Some(client) = self.clients.get(id) else { return };
         let limit = self.output_limit(client);
-        let bytes = client.output_bytes() as u64;
+        let bytes = self.unread_bytes(client);
         let is_above = |bound: u64| bound > 0 && bytes > bound;
         let since = client.above_soft_limit_since;
         let now = self.now();
@@ -54,10 +55,39 @@ impl Engine {
         }
     }
 
+    /// Closes replicas that are further behind the stream than the limits of their class: it is kept for them.
+    pub fn enforce_replica_limits(&mut self) {
+        let stream = self.role.stream();
+        let Some(lowest) = stream.replicas.lowest_position() else { return };
+        let limit = self.config.client_output_buffer_limits.replica;
+        let bound = [limit.hard_bytes, limit.soft_bytes].into_iter().filter(|&bytes| bytes > 0).min();
+        if bound.is_some_and(|bound| stream.log.end_offset().0 - lowest.0 > bound) {
+            for id in stream.replicas.ids() {
+                self.enforce_output_limit(ClientId(id.0));
+            }
+        }
+    }
+
+    /// What a client has not read yet; for a replica that is the stream from its position on.
+    fn unread_bytes(&self, client: &Client) -> u64 {
+        if client.kind != ClientKind::Replica {
+            return client.output_bytes() as u64;
+        }
+        let stream = self.role.stream();
+        let replica = stream.replicas.get(ReplicaId(client.id.0));
+        let position = replica.and_then(|replica| replica.feed()?.position());
+        position.map_or(0, |position| stream.log.end_offset().0.saturating_sub(position.0))
+    }
+
     fn output_limit(&self, client: &Client) -> OutputBufferLimit {
         let limits = &self.config.client_output_buffer_limits;
         if client.kind == ClientKind::Replica {
-            return limits.replica;
+            let mut limit = limits.replica;
+            if limit.hard_bytes > 0 {
+                // The backlog is kept anyway.
+                limit.hard_bytes = limit.hard_bytes.max(self.config.repl_backlog_size);
+            }
+            return limit;
         }
         if !client.is_authenticated {
             let hard_bytes = UNAUTHENTICATED_OUTPUT_BYTES_MAX;

@@ -314,7 +314,10 @@ impl Engine {
         self.waiting_for_acks.retain(|&waiter| waiter != id);
         self.full_syncs.remove(&id);
         let now = self.now();
-        self.role.stream_mut().replicas.unregister(ReplicaId(id.0), now);
+        if self.role.stream_mut().replicas.unregister(ReplicaId(id.0), now) {
+            // The stream may have been kept for this one alone.
+            self.trim_backlog();
+        }
     }
 
     /// What HELLO tells of the server's part in replication.

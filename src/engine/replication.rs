@@ -55,7 +55,9 @@ impl Engine {
             log.append(b"*1\r\n$4\r\nEXEC\r\n");
         }
         self.effects.clear();
-        log.end_offset().0
+        let end = log.end_offset().0;
+        self.enforce_replica_limits();
+        end
     }
 
     /// Keys were left out of a file that continues a history, because their time had passed. Replicas of that history
@@ -377,6 +379,7 @@ impl Engine {
 
     /// Forgets the part of the stream that neither `repl-backlog-size` nor a replica keeps.
     pub fn trim_backlog(&mut self) {
+        self.enforce_replica_limits();
         let backlog_bytes = self.config.repl_backlog_size;
         self.role.stream_mut().trim(backlog_bytes, None);
     }

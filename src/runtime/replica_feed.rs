@@ -15,6 +15,7 @@ use super::background::{self, Urgency};
 use super::hub::{Hub, TaskSignal};
 use super::{log, saver};
 use crate::command::{Lookup, TABLE, dispatch};
+use crate::engine::client::Closing;
 use crate::engine::{ClientId, Engine, FullSync, LogLevel};
 use crate::persistence::rdb::WriterOptions;
 use crate::persistence::snapshot::{self, Aux, SnapshotOptions};
@@ -27,6 +28,8 @@ const STREAM_BYTES_MAX: usize = 1 << 20;
 /// The size and number of pieces in which a snapshot travels from its thread to the socket.
 const SNAPSHOT_PIECE_BYTES: usize = 256 * 1024;
 const SNAPSHOT_PIECES_MAX: usize = 8;
+/// How long a replica that does not read may live on after it was closed.
+const CLOSED_LOOK_PERIOD: Duration = Duration::from_millis(250);
 /// A replica that says more than this in one request says nothing that a replica says.
 const REQUEST_BYTES_MAX: usize = 1 << 20;
 
@@ -39,11 +42,24 @@ where
     let ended = tokio::select! {
         ended = read_acks(reader, &hub, id, query) => ended,
         ended = send(writer, &hub, id, &signal) => ended,
+        () = closed(&hub, id) => Ok(()),
     };
     let name = hub.enter(|engine| engine.replica_name(id));
     match ended {
         Ok(()) => log::notice(&format!("Connection with replica {name} lost")),
         Err(error) => log::warning(&format!("Connection with replica {name} lost: {error}")),
+    }
+}
+
+/// Ends when the replica is to be closed. A replica that has stopped reading keeps `send` from seeing it.
+async fn closed(hub: &Hub, id: ClientId) {
+    loop {
+        tokio::time::sleep(CLOSED_LOOK_PERIOD).await;
+        let is_open =
+            hub.enter(|engine| engine.clients.get(id).is_some_and(|client| client.closing == Closing::No));
+        if !is_open {
+            return;
+        }
     }
 }
 

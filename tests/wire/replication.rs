@@ -424,3 +424,22 @@ fn a_snapshot_can_be_asked_for_without_its_keys() {
     assert!(payload.windows(5).any(|bytes| bytes == b"REDIS"));
     assert!(!payload.windows(10).any(|bytes| bytes == b"secret-key"));
 }
+
+#[test]
+fn a_replica_that_does_not_read_is_closed_at_its_output_limit() {
+    let master = Server::russet(&["--repl-backlog-size", "16kb", "--repl-timeout", "3600"]);
+    let replica = replica_of(Make::Redis, master.port);
+    let mut writer = master.client();
+    wait_until_linked(&mut replica.client());
+    assert_eq!(writer.call_args(&["CONFIG", "SET", "client-output-buffer-limit", "replica 1mb 0 0"]), ok());
+    replica.signal("STOP");
+    let value = "x".repeat(1 << 20);
+    for i in 0..24 {
+        writer.call(&format!("SET big:{i} {value}"));
+    }
+    becomes("replicas", &"0".to_owned(), || writer.info("connected_slaves"));
+    replica.signal("CONT");
+    wait_until_linked(&mut replica.client());
+    become_equal(&mut writer, &mut replica.client());
+    assert_eq!(writer.info("sync_full"), "2");
+}

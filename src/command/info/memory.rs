@@ -42,7 +42,7 @@ pub(super) fn memory(engine: &Engine, lines: &mut Lines) {
     compare(lines, "mem_fragmentation", memory.rss, memory.allocated);
     lines.field("mem_not_counted_for_evict", shares.clients_replicas);
     lines.field("mem_replication_backlog", shares.replication_backlog);
-    lines.field("mem_total_replication_buffers", shares.replication_backlog + shares.clients_replicas);
+    lines.field("mem_total_replication_buffers", shares.replication_backlog);
     lines.field("mem_clients_slaves", shares.clients_replicas);
     lines.field("mem_clients_normal", shares.clients_normal);
     lines.field("mem_cluster_links", 0);
