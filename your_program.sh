@@ -3,5 +3,7 @@
 set -e
 here=$(cd "$(dirname "$0")" && pwd)
 target="${TMPDIR:-/tmp}/russet-target"
-cargo build --release --quiet --target-dir "$target" --manifest-path "$here/Cargo.toml"
+# The settings of the project, wherever this is called from.
+cargo build --release --quiet --config "$here/.cargo/config.toml" --target-dir "$target" \
+    --manifest-path "$here/Cargo.toml"
 exec "$target/release/russet" "$@"
