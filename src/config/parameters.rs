@@ -120,6 +120,9 @@ parameters! {
     "crash-memcheck-enabled" => crash_memcheck_enabled: bool = true, Rule::Any, NO_EFFECT;
     /// Exit instead of aborting on a failed assertion
     "use-exit-on-panic" => use_exit_on_panic: bool = false, Rule::Any, HIDDEN NO_EFFECT;
+    /// Bytes that are loaded between two looks at the clients
+    "loading-process-events-interval-bytes" => loading_process_events_interval_bytes: u32
+        = 2 * 1024 * 1024, int(1024, INT), HIDDEN NO_EFFECT;
     /// Milliseconds after which a stuck server logs where it is
     "watchdog-period" => watchdog_period: u32 = 0, int(0, INT), HIDDEN NO_EFFECT;
     /// Locale of the order of SORT ALPHA
