@@ -205,6 +205,7 @@ fn prepare_payload(hub: Arc<Hub>, id: ClientId, sync: FullSync) -> mpsc::Receive
         let (connection, mut keys) = (sender.downgrade(), 0);
         let each_key = || {
             keys += 1;
+            background::give_way(keys);
             saver::delay(sync.key_delay_micros, keys);
             let is_open = connection.upgrade().is_some_and(|sender| !sender.is_closed());
             if is_open { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }

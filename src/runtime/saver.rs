@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use super::log;
-use crate::engine::persistence::SaveRequest;
+use super::{background, log};
+use crate::engine::persistence::{SaveKind, SaveRequest};
 use crate::persistence::snapshot;
 
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(3);
@@ -26,6 +26,9 @@ pub fn save(request: &SaveRequest) -> anyhow::Result<()> {
         request.progress.note_keys(keys);
         if request.progress.is_cancelled() {
             return Err(io::Error::new(io::ErrorKind::Interrupted, "cancelled"));
+        }
+        if request.kind == SaveKind::Background {
+            background::give_way(keys);
         }
         delay(request.key_delay_micros, keys);
         if keys % KEYS_PER_LOOK == 0 && last_line.elapsed() >= PROGRESS_INTERVAL {
