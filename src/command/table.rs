@@ -2,8 +2,6 @@
 
 use std::sync::LazyLock;
 
-use hashbrown::HashTable;
-
 use super::GROUPS;
 use super::spec::{BeginSearch, CommandSpec, FindKeys, Handler, KeySpec};
 use crate::resp::args::Args;
@@ -14,15 +12,18 @@ pub static TABLE: LazyLock<CommandTable> = LazyLock::new(CommandTable::new);
 
 /// Names longer than this are no command's.
 const NAME_BYTES_MAX: usize = 48;
+/// At least four times the number of rows, so that a search mostly ends where it begins.
+const NAME_SLOTS: usize = 2048;
+const FREE: u16 = u16::MAX;
 
 pub struct CommandTable {
     rows: Vec<&'static CommandSpec>,
     /// For each row, the argument that is its first key; 0 if it has none at a fixed place.
     first_keys: Vec<u8>,
-    by_name: HashTable<u16>,
+    /// Indexes of rows by the hash of their name, open addressing; `FREE` ends a search.
+    by_name: Box<[u16; NAME_SLOTS]>,
     /// By index: whether the next word names a sub-command.
     has_subcommands: Vec<bool>,
-    hasher: ahash::RandomState,
 }
 
 /// What a request's first words name.
@@ -38,12 +39,14 @@ pub enum Lookup {
 impl CommandTable {
     fn new() -> Self {
         let rows: Vec<&'static CommandSpec> = GROUPS.iter().flat_map(|group| group.iter()).collect();
-        let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
-        let mut by_name = HashTable::with_capacity(rows.len() * 2);
+        assert!(rows.len() * 4 <= NAME_SLOTS, "the table of names has to grow with the rows");
+        let mut by_name = Box::new([FREE; NAME_SLOTS]);
         for (index, row) in rows.iter().enumerate() {
-            let hash = hasher.hash_one(row.name.as_bytes());
-            let hash_of = |&i: &u16| hasher.hash_one(rows[i as usize].name.as_bytes());
-            by_name.insert_unique(hash, index as u16, hash_of);
+            let mut slot = slot_of(row.name.as_bytes());
+            while by_name[slot] != FREE {
+                slot = (slot + 1) % NAME_SLOTS;
+            }
+            by_name[slot] = index as u16;
         }
         let first_keys = rows.iter().map(|row| first_key(row)).collect();
         let parents: hashbrown::HashSet<&str> =
@@ -52,7 +55,7 @@ impl CommandTable {
             .iter()
             .map(|row| matches!(row.handler, Handler::Container) || parents.contains(row.name))
             .collect();
-        Self { rows, first_keys, by_name, has_subcommands, hasher }
+        Self { rows, first_keys, by_name, has_subcommands }
     }
 
     pub fn rows(&self) -> &[&'static CommandSpec] {
@@ -74,13 +77,17 @@ impl CommandTable {
 
     /// The row of a full name (`get`, `config|get`) in any case.
     pub fn by_name(&self, name: &[u8]) -> Option<u16> {
-        let mut lower = [0; NAME_BYTES_MAX];
-        let lower = lower.get_mut(..name.len())?;
-        for (to, from) in lower.iter_mut().zip(name) {
-            *to = from.to_ascii_lowercase();
+        let mut slot = slot_of(name);
+        loop {
+            let index = self.by_name[slot];
+            if index == FREE {
+                return None;
+            }
+            if self.rows[usize::from(index)].name.as_bytes().eq_ignore_ascii_case(name) {
+                return Some(index);
+            }
+            slot = (slot + 1) % NAME_SLOTS;
         }
-        let hash = self.hasher.hash_one(&*lower);
-        self.by_name.find(hash, |&i| self.rows[i as usize].name.as_bytes() == lower).copied()
     }
 
     /// The sub-commands of a container.
@@ -123,6 +130,23 @@ impl CommandTable {
             }
         }
     }
+}
+
+/// Where the search for a name begins: its first and last eight bytes, without their case, spread by a multiplication.
+fn slot_of(name: &[u8]) -> usize {
+    let (head, tail) = match name.len() {
+        0..=8 => (word(name), 0),
+        len => (word(&name[..8]), word(&name[len - 8..])),
+    };
+    const IGNORED_CASE: u64 = 0x2020_2020_2020_2020;
+    let mixed =
+        ((head | IGNORED_CASE) ^ (tail | IGNORED_CASE).rotate_left(29)).wrapping_add(name.len() as u64);
+    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize % NAME_SLOTS
+}
+
+/// Up to eight bytes as a number.
+fn word(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |word, &byte| word << 8 | u64::from(byte))
 }
 
 fn first_key(row: &CommandSpec) -> u8 {

@@ -130,9 +130,13 @@ pub enum LogLevel {
     Warning,
 }
 
+/// How long a change of the wall clock by somebody else may go unnoticed.
+const WALL_CLOCK_PERIOD_NANOS: u64 = 10_000_000;
+
 /// The instant at which commands run, taken from the injected clock.
 ///
-/// The wall clock is read once per batch; within it one cheap monotonic reading per command moves the time on.
+/// Cheap monotonic readings, one per batch and one per command, move the time on from the last reading of the wall clock,
+/// which is repeated every [`WALL_CLOCK_PERIOD_NANOS`].
 pub struct EngineTime {
     clock: Box<dyn Clock>,
     base_micros: i64,
@@ -147,12 +151,14 @@ impl EngineTime {
         Self { clock, base_micros, base_nanos, nanos: base_nanos, now }
     }
 
-    /// Reads the wall clock.
+    /// Moves the time on, at the start of a batch.
     pub fn sample(&mut self) {
-        self.base_micros = self.clock.unix_micros();
-        self.base_nanos = self.clock.monotonic_nanos();
-        self.nanos = self.base_nanos;
-        self.now = UnixMillis(self.base_micros.div_euclid(1000));
+        self.nanos = self.clock.monotonic_nanos();
+        if self.nanos.saturating_sub(self.base_nanos) >= WALL_CLOCK_PERIOD_NANOS {
+            self.base_micros = self.clock.unix_micros();
+            self.base_nanos = self.nanos;
+        }
+        self.now = UnixMillis(self.unix_micros().div_euclid(1000));
     }
 
     /// Ends a command: answers how long it took, in nanoseconds, and moves the time on.
@@ -160,7 +166,7 @@ impl EngineTime {
         let nanos = self.clock.monotonic_nanos();
         let elapsed = nanos.saturating_sub(self.nanos);
         self.nanos = nanos;
-        self.now = UnixMillis(self.unix_micros() / 1000);
+        self.now = UnixMillis(self.unix_micros().div_euclid(1000));
         elapsed
     }
 
@@ -341,6 +347,11 @@ impl Engine {
 
     pub fn log(&mut self, level: LogLevel, text: impl Into<String>) {
         self.log_lines.push(LogLine { level, text: text.into() });
+    }
+
+    /// Whether a batch has left something behind for whoever drives the engine.
+    pub fn has_aftermath(&self) -> bool {
+        !self.clients.pending_writes.is_empty() || !self.jobs.is_empty() || !self.log_lines.is_empty()
     }
 
     /// The clients whose tasks have something to do: output to write, or a block that has ended.

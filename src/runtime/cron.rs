@@ -1,6 +1,5 @@
 //! What happens by itself: expiry in slices, timeouts of blocked clients, periodic duties.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::hub::Hub;
@@ -12,7 +11,7 @@ const TURNS_PER_CPU_READING: u64 = 5;
 const TURNS_PER_SECOND: u64 = 10;
 
 /// Every tenth of a second, as Redis' `hz 10`.
-pub async fn run(hub: Arc<Hub>) {
+pub async fn run(hub: &'static Hub) {
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut memory = hub.enter(|engine| engine.stats.memory);
@@ -38,7 +37,7 @@ pub async fn run(hub: Arc<Hub>) {
         log::set_level(level);
         log::set_role(is_master);
         if !is_paused {
-            expire(&hub).await;
+            expire(hub).await;
         }
     }
 }
@@ -73,7 +72,7 @@ async fn expire(hub: &Hub) {
 }
 
 /// Ends the blocks whose time is up, to the millisecond.
-pub async fn run_deadlines(hub: Arc<Hub>) {
+pub async fn run_deadlines(hub: &'static Hub) {
     loop {
         let wait_ms = hub.enter(|engine| {
             dispatch::expire_timeouts(engine);

@@ -1,6 +1,5 @@
 //! Carries out what the engine wants done outside: most of it on a thread of its own, some before anybody else enters.
 
-use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use anyhow::Context as _;
@@ -17,7 +16,7 @@ use crate::engine::{ClientId, Engine, InsideJob, Job};
 use crate::resp::error::ErrorReply;
 
 /// Works until the hub is gone. `exit` is told the process' exit code.
-pub fn run(jobs: &Receiver<Job>, hub: &Arc<Hub>, exit: &UnboundedSender<i32>) {
+pub fn run(jobs: &Receiver<Job>, hub: &'static Hub, exit: &UnboundedSender<i32>) {
     for job in jobs {
         match job {
             Job::Exit { code } => {
@@ -34,19 +33,18 @@ pub fn run(jobs: &Receiver<Job>, hub: &Arc<Hub>, exit: &UnboundedSender<i32>) {
     }
 }
 
-fn start_save(request: Box<SaveRequest>, hub: &Arc<Hub>) {
+fn start_save(request: Box<SaveRequest>, hub: &'static Hub) {
     let number = request.number;
     let urgency = match request.kind {
         SaveKind::Foreground => Urgency::Awaited,
         SaveKind::Background => Urgency::Unnoticed,
     };
-    let for_thread = hub.clone();
     let started = background::spawn("save", urgency, move || {
         let outcome = saver::save(&request);
         // The frozen data set may be the last holder of many segments: they are freed here.
         drop(request);
         let outcome = outcome.map_err(|error| format!("{error:#}"));
-        for_thread.enter(|engine| engine.save_finished(number, outcome));
+        hub.enter(|engine| engine.save_finished(number, outcome));
     });
     if let Err(error) = started {
         let reason = format!("cannot start a thread: {error}");

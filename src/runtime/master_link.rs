@@ -40,7 +40,7 @@ const LOAD_PIECES_MAX: usize = 16;
 const ACK_PERIOD: Duration = Duration::from_secs(1);
 
 /// Follows whatever master the engine names, as long as the server runs.
-pub async fn run(hub: Arc<Hub>) {
+pub async fn run(hub: &'static Hub) {
     let mut backoff = Backoff::new(fastrand::Rng::new());
     loop {
         let target = hub.enter(|engine| {
@@ -52,8 +52,8 @@ pub async fn run(hub: Arc<Hub>) {
             continue;
         };
         let ended = tokio::select! {
-            ended = follow(&hub, &master, epoch, &mut backoff) => Some(ended),
-            () = wait_for_other_master(&hub, epoch) => None,
+            ended = follow(hub, &master, epoch, &mut backoff) => Some(ended),
+            () = wait_for_other_master(hub, epoch) => None,
         };
         hub.enter(|engine| {
             if engine.link_epoch == epoch {
@@ -69,7 +69,7 @@ pub async fn run(hub: Arc<Hub>) {
                 let delay = Duration::from_millis(backoff.next_delay_ms());
                 tokio::select! {
                     () = tokio::time::sleep(delay) => {}
-                    () = wait_for_other_master(&hub, epoch) => backoff.reset(),
+                    () = wait_for_other_master(hub, epoch) => backoff.reset(),
                 }
             }
         }
@@ -103,7 +103,7 @@ async fn connect(master: &MasterAddr, source: &str) -> anyhow::Result<TcpStream>
 
 /// One link, from connecting to its end.
 async fn follow(
-    hub: &Arc<Hub>,
+    hub: &'static Hub,
     master: &MasterAddr,
     epoch: u64,
     backoff: &mut Backoff,
@@ -127,7 +127,7 @@ async fn follow(
         options
     });
     let mut link = Link {
-        hub: hub.clone(),
+        hub,
         epoch,
         stream,
         protocol: MasterLink::new(options),
@@ -157,7 +157,7 @@ fn link_options(engine: &Engine) -> LinkOptions {
 type History = Option<(ReplId, ReplOffset)>;
 
 struct Link {
-    hub: Arc<Hub>,
+    hub: &'static Hub,
     epoch: u64,
     stream: TcpStream,
     protocol: MasterLink,
@@ -374,7 +374,7 @@ impl Link {
     async fn apply(&mut self, buf: &mut BytesMut) -> anyhow::Result<()> {
         let Some(applier) = &mut self.applier else { return Ok(()) };
         applier.append(buf);
-        let acks = applier.run(&self.hub, self.epoch)?;
+        let acks = applier.run(self.hub, self.epoch)?;
         if !acks.is_empty() {
             self.stream.write_all(&acks).await?;
         }
