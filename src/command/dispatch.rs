@@ -29,6 +29,13 @@ pub enum Executed {
 
 /// Runs one request of a client.
 pub fn execute(engine: &mut Engine, id: ClientId, lookup: Lookup, args: &Args<'_>) -> Executed {
+    match TABLE.in_original_name(lookup, args) {
+        Some(args) => execute_named(engine, id, lookup, &args.as_args()),
+        None => execute_named(engine, id, lookup, args),
+    }
+}
+
+fn execute_named(engine: &mut Engine, id: ClientId, lookup: Lookup, args: &Args<'_>) -> Executed {
     let Some(client) = engine.clients.get_mut(id) else { return Executed::Done };
     if client.reply_mode == ReplyMode::SkipNext {
         client.reply_mode = ReplyMode::Skip;
@@ -78,7 +85,7 @@ fn drop_unwanted_reply(engine: &mut Engine, id: ClientId, start: usize) {
 /// Runs one command of the master's stream. It is not answered; that it fails is a fault of one side, told in the log.
 pub fn apply(engine: &mut Engine, args: &Args<'_>) {
     let id = engine.master_client();
-    execute(engine, id, TABLE.lookup(args), args);
+    execute_named(engine, id, TABLE.lookup_original(args), args);
     let Some(client) = engine.clients.get_mut(id) else { return };
     let failed = client.out.first() == Some(&b'-');
     let reply = failed.then(|| String::from_utf8_lossy(&client.out).trim_end().to_owned());
@@ -246,7 +253,7 @@ pub fn call(
     if engine.has_monitors() && !row.has(SKIP_MONITOR) && !row.has(ADMIN) {
         engine.feed_monitors(id, args);
     }
-    finish_timing(engine, id, row, index, start, args);
+    finish_timing(engine, id, row, index, start, args, blocked);
     blocked
 }
 
@@ -366,16 +373,17 @@ fn finish_timing(
     index: u16,
     start: u64,
     args: &Args<'_>,
+    is_blocked: bool,
 ) {
     let nanos = engine.time.lap_from(start, engine.nesting > 0);
     let stats = &mut engine.stats.commands[usize::from(index)];
     stats.calls += 1;
     stats.nanos += nanos;
-    if engine.config.latency_tracking {
+    if engine.config.latency_tracking && !is_blocked {
         stats.histogram.record(nanos);
     }
     engine.stats.commands_processed += 1;
-    if nanos >= engine.slowlog_threshold_nanos && !row.has(SKIP_SLOWLOG) {
+    if nanos >= engine.slowlog_threshold_nanos && !row.has(SKIP_SLOWLOG) && !is_blocked {
         engine.note_slow(id, nanos, args);
     }
     if engine.config.latency_monitor_threshold > 0 {

@@ -48,7 +48,7 @@ pub use config::set_config;
 pub use context::Ctx;
 pub use dispatch::Executed;
 pub use spec::{CommandResult, CommandSpec, Flow};
-pub use table::{Lookup, TABLE};
+pub use table::{Lookup, TABLE, rename_commands};
 
 /// The rows of every group.
 const GROUPS: &[&[CommandSpec]] = &[

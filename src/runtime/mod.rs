@@ -87,9 +87,7 @@ async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {
     for warning in warnings {
         log::warning(&warning);
     }
-    for (name, _) in &config.renamed_commands {
-        log::warning(&format!("rename-command is not supported: '{name}' keeps its name and can be called"));
-    }
+    command::rename_commands(config.renamed_commands.clone()).map_err(anyhow::Error::msg)?;
     environment::enter_dir(&mut config)?;
     environment::fit_maxclients(&mut config);
     let (doors, unix) = listener::bind(&config)?;
