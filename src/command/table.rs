@@ -102,6 +102,11 @@ impl CommandTable {
         self.lookup_in(&self.by_name, args)
     }
 
+    /// Whether every request that begins with the same name names the same row.
+    pub fn is_found_by_name(&self, lookup: Lookup) -> bool {
+        matches!(lookup, Lookup::Found(index) if !self.has_subcommands[usize::from(index)] && !self.row(index).name.contains('|'))
+    }
+
     /// What a request of a master's stream names, which does not know of this server's `rename-command`.
     pub fn lookup_original(&self, args: &Args<'_>) -> Lookup {
         self.lookup_in(self.by_original_name.as_ref().unwrap_or(&self.by_name), args)

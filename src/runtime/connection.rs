@@ -211,8 +211,7 @@ impl<S: ClientSocket> Connection<S> {
         if batch.is_empty() {
             return 0;
         }
-        self.lookups.clear();
-        self.lookups.extend(batch.iter(buf).map(|args| TABLE.lookup(&args)));
+        self.look_up(buf, batch);
         let hub = self.hub;
         hub.enter(|engine| {
             let now = engine.now();
@@ -244,6 +243,19 @@ impl<S: ClientSocket> Connection<S> {
             self.after_batch(engine);
             executed
         })
+    }
+
+    /// Finds the rows of a batch. A pipeline mostly says the same command over and over.
+    fn look_up(&mut self, buf: &[u8], batch: &Batch) {
+        self.lookups.clear();
+        let mut last: (&[u8], Lookup) = (&[], Lookup::Unknown);
+        for args in batch.iter(buf) {
+            let name = args.bytes(0);
+            if name != last.0 || !TABLE.is_found_by_name(last.1) {
+                last = (name, TABLE.lookup(&args));
+            }
+            self.lookups.push(last.1);
+        }
     }
 
     /// Closes a client that has sent more than it may before anything of it can be run.
