@@ -87,10 +87,12 @@ pub(super) fn shares(engine: &Engine) -> Shares {
     let mut shares = Shares {
         replication_backlog: engine.role.stream().log.histlen(),
         clients_normal: 0,
-        clients_replicas: 0,
+        clients_replicas: engine.unread_log_bytes(),
         overhead: 0,
         dataset: 0,
     };
+    // What is kept beyond the backlog's size is kept for replicas.
+    shares.replication_backlog -= shares.clients_replicas;
     for client in engine.clients.iter() {
         let bytes = std::mem::size_of_val(client) + client.out.capacity() + client.traffic.query_len();
         let bytes = (bytes + client.traffic.unwritten_len()) as u64;
@@ -153,11 +155,11 @@ fn stats(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
         ("dataset.bytes", Count(shares.dataset)),
         ("dataset.percentage", Quotient(100.0 * ratio(shares.dataset, net))),
         ("peak.percentage", Quotient(100.0 * ratio(memory.allocated, memory.peak))),
-        ("allocator.allocated", Count(memory.allocated)),
+        ("allocator.allocated", Count(memory.handed_out)),
         ("allocator.active", Count(memory.active)),
         ("allocator.resident", Count(memory.resident)),
-        ("allocator-fragmentation.ratio", Quotient(ratio(memory.active, memory.allocated))),
-        ("allocator-fragmentation.bytes", difference(memory.active, memory.allocated)),
+        ("allocator-fragmentation.ratio", Quotient(ratio(memory.active, memory.handed_out))),
+        ("allocator-fragmentation.bytes", difference(memory.active, memory.handed_out)),
         ("allocator-rss.ratio", Quotient(ratio(memory.resident, memory.active))),
         ("allocator-rss.bytes", difference(memory.resident, memory.active)),
         ("rss-overhead.ratio", Quotient(ratio(memory.rss, memory.resident))),

@@ -137,6 +137,15 @@ impl Db {
         self.directory.capacity() * 4 + self.segments.capacity() * 16 + segments
     }
 
+    /// Frees everything in small steps; `note` is told after each of how many keys it was.
+    pub fn free(self, mut note: impl FnMut(usize)) {
+        for segment in self.segments {
+            let keys = segment.len();
+            drop(segment);
+            note(keys);
+        }
+    }
+
     /// How many segments there are; for DEBUG HTSTATS.
     pub fn segments_len(&self) -> usize {
         self.segments.len()

@@ -32,11 +32,9 @@ impl Keyspace {
         if self.is_shared() { self.dbs.iter().map(Db::copied_bytes).sum() } else { 0 }
     }
 
-    /// Begins to count what snapshots hold anew if there is none left.
-    pub fn forget_released(&mut self) {
-        if !self.is_shared() {
-            self.dbs.iter_mut().for_each(Db::forget_copied_bytes);
-        }
+    /// Begins to count anew what snapshots hold.
+    pub fn forget_copied_bytes(&mut self) {
+        self.dbs.iter_mut().for_each(Db::forget_copied_bytes);
     }
 
     /// How many databases there are.
@@ -63,6 +61,10 @@ impl Keyspace {
 
     pub fn dbs(&self) -> impl Iterator<Item = &Db> {
         self.dbs.iter()
+    }
+
+    pub fn into_dbs(self) -> Vec<Db> {
+        self.dbs
     }
 
     pub fn swap(&mut self, a: usize, b: usize) {
