@@ -83,7 +83,7 @@ pub(super) struct Shares {
 }
 
 pub(super) fn shares(engine: &Engine) -> Shares {
-    use crate::engine::client::ClientKind;
+    use crate::engine::client::{ClientKind, Closing};
     let mut shares = Shares {
         replication_backlog: engine.role.stream().log.histlen(),
         clients_normal: 0,
@@ -92,13 +92,18 @@ pub(super) fn shares(engine: &Engine) -> Shares {
         dataset: 0,
     };
     // What is kept beyond the backlog's size is kept for replicas.
-    shares.replication_backlog -= shares.clients_replicas;
+    if shares.clients_replicas > 0 {
+        shares.replication_backlog = engine.config.repl_backlog_size;
+    }
     for client in engine.clients.iter() {
         let bytes = std::mem::size_of_val(client) + client.out.capacity() + client.traffic.query_len();
-        let bytes = (bytes + client.traffic.unwritten_len()) as u64;
         match client.kind {
-            ClientKind::Replica => shares.clients_replicas += bytes,
-            ClientKind::Normal | ClientKind::Master => shares.clients_normal += bytes,
+            // It is as good as gone.
+            ClientKind::Replica if client.closing != Closing::No => {}
+            ClientKind::Replica => shares.clients_replicas += bytes as u64,
+            ClientKind::Normal | ClientKind::Master => {
+                shares.clients_normal += (bytes + client.traffic.unwritten_len()) as u64;
+            }
         }
     }
     let memory = &engine.stats.memory;

@@ -1,8 +1,9 @@
 //! How much memory counts against `maxmemory`, and how far eviction is. Which keys leave is decided in
 //! `command/eviction`.
 
-use super::{Engine, LogLevel};
+use super::{ClientId, Engine, LogLevel};
 use crate::config::MaxmemoryPolicy;
+use crate::replication::log::BLOCK_BYTES;
 use crate::storage::db::Sampled;
 use crate::storage::eviction::{EvictionPool, Ranking};
 
@@ -80,9 +81,18 @@ impl Engine {
         }
     }
 
-    /// Bytes of the replication log that are kept for slow replicas alone.
+    /// Bytes of the replication log that are kept for slow replicas alone, with what is on its way to them.
     pub fn unread_log_bytes(&self) -> u64 {
-        self.role.stream().log.histlen().saturating_sub(self.config.repl_backlog_size)
+        let (stream, backlog_bytes) = (self.role.stream(), self.config.repl_backlog_size);
+        let replicas = stream.replicas.ids();
+        if replicas.is_empty() || stream.log.histlen() <= backlog_bytes {
+            return 0;
+        }
+        let clients = replicas.iter().filter_map(|id| self.clients.get(ClientId(id.0)));
+        let sending = clients.map(|client| client.traffic.unwritten_len()).filter(|&bytes| bytes > 0);
+        // A piece keeps the whole block alive that it is of.
+        let sending: usize = sending.map(|bytes| bytes + BLOCK_BYTES).sum();
+        stream.log.memory_bytes() as u64 - backlog_bytes + sending as u64
     }
 
     /// An estimate of what `keys` of all keys take, with their values; 0 while nobody asks for it.

@@ -337,6 +337,11 @@ impl Engine {
         self.stop_monitoring(id);
         self.unsubscribe_all(id);
         self.waiting_for_acks.retain(|&waiter| waiter != id);
+        self.detach_replica(id);
+    }
+
+    /// Keeps nothing for a replica any more. No effect on other clients.
+    pub fn detach_replica(&mut self, id: ClientId) {
         self.full_syncs.remove(&id);
         let now = self.now();
         if self.role.stream_mut().replicas.unregister(ReplicaId(id.0), now) {
