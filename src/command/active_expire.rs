@@ -52,7 +52,7 @@ fn remove_due(engine: &mut Engine, db_index: usize, key: &[u8]) {
     };
     let db = engine.keyspace.db_mut(db_index);
     LiveDb::new(db, view, &mut engine.access_rng, &mut engine.upkeep).contains(key);
-    dispatch::conclude_expired(engine, db_index);
+    dispatch::conclude_removal(engine, db_index);
 }
 
 #[cfg(test)]

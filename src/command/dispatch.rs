@@ -4,6 +4,7 @@
 //! The order of the gates is observable and must not change. Nobody here asks "which command is this?", only for flags.
 
 use super::context::Ctx;
+use super::eviction;
 use super::spec::*;
 use super::table::{Lookup, TABLE};
 use crate::engine::blocked::{BlockedOn, BlockedState};
@@ -134,8 +135,13 @@ fn admit(
     }
     let transaction = client.transaction.as_deref().filter(|_| row.has(RUNS_QUEUED));
     let mut demands = demands(row, transaction);
-    // What is queued takes memory too.
-    demands.denied_when_out_of_memory |= queueing;
+    if engine.config.maxmemory > 0 {
+        let has_room = eviction::make_room(engine);
+        // What is queued takes memory too.
+        demands.is_out_of_memory = !has_room && (demands.is_out_of_memory || queueing);
+    } else {
+        demands.is_out_of_memory = false;
+    }
     if let Some(error) = engine.refusal(id, demands) {
         return Err(error);
     }
@@ -172,7 +178,7 @@ fn demands(row: &CommandSpec, transaction: Option<&Transaction>) -> Demands {
         may_replicate: any & MAY_REPLICATE != 0,
         allowed_while_loading: all & LOADING != 0,
         allowed_when_stale: all & STALE != 0,
-        denied_when_out_of_memory: any & DENYOOM != 0,
+        is_out_of_memory: any & DENYOOM != 0,
     }
 }
 
@@ -351,12 +357,16 @@ fn conclude(engine: &mut Engine, db_index: usize, args: &Args<'_>) {
         }
     }
     if !engine.upkeep.garbage.is_empty() {
-        engine.jobs.push(Job::Free(std::mem::take(&mut engine.upkeep.garbage)));
+        let values = std::mem::take(&mut engine.upkeep.garbage);
+        let bytes = std::mem::take(&mut engine.upkeep.garbage_bytes);
+        engine.lazyfree.hand_out(values.len() as u64, bytes);
+        engine.jobs.push(Job::Free { values, bytes });
     }
 }
 
-/// Draws the consequences of keys that no command has removed but the passing of time, as a unit of their own.
-pub fn conclude_expired(engine: &mut Engine, db_index: usize) {
+/// Draws the consequences of keys that no command has removed but the passing of time or a lack of memory, as a unit of
+/// their own.
+pub fn conclude_removal(engine: &mut Engine, db_index: usize) {
     engine.effects.dirty = 0;
     engine.effects.propagation = Propagation::Replaced;
     conclude(engine, db_index, &Args::new(&[], &[]));

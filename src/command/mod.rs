@@ -6,6 +6,7 @@
 pub mod active_expire;
 pub mod context;
 pub mod dispatch;
+pub mod eviction;
 pub mod follower;
 pub mod options;
 pub mod scan_options;

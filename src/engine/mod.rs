@@ -9,10 +9,12 @@ pub mod client;
 mod client_limits;
 mod client_line;
 pub mod effects;
+pub mod eviction;
 pub mod gates;
 pub mod histogram;
 pub mod job;
 pub mod latency;
+pub mod lazyfree;
 pub mod master_stream;
 pub mod monitor;
 mod notify;
@@ -27,6 +29,7 @@ pub mod watch;
 
 use std::collections::HashMap;
 use std::mem;
+use std::sync::Arc;
 
 use crate::base::clock::{Clock, UnixMillis};
 use crate::config::{Config, MaxmemoryPolicy};
@@ -39,9 +42,11 @@ use crate::storage::{EncodingLimits, Keyspace};
 pub use blocked::{BlockedClients, BlockedOn, TimeoutReply};
 pub use client::{Client, ClientId, Clients};
 pub use effects::Effects;
+pub use eviction::{Eviction, MemoryMeter};
 pub use gates::Pause;
 pub use job::{InsideJob, Job};
 pub use latency::LatencyMonitor;
+pub use lazyfree::LazyFree;
 pub use persistence::Persistence;
 pub use process::{MemoryProbe, ProcessInfo};
 pub use pubsub::PubSub;
@@ -98,6 +103,10 @@ pub struct Engine {
     pub stats: Stats,
     /// Measures the memory of this process: injected, as the clock is.
     pub memory_probe: MemoryProbe,
+    /// Tells how much is allocated at this moment: injected as well.
+    pub memory_meter: MemoryMeter,
+    pub eviction: Eviction,
+    pub lazyfree: Arc<LazyFree>,
     pub slowlog: SlowLog,
     /// Commands that take at least this long go into the slow log.
     pub slowlog_threshold_nanos: u64,
@@ -185,6 +194,17 @@ impl EngineTime {
         self.nanos.saturating_sub(mark)
     }
 
+    /// When the wall clock was read last: the instant at which the present stay in the engine has begun, in nanoseconds
+    /// of the monotonic clock.
+    pub fn stay(&self) -> u64 {
+        self.base_nanos
+    }
+
+    /// Reads the monotonic clock, in nanoseconds; the time of commands stays where it is.
+    pub fn monotonic_nanos(&self) -> u64 {
+        self.clock.monotonic_nanos()
+    }
+
     /// Stops for `duration`: what follows runs later.
     pub fn wait(&mut self, duration: std::time::Duration) {
         self.clock.wait(duration);
@@ -215,6 +235,9 @@ impl Engine {
             limits: EncodingLimits::default(),
             stats: Stats::new(started_at),
             memory_probe: |figures| figures,
+            memory_meter: |engine| engine.stats.memory.allocated,
+            eviction: Eviction::default(),
+            lazyfree: Arc::default(),
             persistence: Persistence::new(started_at),
             time,
             rng,
@@ -271,6 +294,8 @@ impl Engine {
         };
         self.slowlog_threshold_nanos =
             u64::try_from(config.slowlog_log_slower_than).map_or(u64::MAX, |micros| micros * 1000);
+        self.effects.lazy_expire = config.lazyfree_lazy_expire;
+        self.eviction_configured();
     }
 
     pub fn now(&self) -> UnixMillis {
@@ -318,6 +343,11 @@ impl Engine {
         self.stop_monitoring(id);
         self.unsubscribe_all(id);
         self.waiting_for_acks.retain(|&waiter| waiter != id);
+        self.detach_replica(id);
+    }
+
+    /// Keeps nothing for a replica any more. No effect on other clients.
+    pub fn detach_replica(&mut self, id: ClientId) {
         self.full_syncs.remove(&id);
         let now = self.now();
         if self.role.stream_mut().replicas.unregister(ReplicaId(id.0), now) {
@@ -351,7 +381,10 @@ impl Engine {
 
     /// Whether a batch has left something behind for whoever drives the engine.
     pub fn has_aftermath(&self) -> bool {
-        !self.clients.pending_writes.is_empty() || !self.jobs.is_empty() || !self.log_lines.is_empty()
+        !self.clients.pending_writes.is_empty()
+            || !self.jobs.is_empty()
+            || !self.log_lines.is_empty()
+            || self.eviction.is_running
     }
 
     /// The clients whose tasks have something to do: output to write, or a block that has ended.

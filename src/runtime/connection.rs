@@ -16,8 +16,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, BytesMut};
 
 use super::hub::{Hub, TaskSignal};
-use super::replica_feed;
 use super::socket::ClientSocket;
+use super::{memory, replica_feed};
 use crate::command::{Executed, Lookup, TABLE, dispatch};
 use crate::engine::client::{ClientKind, Closing, Traffic};
 use crate::engine::{ClientId, Engine, LogLevel};
@@ -146,6 +146,8 @@ impl<S: ClientSocket> Connection<S> {
             let received =
                 ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.query))?;
             self.note_received(received);
+            // It may be long until the rest comes and the engine is entered.
+            memory::settle();
             return Poll::Ready(Ok(received));
         }
         SHARED_BUFFER.with_borrow_mut(|shared| {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::hub::Hub;
 use super::{figures, log};
-use crate::command::{active_expire, dispatch};
+use crate::command::{active_expire, dispatch, eviction};
 
 /// Processor time is read once in so many turns.
 const TURNS_PER_CPU_READING: u64 = 5;
@@ -17,7 +17,7 @@ pub async fn run(hub: &'static Hub) {
     let mut memory = hub.enter(|engine| engine.stats.memory);
     for turn in 0u64.. {
         ticks.tick().await;
-        memory = figures::memory(memory);
+        memory = figures::measure(memory);
         let cpu = if turn.is_multiple_of(TURNS_PER_CPU_READING) { figures::cpu() } else { None };
         let (level, is_master, is_paused) = hub.enter(|engine| {
             engine.stats.memory = memory;
@@ -27,6 +27,7 @@ pub async fn run(hub: &'static Hub) {
                 engine.stats.sample_rates(now);
                 engine.close_idle(now);
                 engine.save_if_due();
+                engine.forget_released_snapshots();
                 if turn.is_multiple_of(TURNS_PER_SECOND) {
                     engine.replication_cron();
                 }
@@ -68,6 +69,16 @@ async fn expire(hub: &Hub) {
             return;
         }
         tokio::task::yield_now().await;
+    }
+}
+
+/// Goes on with eviction where a batch had no time for all of it. Others have their turn at the engine between slices.
+pub async fn run_eviction(hub: &'static Hub) {
+    loop {
+        hub.eviction_wanted.notified().await;
+        while hub.enter(eviction::evict_slice) {
+            tokio::task::yield_now().await;
+        }
     }
 }
 

@@ -12,9 +12,9 @@ use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use super::doors::Doors;
-use super::{jobs, log};
+use super::{jobs, log, memory};
 use crate::base::clock::UnixMillis;
-use crate::engine::{ClientId, Engine, Job};
+use crate::engine::{ClientId, Engine, Job, LazyFree};
 use crate::replication::log::ReplOffset;
 
 pub struct Hub {
@@ -23,8 +23,11 @@ pub struct Hub {
     pub deadline_changed: Notify,
     /// Signalled when there is another master to follow, or none.
     pub master_changed: Notify,
+    /// Signalled when a batch has left some eviction undone.
+    pub eviction_wanted: Notify,
     /// What the engine wants done outside, on its way to the thread that does it.
     jobs: mpsc::Sender<Job>,
+    pub lazyfree: Arc<LazyFree>,
     pub doors: Doors,
 }
 
@@ -71,13 +74,16 @@ impl TaskSignal {
 impl Hub {
     /// `jobs` takes what the engine wants done outside. To be called inside the runtime.
     pub fn new(engine: Engine, jobs: mpsc::Sender<Job>) -> Self {
+        let lazyfree = engine.lazyfree.clone();
         let state =
             State { engine, tasks: HashMap::new(), next_deadline: None, log_end: ReplOffset::default() };
         Self {
             state: Mutex::new(state),
             deadline_changed: Notify::new(),
             master_changed: Notify::new(),
+            eviction_wanted: Notify::new(),
             jobs,
+            lazyfree,
             doors: Doors::new(tokio::runtime::Handle::current()),
         }
     }
@@ -90,8 +96,10 @@ impl Hub {
         if !state.engine.jobs.is_empty() {
             jobs::run_inside(&mut state.engine, &self.doors);
         }
-        if let Some(aftermath) = state.collect() {
-            drop(state);
+        let aftermath = state.collect();
+        drop(state);
+        memory::settle();
+        if let Some(aftermath) = aftermath {
             aftermath.carry_out(self);
         }
         result
@@ -118,6 +126,7 @@ struct Aftermath {
     jobs: Vec<Job>,
     log_lines: Vec<crate::engine::LogLine>,
     deadline_changed: bool,
+    has_eviction_left: bool,
 }
 
 impl State {
@@ -145,6 +154,7 @@ impl State {
             jobs: std::mem::take(&mut engine.jobs),
             log_lines: std::mem::take(&mut engine.log_lines),
             deadline_changed,
+            has_eviction_left: engine.eviction.is_running,
         })
     }
 }
@@ -159,6 +169,9 @@ impl Aftermath {
         }
         if self.deadline_changed {
             hub.deadline_changed.notify_one();
+        }
+        if self.has_eviction_left {
+            hub.eviction_wanted.notify_one();
         }
         for job in self.jobs {
             match job {

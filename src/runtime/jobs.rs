@@ -8,12 +8,13 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::background::{self, Urgency};
 use super::doors::Doors;
 use super::hub::Hub;
-use super::{environment, loader, log, saver};
+use super::{environment, loader, log, memory, saver};
 use crate::command;
 use crate::engine::client::Closing;
 use crate::engine::persistence::{SaveKind, SaveRequest};
 use crate::engine::{ClientId, Engine, InsideJob, Job};
 use crate::resp::error::ErrorReply;
+use crate::storage::Db;
 
 /// Works until the hub is gone. `exit` is told the process' exit code.
 pub fn run(jobs: &Receiver<Job>, hub: &'static Hub, exit: &UnboundedSender<i32>) {
@@ -23,14 +24,34 @@ pub fn run(jobs: &Receiver<Job>, hub: &'static Hub, exit: &UnboundedSender<i32>)
                 // Whoever would read it is gone only when the process ends already.
                 let _ = exit.send(code);
             }
-            Job::Free(values) => drop(values),
-            Job::FreeDatabases(dbs) => drop(dbs),
-            Job::FreeKeyspace(keyspace) => drop(keyspace),
+            Job::Free { values, bytes } => {
+                let objects = values.len() as u64;
+                drop(values);
+                memory::settle();
+                hub.lazyfree.note_freed(objects, bytes);
+            }
+            Job::FreeDatabases { dbs, bytes } => free_databases(dbs, bytes, hub),
             Job::Close(id) => hub.enter(|engine| engine.clients.close(id, Closing::Now)),
             Job::Save(request) => start_save(request, hub),
             Job::MasterChanged | Job::Inside(_) => unreachable!("the hub keeps these to itself"),
         }
     }
+}
+
+/// Frees in steps, so that what is still to be freed can be told at any moment.
+fn free_databases(dbs: Vec<Db>, bytes: u64, hub: &Hub) {
+    let keys: usize = dbs.iter().map(Db::len).sum();
+    let mut bytes_left = bytes;
+    for db in dbs {
+        db.free(|freed| {
+            let share = (u128::from(bytes) * freed as u128 / keys.max(1) as u128) as u64;
+            let share = share.min(bytes_left);
+            bytes_left -= share;
+            memory::settle();
+            hub.lazyfree.note_freed(freed as u64, share);
+        });
+    }
+    hub.lazyfree.note_freed(0, bytes_left);
 }
 
 fn start_save(request: Box<SaveRequest>, hub: &'static Hub) {

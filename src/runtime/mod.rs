@@ -13,6 +13,7 @@ mod listener;
 mod loader;
 mod log;
 mod master_link;
+mod memory;
 mod replica_feed;
 mod saver;
 mod socket;
@@ -58,11 +59,15 @@ pub fn run(mut startup: Startup) -> anyhow::Result<i32> {
     log::set_level(startup.config.loglevel);
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     let threads = cores.min(THREADS_MAX);
-    let runtime = if threads == 1 {
-        tokio::runtime::Builder::new_current_thread().enable_all().build()
+    let mut builder = if threads == 1 {
+        tokio::runtime::Builder::new_current_thread()
     } else {
-        tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()
+        tokio::runtime::Builder::new_multi_thread()
     };
+    if threads > 1 {
+        builder.worker_threads(threads);
+    }
+    let runtime = builder.enable_all().on_thread_start(memory::settle).build();
     let runtime = runtime.context("cannot start the network threads")?;
     let ended = runtime.block_on(serve(startup, threads));
     let code = ended.unwrap_or_else(|error| {
@@ -101,7 +106,8 @@ async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {
         engine.follow(MasterAddr { host: master.host, port: master.port });
     }
     engine.process = figures::process_info(environment::absolute(config_file.as_deref()), threads > 1);
-    engine.memory_probe = figures::memory;
+    engine.memory_probe = figures::measure;
+    engine.memory_meter = |_| memory::allocated();
     engine.measure_memory();
     let snapshot = loader::begin(&mut engine)?;
     // It lives as long as the process: everybody who meets there may refer to it without counting references.
@@ -119,6 +125,7 @@ async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {
     }
     tokio::spawn(cron::run(hub));
     tokio::spawn(cron::run_deadlines(hub));
+    tokio::spawn(cron::run_eviction(hub));
     spawn_signals(hub, exit_sender)?;
     let code = load_and_wait(hub, snapshot, exit, started).await;
     hub.enter(|engine| saver::remove_temporary(&engine.config.dir));

@@ -132,6 +132,7 @@ async fn send(
 ) -> io::Result<()> {
     let mut payload: Option<Payload> = None;
     let mut ready: Option<mpsc::Receiver<Payload>> = None;
+    let traffic = hub.enter(|engine| engine.clients.get(id).map(|client| client.traffic.clone()));
     if let Some(sync) = hub.enter(|engine| engine.take_full_sync(id)) {
         ready = Some(prepare_payload(hub, id, sync));
     }
@@ -144,8 +145,15 @@ async fn send(
         });
         match step {
             FeedStep::Write(pieces) => {
+                // The log may let go of them meanwhile.
+                if let Some(traffic) = &traffic {
+                    traffic.unwritten_bytes.set(pieces.iter().map(|piece| piece.len() as u64).sum());
+                }
                 for mut piece in pieces {
                     writer.write_all_buf(&mut piece).await?;
+                }
+                if let Some(traffic) = &traffic {
+                    traffic.unwritten_bytes.set(0);
                 }
                 // Whatever more is written meanwhile goes out in one piece.
                 tokio::task::yield_now().await;
