@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of RESP, clients, commands or clocks: instants come in as arguments.
 
+mod arena;
 pub mod db;
 #[cfg(test)]
 mod db_tests;
