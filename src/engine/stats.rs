@@ -28,6 +28,8 @@ pub struct Stats {
     pub keyspace_hits: u64,
     pub keyspace_misses: u64,
     pub expired_keys: u64,
+    /// Fields of hashes.
+    pub expired_subkeys: u64,
     pub evicted_keys: u64,
     pub error_replies: u64,
     pub query_buffer_limit_disconnections: u64,
@@ -60,6 +62,7 @@ impl Stats {
             keyspace_hits: 0,
             keyspace_misses: 0,
             expired_keys: 0,
+            expired_subkeys: 0,
             evicted_keys: 0,
             error_replies: 0,
             query_buffer_limit_disconnections: 0,

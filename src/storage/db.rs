@@ -6,6 +6,8 @@
 //!
 //! A `Db` knows no time: it stores expiries and finds what is due at an instant, and `LiveDb` decides what to do.
 
+mod field_expiry;
+
 use std::sync::Arc;
 
 use ahash::RandomState;
@@ -29,6 +31,10 @@ pub struct Db {
     segments: Vec<Arc<Segment>>,
     /// For each segment, an instant (ms) before which nothing in it expires.
     next_expiry: Vec<i64>,
+    /// For each segment, an instant (ms) before which no field of a hash in it expires.
+    next_field_expiry: Vec<i64>,
+    /// How many hashes have a field that expires.
+    volatile_hashes: usize,
     depth: u8,
     len: usize,
     expires: usize,
@@ -77,6 +83,8 @@ impl Db {
             directory: vec![0],
             segments: vec![Arc::new(Segment::new(0))],
             next_expiry: vec![NEVER],
+            next_field_expiry: vec![NEVER],
+            volatile_hashes: 0,
             depth: 0,
             len: 0,
             expires: 0,
@@ -90,6 +98,8 @@ impl Db {
             directory: vec![0],
             segments: vec![Arc::new(Segment::new(0))],
             next_expiry: vec![NEVER],
+            next_field_expiry: vec![NEVER],
+            volatile_hashes: 0,
             depth: 0,
             len: 0,
             expires: 0,
@@ -285,6 +295,7 @@ impl Db {
         let segment = Arc::make_mut(&mut self.segments[index]);
         let found = segment.find(hash, key);
         let old_expires_at = found.and_then(|slot| segment.expires_at(slot));
+        let field_expiry = field_expiry::of_new(&value);
         let object = segment.put(hash, key, found, value, expires_at, access);
         if found.is_none() {
             self.len += 1;
@@ -294,6 +305,7 @@ impl Db {
         if let Some(at) = expires_at {
             self.next_expiry[index] = self.next_expiry[index].min(at);
         }
+        self.note_field_expiry(index, field_expiry::of(object.as_ref()), field_expiry);
         Displaced { object, expires_at: old_expires_at }
     }
 
@@ -325,7 +337,9 @@ impl Db {
         self.expires -= usize::from(segment.expires_at(found.slot).is_some());
         self.len -= 1;
         let object = segment.remove(found.slot);
-        if segment.len() < MERGE_BELOW {
+        let is_sparse = segment.len() < MERGE_BELOW;
+        self.note_field_expiry(found.segment, field_expiry::of(object.as_ref()), NEVER);
+        if is_sparse {
             self.merge(found.segment);
         }
         object
@@ -457,6 +471,7 @@ impl Db {
         self.directory[places.start + span..places.end].fill(new);
         self.segments.push(Arc::new(high));
         self.next_expiry.push(self.next_expiry[index]);
+        self.next_field_expiry.push(self.next_field_expiry[index]);
     }
 
     /// The directory's run of `span` places that name `segment`.
@@ -490,6 +505,7 @@ impl Db {
         let hasher = &self.hasher;
         Arc::make_mut(&mut self.segments[index]).merge(other, |key| hasher.hash_one(key));
         self.next_expiry[index] = self.next_expiry[index].min(self.next_expiry[buddy]);
+        self.next_field_expiry[index] = self.next_field_expiry[index].min(self.next_field_expiry[buddy]);
         self.directory[buddy_start..buddy_start + span].fill(index as u32);
         // The last segment takes the place of the one that is gone.
         let last = self.segments.len() - 1;
@@ -500,6 +516,7 @@ impl Db {
         }
         self.segments.swap_remove(buddy);
         self.next_expiry.swap_remove(buddy);
+        self.next_field_expiry.swap_remove(buddy);
         self.shrink_directory();
     }
 
