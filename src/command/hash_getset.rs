@@ -155,8 +155,24 @@ fn hgetex(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     Ok(Flow::Done)
 }
 
-fn conclude_hgetex(ctx: &mut Ctx<'_>, key: &[u8], fields: Args<'_>, at: i64, removes: bool, changed: &[&[u8]]) {
-    ctx.modified(key, if removes { "hdel" } else if at == NEVER { "hpersist" } else { "hexpire" });
+fn conclude_hgetex(
+    ctx: &mut Ctx<'_>,
+    key: &[u8],
+    fields: Args<'_>,
+    at: i64,
+    removes: bool,
+    changed: &[&[u8]],
+) {
+    ctx.modified(
+        key,
+        if removes {
+            "hdel"
+        } else if at == NEVER {
+            "hpersist"
+        } else {
+            "hexpire"
+        },
+    );
     ctx.add_dirty(changed.len() as u64 - 1);
     if removes {
         ctx.count_expired_fields(changed.len());

@@ -110,8 +110,7 @@ impl ErrorReply {
     pub const NUMFIELDS_MISMATCH: Self =
         Self::fixed("ERR The `numfields` parameter must match the number of arguments");
     pub const INVALID_NUMBER_OF_FIELDS: Self = Self::fixed("ERR invalid number of fields");
-    pub const HSETEX_CONDITIONS: Self =
-        Self::fixed("ERR Only one of FXX or FNX arguments can be specified");
+    pub const HSETEX_CONDITIONS: Self = Self::fixed("ERR Only one of FXX or FNX arguments can be specified");
     pub const HSETEX_EXPIRATIONS: Self =
         Self::fixed("ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified");
     pub const DUMP_PAYLOAD: Self = Self::fixed("ERR DUMP payload version or checksum are wrong");

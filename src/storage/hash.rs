@@ -260,7 +260,9 @@ impl Hash {
     pub fn is_due(&self, field: &[u8], horizon: i64) -> bool {
         match self.form() {
             Form::Packed(_) | Form::Table(_) => false,
-            Form::Volatile(volatile) => volatile.next_expiry() <= horizon && volatile.expiry(field) <= horizon,
+            Form::Volatile(volatile) => {
+                volatile.next_expiry() <= horizon && volatile.expiry(field) <= horizon
+            }
         }
     }
 

@@ -56,11 +56,7 @@ impl Encoder {
                 let is_packed = self.pack_timed_hash(hash);
                 head(output, if is_packed { kind::HASH_LISTPACK_EX } else { kind::HASH_METADATA })?;
                 output.small(&hash.next_expiry().to_le_bytes());
-                if is_packed {
-                    output.string(self.listpack.finish())
-                } else {
-                    write_timed_hash(output, hash)
-                }
+                if is_packed { output.string(self.listpack.finish()) } else { write_timed_hash(output, hash) }
             }
             ValueRef::Hash(hash) if self.pack_hash(hash) => {
                 head(output, kind::HASH_LISTPACK)?;

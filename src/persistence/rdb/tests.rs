@@ -431,7 +431,8 @@ fn model() -> impl Strategy<Value = Model> {
         Just(-0.0),
     ];
     let integer = any::<i32>().prop_map(|n| n.to_string().into_bytes());
-    let expiry = || prop::option::of((0..=FIELD_EXPIRY_MAX, 0u32..48).prop_map(|(at, shift)| (at >> shift).max(1)));
+    let expiry =
+        || prop::option::of((0..=FIELD_EXPIRY_MAX, 0u32..48).prop_map(|(at, shift)| (at >> shift).max(1)));
     let short = || prop::collection::vec(any::<u8>(), 0..20);
     prop_oneof![
         element().prop_map(Model::String),

@@ -71,9 +71,7 @@ impl Volatile {
 
     pub fn get(&self, field: &[u8]) -> Option<&[u8]> {
         match self {
-            Self::Packed(entries) => {
-                entries.find(field, TRIPLE).map(|found| entries.value_at(found.end).0)
-            }
+            Self::Packed(entries) => entries.find(field, TRIPLE).map(|found| entries.value_at(found.end).0),
             Self::Table(timed) => timed.table.get(field),
         }
     }
@@ -100,9 +98,7 @@ impl Volatile {
     /// How many fields are due.
     pub fn due_len(&self, horizon: i64) -> usize {
         match self {
-            Self::Packed(entries) => {
-                expiries(entries).take_while(|&at| at != NEVER && at <= horizon).count()
-            }
+            Self::Packed(entries) => expiries(entries).take_while(|&at| at != NEVER && at <= horizon).count(),
             Self::Table(timed) => timed.expiries.rank_of_bound(ScoreBound::Excluding(horizon as f64)),
         }
     }
@@ -112,9 +108,7 @@ impl Volatile {
         let count = self.due_len(horizon).min(max);
         match self {
             Self::Packed(entries) => entries.iter().step_by(TRIPLE).take(count).map(<[u8]>::to_vec).collect(),
-            Self::Table(timed) => {
-                timed.expiries.range(0..count).map(|(field, _)| field.to_vec()).collect()
-            }
+            Self::Table(timed) => timed.expiries.range(0..count).map(|(field, _)| field.to_vec()).collect(),
         }
     }
 
@@ -275,7 +269,8 @@ fn place_of(entries: &Packed<false>, at: i64) -> Span {
         return back;
     }
     // The first entry is found where the list begins.
-    let mut start = entries.get(0).and_then(|first| entries.find(first, TRIPLE)).map_or(back.end, |it| it.start);
+    let mut start =
+        entries.get(0).and_then(|first| entries.find(first, TRIPLE)).map_or(back.end, |it| it.start);
     while start < back.end {
         let (_, value) = entries.value_at(start);
         let (_, expiry) = entries.value_at(value);
