@@ -38,7 +38,7 @@ fn expire_targets(engine: &mut Engine, target: Target, max: usize) -> bool {
     for _ in 0..engine.keyspace.len() {
         let (db_index, from) = *cursor(engine, target);
         let db = engine.keyspace.db_mut(db_index);
-        let next = match target {
+        let mut next = match target {
             Target::Keys if db.expires_len() > 0 => db.due_keys(from, SEGMENTS_MAX, left, now, &mut due),
             Target::Fields if db.volatile_hashes_len() > 0 => {
                 db.due_hashes(from, SEGMENTS_MAX, left, now, &mut due)
@@ -47,8 +47,12 @@ fn expire_targets(engine: &mut Engine, target: Target, max: usize) -> bool {
         };
         let mut is_used_up = due.len() == left;
         for key in due.drain(..) {
-            let removed = remove_due(engine, db_index, &key, target, left);
-            left -= removed;
+            if left == 0 {
+                // Hashes that are still due.
+                next = from;
+                break;
+            }
+            left -= remove_due(engine, db_index, &key, target, left).min(left);
             is_used_up |= left == 0;
         }
         if is_used_up || next != 0 {

@@ -63,17 +63,16 @@ impl Db {
             let mut next = NEVER;
             for entry in self.segments[index].iter() {
                 let ValueRef::Hash(hash) = entry.value else { continue };
-                match hash.next_expiry() {
-                    at if at <= now && due.len() < max => due.push(entry.key.to_vec()),
-                    at => next = next.min(at),
+                next = next.min(hash.next_expiry());
+                if hash.next_expiry() <= now {
+                    due.push(entry.key.to_vec());
+                }
+                if due.len() >= max {
+                    return index;
                 }
             }
-            // A hash that was collected says again when its next field is due as soon as it is changed.
+            // With what is due, since the caller need not remove all of it: the next round looks again.
             self.next_field_expiry[index] = next;
-            if due.len() >= max {
-                self.next_field_expiry[index] = next.min(now);
-                return index;
-            }
         }
         if end == self.segments.len() { 0 } else { end }
     }
