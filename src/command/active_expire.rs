@@ -87,7 +87,7 @@ fn remove_due(engine: &mut Engine, db_index: usize, key: &[u8], target: Target, 
         Target::Keys => usize::from(!db.contains(key)),
         Target::Fields => db.expire_due_fields(key, max),
     };
-    dispatch::conclude_expired(engine, db_index);
+    dispatch::conclude_removal(engine, db_index);
     removed
 }
 

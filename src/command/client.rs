@@ -226,6 +226,8 @@ fn kill(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
         // Who closes itself reads the reply first.
         let closing = if victim == id { Closing::AfterReplies } else { Closing::Now };
         engine.clients.close(victim, closing);
+        // What is kept for a replica goes with it, not when its connection notices.
+        engine.detach_replica(victim);
     }
     match (is_old_form, victims.len()) {
         (true, 0) => return Err(ErrorReply::NO_SUCH_CLIENT),

@@ -114,6 +114,7 @@ pub fn set_config(
 /// `CONFIG RESETSTAT`
 fn resetstat(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
     engine.stats.reset();
+    engine.stats.lazyfreed_objects_before = engine.lazyfree.freed_objects();
     engine.upkeep.hits = 0;
     engine.upkeep.misses = 0;
     reply_ok(engine, id);

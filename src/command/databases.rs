@@ -6,7 +6,7 @@ use super::context::Ctx;
 use super::spec::*;
 use crate::base::number::parse_i64;
 use crate::engine::effects::Propagation;
-use crate::engine::{ClientId, Engine, Job};
+use crate::engine::{ClientId, Engine};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
 use crate::storage::Presence;
@@ -72,6 +72,8 @@ fn flushall(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult
 /// Removes all keys of some databases. Propagated even if there were none: a replica may have what we do not see.
 fn empty_databases(engine: &mut Engine, indexes: std::ops::Range<usize>) {
     let now = engine.now().0;
+    let keys = indexes.clone().map(|db_index| engine.keyspace.db(db_index).len()).sum();
+    let bytes = engine.share_of_memory(keys);
     let mut emptied = Vec::new();
     for db_index in indexes {
         let db = engine.keyspace.db(db_index);
@@ -84,7 +86,7 @@ fn empty_databases(engine: &mut Engine, indexes: std::ops::Range<usize>) {
         emptied.push(engine.keyspace.take_db(db_index));
     }
     if !emptied.is_empty() {
-        engine.jobs.push(Job::FreeDatabases(emptied));
+        engine.free_databases(emptied, bytes);
     }
     engine.effects.propagation = Propagation::Forced;
 }

@@ -4,6 +4,7 @@
 //! The order of the gates is observable and must not change. Nobody here asks "which command is this?", only for flags.
 
 use super::context::Ctx;
+use super::eviction;
 use super::spec::*;
 use super::table::{Lookup, TABLE};
 use crate::engine::blocked::{BlockedOn, BlockedState};
@@ -29,6 +30,13 @@ pub enum Executed {
 
 /// Runs one request of a client.
 pub fn execute(engine: &mut Engine, id: ClientId, lookup: Lookup, args: &Args<'_>) -> Executed {
+    match TABLE.in_original_name(lookup, args) {
+        Some(args) => execute_named(engine, id, lookup, &args.as_args()),
+        None => execute_named(engine, id, lookup, args),
+    }
+}
+
+fn execute_named(engine: &mut Engine, id: ClientId, lookup: Lookup, args: &Args<'_>) -> Executed {
     let Some(client) = engine.clients.get_mut(id) else { return Executed::Done };
     if client.reply_mode == ReplyMode::SkipNext {
         client.reply_mode = ReplyMode::Skip;
@@ -78,7 +86,7 @@ fn drop_unwanted_reply(engine: &mut Engine, id: ClientId, start: usize) {
 /// Runs one command of the master's stream. It is not answered; that it fails is a fault of one side, told in the log.
 pub fn apply(engine: &mut Engine, args: &Args<'_>) {
     let id = engine.master_client();
-    execute(engine, id, TABLE.lookup(args), args);
+    execute_named(engine, id, TABLE.lookup_original(args), args);
     let Some(client) = engine.clients.get_mut(id) else { return };
     let failed = client.out.first() == Some(&b'-');
     let reply = failed.then(|| String::from_utf8_lossy(&client.out).trim_end().to_owned());
@@ -127,8 +135,13 @@ fn admit(
     }
     let transaction = client.transaction.as_deref().filter(|_| row.has(RUNS_QUEUED));
     let mut demands = demands(row, transaction);
-    // What is queued takes memory too.
-    demands.denied_when_out_of_memory |= queueing;
+    if engine.config.maxmemory > 0 {
+        let has_room = eviction::make_room(engine);
+        // What is queued takes memory too.
+        demands.is_out_of_memory = !has_room && (demands.is_out_of_memory || queueing);
+    } else {
+        demands.is_out_of_memory = false;
+    }
     if let Some(error) = engine.refusal(id, demands) {
         return Err(error);
     }
@@ -165,7 +178,7 @@ fn demands(row: &CommandSpec, transaction: Option<&Transaction>) -> Demands {
         may_replicate: any & MAY_REPLICATE != 0,
         allowed_while_loading: all & LOADING != 0,
         allowed_when_stale: all & STALE != 0,
-        denied_when_out_of_memory: any & DENYOOM != 0,
+        is_out_of_memory: any & DENYOOM != 0,
     }
 }
 
@@ -246,7 +259,7 @@ pub fn call(
     if engine.has_monitors() && !row.has(SKIP_MONITOR) && !row.has(ADMIN) {
         engine.feed_monitors(id, args);
     }
-    finish_timing(engine, id, row, index, start, args);
+    finish_timing(engine, id, row, index, start, args, blocked);
     blocked
 }
 
@@ -350,12 +363,16 @@ fn conclude(engine: &mut Engine, db_index: usize, args: &Args<'_>) {
         }
     }
     if !engine.upkeep.garbage.is_empty() {
-        engine.jobs.push(Job::Free(std::mem::take(&mut engine.upkeep.garbage)));
+        let values = std::mem::take(&mut engine.upkeep.garbage);
+        let bytes = std::mem::take(&mut engine.upkeep.garbage_bytes);
+        engine.lazyfree.hand_out(values.len() as u64, bytes);
+        engine.jobs.push(Job::Free { values, bytes });
     }
 }
 
-/// Draws the consequences of keys and fields that no command has removed but the passing of time, as a unit of their own.
-pub fn conclude_expired(engine: &mut Engine, db_index: usize) {
+/// Draws the consequences of keys that no command has removed but the passing of time or a lack of memory, and of fields
+/// that time has removed, as a unit of their own.
+pub fn conclude_removal(engine: &mut Engine, db_index: usize) {
     engine.effects.dirty = 0;
     engine.effects.propagation = Propagation::Replaced;
     conclude(engine, db_index, &Args::new(&[], &[]));
@@ -373,16 +390,17 @@ fn finish_timing(
     index: u16,
     start: u64,
     args: &Args<'_>,
+    is_blocked: bool,
 ) {
     let nanos = engine.time.lap_from(start, engine.nesting > 0);
     let stats = &mut engine.stats.commands[usize::from(index)];
     stats.calls += 1;
     stats.nanos += nanos;
-    if engine.config.latency_tracking {
+    if engine.config.latency_tracking && !is_blocked {
         stats.histogram.record(nanos);
     }
     engine.stats.commands_processed += 1;
-    if nanos >= engine.slowlog_threshold_nanos && !row.has(SKIP_SLOWLOG) {
+    if nanos >= engine.slowlog_threshold_nanos && !row.has(SKIP_SLOWLOG) && !is_blocked {
         engine.note_slow(id, nanos, args);
     }
     if engine.config.latency_monitor_threshold > 0 {

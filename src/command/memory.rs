@@ -83,20 +83,27 @@ pub(super) struct Shares {
 }
 
 pub(super) fn shares(engine: &Engine) -> Shares {
-    use crate::engine::client::ClientKind;
+    use crate::engine::client::{ClientKind, Closing};
     let mut shares = Shares {
         replication_backlog: engine.role.stream().log.histlen(),
         clients_normal: 0,
-        clients_replicas: 0,
+        clients_replicas: engine.unread_log_bytes(),
         overhead: 0,
         dataset: 0,
     };
+    // What is kept beyond the backlog's size is kept for replicas.
+    if shares.clients_replicas > 0 {
+        shares.replication_backlog = engine.config.repl_backlog_size;
+    }
     for client in engine.clients.iter() {
         let bytes = std::mem::size_of_val(client) + client.out.capacity() + client.traffic.query_len();
-        let bytes = (bytes + client.traffic.unwritten_len()) as u64;
         match client.kind {
-            ClientKind::Replica => shares.clients_replicas += bytes,
-            ClientKind::Normal | ClientKind::Master => shares.clients_normal += bytes,
+            // It is as good as gone.
+            ClientKind::Replica if client.closing != Closing::No => {}
+            ClientKind::Replica => shares.clients_replicas += bytes as u64,
+            ClientKind::Normal | ClientKind::Master => {
+                shares.clients_normal += (bytes + client.traffic.unwritten_len()) as u64;
+            }
         }
     }
     let memory = &engine.stats.memory;
@@ -153,11 +160,11 @@ fn stats(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
         ("dataset.bytes", Count(shares.dataset)),
         ("dataset.percentage", Quotient(100.0 * ratio(shares.dataset, net))),
         ("peak.percentage", Quotient(100.0 * ratio(memory.allocated, memory.peak))),
-        ("allocator.allocated", Count(memory.allocated)),
+        ("allocator.allocated", Count(memory.handed_out)),
         ("allocator.active", Count(memory.active)),
         ("allocator.resident", Count(memory.resident)),
-        ("allocator-fragmentation.ratio", Quotient(ratio(memory.active, memory.allocated))),
-        ("allocator-fragmentation.bytes", difference(memory.active, memory.allocated)),
+        ("allocator-fragmentation.ratio", Quotient(ratio(memory.active, memory.handed_out))),
+        ("allocator-fragmentation.bytes", difference(memory.active, memory.handed_out)),
         ("allocator-rss.ratio", Quotient(ratio(memory.resident, memory.active))),
         ("allocator-rss.bytes", difference(memory.resident, memory.active)),
         ("rss-overhead.ratio", Quotient(ratio(memory.rss, memory.resident))),

@@ -6,6 +6,8 @@
 pub mod active_expire;
 pub mod context;
 pub mod dispatch;
+pub mod eviction;
+pub mod follower;
 pub mod options;
 pub mod scan_options;
 pub mod spec;
@@ -49,7 +51,7 @@ pub use config::set_config;
 pub use context::Ctx;
 pub use dispatch::Executed;
 pub use spec::{CommandResult, CommandSpec, Flow};
-pub use table::{Lookup, TABLE};
+pub use table::{Lookup, TABLE, rename_commands};
 
 /// The rows of every group.
 const GROUPS: &[&[CommandSpec]] = &[

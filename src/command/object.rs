@@ -2,6 +2,7 @@
 
 use super::context::Ctx;
 use super::spec::*;
+use crate::config::MaxmemoryPolicy;
 use crate::engine::{ClientId, Engine};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
@@ -61,9 +62,13 @@ fn encoding(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
 
 /// `OBJECT REFCOUNT key`
 fn refcount(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
+    use MaxmemoryPolicy::{AllkeysLfu, AllkeysLru, VolatileLfu, VolatileLru};
+    let is_ranked = ctx.config.maxmemory > 0
+        && matches!(ctx.config.maxmemory_policy, AllkeysLru | AllkeysLfu | VolatileLru | VolatileLfu);
     match ctx.db.look(args.bytes(2)) {
-        // Redis keeps these small integers once for all keys and counts no references to them.
-        Some(ValueRef::Int(0..10_000)) => ctx.reply.integer(i64::from(i32::MAX)),
+        // Redis keeps these small integers once for all keys and counts no references to them, unless each needs an
+        // access stamp of its own.
+        Some(ValueRef::Int(0..10_000)) if !is_ranked => ctx.reply.integer(i64::from(i32::MAX)),
         Some(_) => ctx.reply.integer(1),
         None => ctx.reply.null(),
     }

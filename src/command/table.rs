@@ -1,28 +1,43 @@
 //! The command table: every row, found by name.
 
-use std::sync::LazyLock;
-
-use hashbrown::HashTable;
+use std::sync::{LazyLock, OnceLock};
 
 use super::GROUPS;
 use super::spec::{BeginSearch, CommandSpec, FindKeys, Handler, KeySpec};
-use crate::resp::args::Args;
+use crate::resp::args::{Args, OwnedArgs};
 use crate::resp::error::ErrorReply;
 
 /// All commands of this server.
-pub static TABLE: LazyLock<CommandTable> = LazyLock::new(CommandTable::new);
+pub static TABLE: LazyLock<CommandTable> = LazyLock::new(|| {
+    CommandTable::new(RENAMES.get().map_or(&[], |renames| &renames[..]))
+        .unwrap_or_else(|wrong| panic!("{wrong}"))
+});
+
+/// What `rename-command` says, set before the table is first used.
+static RENAMES: OnceLock<Vec<(String, String)>> = OnceLock::new();
+
+/// Gives commands the names that `rename-command` says; an empty one removes the command. To be called once, before any
+/// command is looked up. The error names the line's first fault.
+pub fn rename_commands(renames: Vec<(String, String)>) -> Result<(), String> {
+    CommandTable::new(&renames)?;
+    RENAMES.set(renames).map_err(|_| "commands can be renamed at the start only".to_owned())
+}
 
 /// Names longer than this are no command's.
 const NAME_BYTES_MAX: usize = 48;
+/// At least four times the number of rows, so that a search mostly ends where it begins.
+const NAME_SLOTS: usize = 2048;
+const FREE: u16 = u16::MAX;
 
 pub struct CommandTable {
     rows: Vec<&'static CommandSpec>,
     /// For each row, the argument that is its first key; 0 if it has none at a fixed place.
     first_keys: Vec<u8>,
-    by_name: HashTable<u16>,
+    by_name: Names,
+    /// The names before `rename-command`, if it was used: a master's stream speaks them.
+    by_original_name: Option<Names>,
     /// By index: whether the next word names a sub-command.
     has_subcommands: Vec<bool>,
-    hasher: ahash::RandomState,
 }
 
 /// What a request's first words name.
@@ -36,15 +51,11 @@ pub enum Lookup {
 }
 
 impl CommandTable {
-    fn new() -> Self {
+    fn new(renames: &[(String, String)]) -> Result<Self, String> {
         let rows: Vec<&'static CommandSpec> = GROUPS.iter().flat_map(|group| group.iter()).collect();
-        let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
-        let mut by_name = HashTable::with_capacity(rows.len() * 2);
-        for (index, row) in rows.iter().enumerate() {
-            let hash = hasher.hash_one(row.name.as_bytes());
-            let hash_of = |&i: &u16| hasher.hash_one(rows[i as usize].name.as_bytes());
-            by_name.insert_unique(hash, index as u16, hash_of);
-        }
+        let originals = Names::new(rows.iter().map(|row| row.name.to_owned()).collect());
+        let by_name = originals.renamed(renames)?;
+        let by_original_name = (!renames.is_empty()).then_some(originals);
         let first_keys = rows.iter().map(|row| first_key(row)).collect();
         let parents: hashbrown::HashSet<&str> =
             rows.iter().filter_map(|row| Some(row.name.split_once('|')?.0)).collect();
@@ -52,7 +63,7 @@ impl CommandTable {
             .iter()
             .map(|row| matches!(row.handler, Handler::Container) || parents.contains(row.name))
             .collect();
-        Self { rows, first_keys, by_name, has_subcommands, hasher }
+        Ok(Self { rows, first_keys, by_name, by_original_name, has_subcommands })
     }
 
     pub fn rows(&self) -> &[&'static CommandSpec] {
@@ -74,13 +85,7 @@ impl CommandTable {
 
     /// The row of a full name (`get`, `config|get`) in any case.
     pub fn by_name(&self, name: &[u8]) -> Option<u16> {
-        let mut lower = [0; NAME_BYTES_MAX];
-        let lower = lower.get_mut(..name.len())?;
-        for (to, from) in lower.iter_mut().zip(name) {
-            *to = from.to_ascii_lowercase();
-        }
-        let hash = self.hasher.hash_one(&*lower);
-        self.by_name.find(hash, |&i| self.rows[i as usize].name.as_bytes() == lower).copied()
+        self.by_name.find(name)
     }
 
     /// The sub-commands of a container.
@@ -92,9 +97,23 @@ impl CommandTable {
             .filter(move |row| row.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('|')))
     }
 
-    /// What a request names.
+    /// What a client's request names.
     pub fn lookup(&self, args: &Args<'_>) -> Lookup {
-        let Some(index) = self.by_name(args.bytes(0)) else { return Lookup::Unknown };
+        self.lookup_in(&self.by_name, args)
+    }
+
+    /// Whether every request that begins with the same name names the same row.
+    pub fn is_found_by_name(&self, lookup: Lookup) -> bool {
+        matches!(lookup, Lookup::Found(index) if !self.has_subcommands[usize::from(index)] && !self.row(index).name.contains('|'))
+    }
+
+    /// What a request of a master's stream names, which does not know of this server's `rename-command`.
+    pub fn lookup_original(&self, args: &Args<'_>) -> Lookup {
+        self.lookup_in(self.by_original_name.as_ref().unwrap_or(&self.by_name), args)
+    }
+
+    fn lookup_in(&self, names: &Names, args: &Args<'_>) -> Lookup {
+        let Some(index) = names.find(args.bytes(0)) else { return Lookup::Unknown };
         // A row's name is no command's when it joins two words.
         if args.bytes(0).contains(&b'|') {
             return Lookup::Unknown;
@@ -107,7 +126,19 @@ impl CommandTable {
         name.extend_from_slice(self.row(index).name.as_bytes());
         name.push(b'|');
         name.extend_from_slice(&sub[..sub.len().min(NAME_BYTES_MAX)]);
-        self.by_name(&name).map_or(Lookup::UnknownSubcommand(index), Lookup::Found)
+        names.find(&name).map_or(Lookup::UnknownSubcommand(index), Lookup::Found)
+    }
+
+    /// A client's request under the command's own name, where `rename-command` gave it another: what replicas and
+    /// monitors read of it.
+    pub fn in_original_name(&self, lookup: Lookup, args: &Args<'_>) -> Option<OwnedArgs> {
+        self.by_original_name.as_ref()?;
+        let Lookup::Found(index) = lookup else { return None };
+        let (name, _) = self.row(index).name.split_once('|').unwrap_or((self.row(index).name, ""));
+        if args.bytes(0).eq_ignore_ascii_case(name.as_bytes()) {
+            return None;
+        }
+        Some(std::iter::once(name.as_bytes()).chain(args.from(1).iter()).collect())
     }
 
     /// The row that a request names and whose arity it meets, or what its client reads.
@@ -123,6 +154,76 @@ impl CommandTable {
             }
         }
     }
+}
+
+/// Names of rows, by their index, and the way back.
+struct Names {
+    names: Vec<String>,
+    /// Indexes by the hash of their name, open addressing; `FREE` ends a search.
+    slots: Box<[u16; NAME_SLOTS]>,
+}
+
+impl Names {
+    /// Rows with an empty name are not found.
+    fn new(names: Vec<String>) -> Self {
+        assert!(names.len() * 4 <= NAME_SLOTS, "the table of names has to grow with the rows");
+        let mut slots = Box::new([FREE; NAME_SLOTS]);
+        for (index, name) in names.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+            let mut slot = slot_of(name.as_bytes());
+            while slots[slot] != FREE {
+                slot = (slot + 1) % NAME_SLOTS;
+            }
+            slots[slot] = index as u16;
+        }
+        Self { names, slots }
+    }
+
+    /// One renaming after the other, as Redis reads them.
+    fn renamed(&self, renames: &[(String, String)]) -> Result<Self, String> {
+        let mut names = self.names.clone();
+        for (from, to) in renames {
+            let find = |name: &str| names.iter().position(|known| known.eq_ignore_ascii_case(name));
+            let Some(index) = find(from).filter(|_| !from.is_empty() && !from.contains('|')) else {
+                return Err(format!("No such command in rename-command: '{from}'"));
+            };
+            if !to.is_empty() && (find(to).is_some() || to.contains('|')) {
+                return Err(format!("Target command name already exists: '{to}'"));
+            }
+            names[index] = to.to_ascii_lowercase();
+        }
+        Ok(Self::new(names))
+    }
+
+    fn find(&self, name: &[u8]) -> Option<u16> {
+        let mut slot = slot_of(name);
+        loop {
+            let index = self.slots[slot];
+            if index == FREE {
+                return None;
+            }
+            if self.names[usize::from(index)].as_bytes().eq_ignore_ascii_case(name) {
+                return Some(index);
+            }
+            slot = (slot + 1) % NAME_SLOTS;
+        }
+    }
+}
+
+/// Where the search for a name begins: its first and last eight bytes, without their case, spread by a multiplication.
+fn slot_of(name: &[u8]) -> usize {
+    let (head, tail) = match name.len() {
+        0..=8 => (word(name), 0),
+        len => (word(&name[..8]), word(&name[len - 8..])),
+    };
+    const IGNORED_CASE: u64 = 0x2020_2020_2020_2020;
+    let mixed =
+        ((head | IGNORED_CASE) ^ (tail | IGNORED_CASE).rotate_left(29)).wrapping_add(name.len() as u64);
+    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize % NAME_SLOTS
+}
+
+/// Up to eight bytes as a number.
+fn word(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |word, &byte| word << 8 | u64::from(byte))
 }
 
 fn first_key(row: &CommandSpec) -> u8 {
@@ -144,6 +245,36 @@ mod tests {
         };
         assert!(matches!(lookup(&["config", "get", "x"]), Lookup::Found(_)));
         assert_eq!(lookup(&["config|get", "x"]), Lookup::Unknown);
+    }
+
+    #[test]
+    fn renamed_commands_answer_to_their_new_name_alone() {
+        let rename = |pairs: &[(&str, &str)]| {
+            let pairs: Vec<_> = pairs.iter().map(|&(a, b)| (a.to_owned(), b.to_owned())).collect();
+            CommandTable::new(&pairs)
+        };
+        let args = |words: &str| -> OwnedArgs { words.split(' ').collect() };
+        let table =
+            rename(&[("CONFIG", "s3cret"), ("flushall", ""), ("get", "old-get"), ("set", "get")]).unwrap();
+        let name_of = |lookup| match lookup {
+            Lookup::Found(index) => table.row(index).name,
+            _ => "none",
+        };
+        let found = |words: &str| name_of(table.lookup(&args(words).as_args()));
+        assert_eq!(
+            ["config get x", "S3CRET get x", "flushall", "get k v", "old-get k", "set k v"].map(found),
+            ["none", "config|get", "none", "set", "get", "none"]
+        );
+        let original = |words: &str| name_of(table.lookup_original(&args(words).as_args()));
+        assert_eq!(["flushall", "get k", "old-get k"].map(original), ["flushall", "get", "none"]);
+        let spoken = args("get k v");
+        let (args, lookup) = (spoken.as_args(), table.lookup(&spoken.as_args()));
+        let said = table.in_original_name(lookup, &args).unwrap();
+        assert_eq!(said.as_args().iter().collect::<Vec<_>>(), [&b"set"[..], b"k", b"v"]);
+
+        assert!(rename(&[("nosuch", "x")]).is_err());
+        assert!(rename(&[("get", "set")]).is_err());
+        assert!(rename(&[("config|get", "x")]).is_err());
     }
 
     #[test]

@@ -182,10 +182,10 @@ parameters! {
     "active-expire-effort" => active_expire_effort: u32 = 1, int(1, 10);
     /// Keys that client-side caching remembers; 0 is no limit
     "tracking-table-max-keys" => tracking_table_max_keys: u64 = 1_000_000, int(0, LONG);
-    /// Free evicted values in the background
-    "lazyfree-lazy-eviction" => lazyfree_lazy_eviction: bool = false, Rule::Any, NO_EFFECT;
-    /// Free expired values in the background
-    "lazyfree-lazy-expire" => lazyfree_lazy_expire: bool = false, Rule::Any, NO_EFFECT;
+    /// Tell replicas to free evicted values in the background; here that is always so
+    "lazyfree-lazy-eviction" => lazyfree_lazy_eviction: bool = false, Rule::Any;
+    /// Tell replicas to free expired values in the background; here that is always so
+    "lazyfree-lazy-expire" => lazyfree_lazy_expire: bool = false, Rule::Any;
     /// Free overwritten values in the background
     "lazyfree-lazy-server-del" => lazyfree_lazy_server_del: bool = false, Rule::Any, NO_EFFECT;
     /// Let DEL free in the background

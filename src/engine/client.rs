@@ -2,6 +2,7 @@
 //!
 //! Every byte for a client, whoever causes it, is appended to its one ordered output buffer.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
@@ -231,7 +232,11 @@ impl Client {
 /// All connections, and which of them have something for their task to do.
 #[derive(Debug, Default)]
 pub struct Clients {
-    table: HashMap<ClientId, Box<Client>, BuildHasherDefault<IdHasher>>,
+    places: Vec<Option<Box<Client>>>,
+    free_places: Vec<u32>,
+    table: HashMap<ClientId, u32, BuildHasherDefault<IdHasher>>,
+    /// Where the client is that was asked for last: a batch asks for the same one over and over.
+    last_found: Cell<Option<(ClientId, u32)>>,
     last_id: u64,
     pub(super) pending_writes: Vec<ClientId>,
 }
@@ -241,20 +246,40 @@ impl Clients {
     pub fn connect(&mut self, now: UnixMillis) -> &mut Client {
         self.last_id += 1;
         let id = ClientId(self.last_id);
-        self.table.entry(id).or_insert_with(|| Box::new(Client::new(id, now)))
+        let place = self.free_places.pop().unwrap_or_else(|| {
+            self.places.push(None);
+            self.places.len() as u32 - 1
+        });
+        self.table.insert(id, place);
+        self.places[place as usize].insert(Box::new(Client::new(id, now)))
     }
 
     /// Takes a connection out; the engine's `disconnect` clears what else refers to it.
     pub fn remove(&mut self, id: ClientId) -> Option<Box<Client>> {
-        self.table.remove(&id)
+        let place = self.table.remove(&id)?;
+        self.last_found.take();
+        self.free_places.push(place);
+        self.places[place as usize].take()
+    }
+
+    fn place(&self, id: ClientId) -> Option<usize> {
+        if let Some((last_id, place)) = self.last_found.get()
+            && last_id == id
+        {
+            return Some(place as usize);
+        }
+        let place = *self.table.get(&id)?;
+        self.last_found.set(Some((id, place)));
+        Some(place as usize)
     }
 
     pub fn get(&self, id: ClientId) -> Option<&Client> {
-        self.table.get(&id).map(|client| &**client)
+        self.places.get(self.place(id)?)?.as_deref()
     }
 
     pub fn get_mut(&mut self, id: ClientId) -> Option<&mut Client> {
-        self.table.get_mut(&id).map(|client| &mut **client)
+        let place = self.place(id)?;
+        self.places.get_mut(place)?.as_deref_mut()
     }
 
     pub fn len(&self) -> usize {
@@ -266,7 +291,7 @@ impl Clients {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Client> {
-        self.table.values().map(|client| &**client)
+        self.places.iter().filter_map(|place| place.as_deref())
     }
 
     /// Every client's number, oldest first.
@@ -278,12 +303,10 @@ impl Clients {
 
     /// Notes that the client's task has something to do: output to write, a block that ended, or closing.
     pub fn wake(&mut self, id: ClientId) {
-        let Self { table, pending_writes, .. } = self;
-        if let Some(client) = table.get_mut(&id)
-            && !client.is_write_pending
-        {
+        let Some(client) = self.get_mut(id) else { return };
+        if !client.is_write_pending {
             client.is_write_pending = true;
-            pending_writes.push(id);
+            self.pending_writes.push(id);
         }
     }
 

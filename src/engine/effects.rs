@@ -23,6 +23,8 @@ pub struct Effects {
     pub propagation: Propagation,
     /// The unit's effects have nothing to do with each other, so that replicas need no transaction around them.
     pub are_separate: bool,
+    /// `lazyfree-lazy-expire`: replicas are told to free what has expired in the background.
+    pub lazy_expire: bool,
     /// Effects of the unit so far, encoded as requests.
     encoded: Vec<u8>,
     /// Where each effect ends in `encoded`, and the database it applies to.
@@ -66,7 +68,18 @@ impl Effects {
     pub fn expired(&mut self, db_index: usize, key: &[u8]) {
         self.expired += 1;
         self.event(db_index, key, "expired");
-        self.propagate(db_index, [&b"DEL"[..], key]);
+        self.propagate_removal(db_index, key, self.lazy_expire);
+    }
+
+    /// A key was removed to make room: replicas are told to remove it too.
+    pub fn evicted(&mut self, db_index: usize, key: &[u8], is_lazy: bool) {
+        self.event(db_index, key, "evicted");
+        self.propagate_removal(db_index, key, is_lazy);
+    }
+
+    fn propagate_removal(&mut self, db_index: usize, key: &[u8], is_lazy: bool) {
+        let command = if is_lazy { "UNLINK" } else { "DEL" };
+        self.propagate(db_index, [command.as_bytes(), key]);
     }
 
     /// Fields of a hash were removed because their time had passed, and perhaps the key with the last of them.

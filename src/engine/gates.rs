@@ -21,7 +21,8 @@ pub struct Demands {
     pub may_replicate: bool,
     pub allowed_while_loading: bool,
     pub allowed_when_stale: bool,
-    pub denied_when_out_of_memory: bool,
+    /// The command takes memory, and there is none to be had.
+    pub is_out_of_memory: bool,
 }
 
 impl Engine {
@@ -35,12 +36,12 @@ impl Engine {
     }
 
     /// Why the server's state forbids a command, if it does; the order of the answers is Redis'.
-    pub fn refusal(&mut self, id: ClientId, demands: Demands) -> Option<ErrorReply> {
+    pub fn refusal(&self, id: ClientId, demands: Demands) -> Option<ErrorReply> {
         let is_master_link = self.clients.get(id).is_some_and(|client| client.kind == ClientKind::Master);
         if is_master_link {
             return None;
         }
-        if demands.denied_when_out_of_memory && self.is_out_of_memory() {
+        if demands.is_out_of_memory {
             return Some(ErrorReply::OOM);
         }
         if let Some(error) = self.disk_refusal(demands) {
@@ -61,18 +62,6 @@ impl Engine {
             _ => {}
         }
         self.loading_refusal(demands)
-    }
-
-    /// Whether more than `maxmemory` is allocated. No key is evicted: whatever the policy, writes are refused.
-    fn is_out_of_memory(&mut self) -> bool {
-        let is_exempt = self.config.replica_ignore_maxmemory && !self.role.is_master();
-        let is_above = |engine: &Self| engine.stats.memory.allocated > engine.config.maxmemory;
-        if self.config.maxmemory == 0 || is_exempt || !is_above(self) {
-            return false;
-        }
-        // The figures at hand may be older than what has freed enough.
-        self.measure_memory();
-        is_above(self)
     }
 
     /// Whether fewer replicas than `min-replicas-to-write` are close behind.
@@ -112,44 +101,5 @@ impl Engine {
             Some(ClientKind::Master) => ExpiryPolicy::Ignore,
             _ => self.expiry_policy(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::clock::ManualClock;
-    use crate::config::Config;
-    use crate::engine::process::MemoryFigures;
-
-    const SET: Demands = Demands {
-        is_write: true,
-        may_replicate: false,
-        allowed_while_loading: false,
-        allowed_when_stale: false,
-        denied_when_out_of_memory: true,
-    };
-
-    #[test]
-    fn writes_are_refused_while_more_than_maxmemory_is_allocated() {
-        let mut engine = Engine::new(Config::default(), Box::new(ManualClock::new(UnixMillis(0))), 1);
-        let now = engine.now();
-        let id = engine.clients.connect(now).id;
-        engine.stats.memory.allocated = 100;
-        assert_eq!(engine.refusal(id, SET), None, "0 is no limit");
-        engine.config.maxmemory = 99;
-        assert_eq!(engine.refusal(id, SET), Some(ErrorReply::OOM));
-        assert_eq!(engine.refusal(id, Demands { denied_when_out_of_memory: false, ..SET }), None);
-    }
-
-    #[test]
-    fn old_figures_refuse_nothing() {
-        let mut engine = Engine::new(Config::default(), Box::new(ManualClock::new(UnixMillis(0))), 1);
-        let now = engine.now();
-        let id = engine.clients.connect(now).id;
-        engine.config.maxmemory = 99;
-        engine.stats.memory.allocated = 100;
-        engine.memory_probe = |before| MemoryFigures { allocated: 50, ..before };
-        assert_eq!(engine.refusal(id, SET), None);
     }
 }

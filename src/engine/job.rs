@@ -2,18 +2,16 @@
 
 use super::client::ClientId;
 use super::persistence::SaveRequest;
-use crate::storage::{Db, Keyspace, Value};
+use crate::storage::{Db, Value};
 
 #[derive(Debug)]
 pub enum Job {
     /// End the process with this code once replies are written.
     Exit { code: i32 },
-    /// Free these values somewhere else.
-    Free(Vec<Value>),
+    /// Free these values somewhere else, and count them in `LazyFree`. `bytes` is an estimate of what they take.
+    Free { values: Vec<Value>, bytes: u64 },
     /// Free these databases somewhere else.
-    FreeDatabases(Vec<Db>),
-    /// Free a data set somewhere else.
-    FreeKeyspace(Keyspace),
+    FreeDatabases { dbs: Vec<Db>, bytes: u64 },
     /// There is another master to follow, or none.
     MasterChanged,
     /// A client's connection is to be closed.

@@ -9,6 +9,9 @@ const SAMPLES_MAX: usize = 160;
 /// Commands by their speed; the names are Redis'.
 pub const COMMAND: &str = "command";
 pub const FAST_COMMAND: &str = "fast-command";
+/// One slice of eviction, and the removal of one key in it.
+pub const EVICTION_CYCLE: &str = "eviction-cycle";
+pub const EVICTION_DEL: &str = "eviction-del";
 
 #[derive(Debug, Default)]
 pub struct LatencyMonitor {

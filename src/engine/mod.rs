@@ -9,10 +9,12 @@ pub mod client;
 mod client_limits;
 mod client_line;
 pub mod effects;
+pub mod eviction;
 pub mod gates;
 pub mod histogram;
 pub mod job;
 pub mod latency;
+pub mod lazyfree;
 pub mod master_stream;
 pub mod monitor;
 mod notify;
@@ -27,6 +29,7 @@ pub mod watch;
 
 use std::collections::HashMap;
 use std::mem;
+use std::sync::Arc;
 
 use crate::base::clock::{Clock, UnixMillis};
 use crate::config::{Config, MaxmemoryPolicy};
@@ -39,9 +42,11 @@ use crate::storage::{EncodingLimits, Keyspace};
 pub use blocked::{BlockedClients, BlockedOn, TimeoutReply};
 pub use client::{Client, ClientId, Clients};
 pub use effects::Effects;
+pub use eviction::{Eviction, MemoryMeter};
 pub use gates::Pause;
 pub use job::{InsideJob, Job};
 pub use latency::LatencyMonitor;
+pub use lazyfree::LazyFree;
 pub use persistence::Persistence;
 pub use process::{MemoryProbe, ProcessInfo};
 pub use pubsub::PubSub;
@@ -100,6 +105,10 @@ pub struct Engine {
     pub stats: Stats,
     /// Measures the memory of this process: injected, as the clock is.
     pub memory_probe: MemoryProbe,
+    /// Tells how much is allocated at this moment: injected as well.
+    pub memory_meter: MemoryMeter,
+    pub eviction: Eviction,
+    pub lazyfree: Arc<LazyFree>,
     pub slowlog: SlowLog,
     /// Commands that take at least this long go into the slow log.
     pub slowlog_threshold_nanos: u64,
@@ -132,9 +141,13 @@ pub enum LogLevel {
     Warning,
 }
 
+/// How long a change of the wall clock by somebody else may go unnoticed.
+const WALL_CLOCK_PERIOD_NANOS: u64 = 10_000_000;
+
 /// The instant at which commands run, taken from the injected clock.
 ///
-/// The wall clock is read once per batch; within it one cheap monotonic reading per command moves the time on.
+/// Cheap monotonic readings, one per batch and one per command, move the time on from the last reading of the wall clock,
+/// which is repeated every [`WALL_CLOCK_PERIOD_NANOS`].
 pub struct EngineTime {
     clock: Box<dyn Clock>,
     base_micros: i64,
@@ -149,12 +162,14 @@ impl EngineTime {
         Self { clock, base_micros, base_nanos, nanos: base_nanos, now }
     }
 
-    /// Reads the wall clock.
+    /// Moves the time on, at the start of a batch.
     pub fn sample(&mut self) {
-        self.base_micros = self.clock.unix_micros();
-        self.base_nanos = self.clock.monotonic_nanos();
-        self.nanos = self.base_nanos;
-        self.now = UnixMillis(self.base_micros.div_euclid(1000));
+        self.nanos = self.clock.monotonic_nanos();
+        if self.nanos.saturating_sub(self.base_nanos) >= WALL_CLOCK_PERIOD_NANOS {
+            self.base_micros = self.clock.unix_micros();
+            self.base_nanos = self.nanos;
+        }
+        self.now = UnixMillis(self.unix_micros().div_euclid(1000));
     }
 
     /// Ends a command: answers how long it took, in nanoseconds, and moves the time on.
@@ -162,7 +177,7 @@ impl EngineTime {
         let nanos = self.clock.monotonic_nanos();
         let elapsed = nanos.saturating_sub(self.nanos);
         self.nanos = nanos;
-        self.now = UnixMillis(self.unix_micros() / 1000);
+        self.now = UnixMillis(self.unix_micros().div_euclid(1000));
         elapsed
     }
 
@@ -179,6 +194,17 @@ impl EngineTime {
             self.lap();
         }
         self.nanos.saturating_sub(mark)
+    }
+
+    /// When the wall clock was read last: the instant at which the present stay in the engine has begun, in nanoseconds
+    /// of the monotonic clock.
+    pub fn stay(&self) -> u64 {
+        self.base_nanos
+    }
+
+    /// Reads the monotonic clock, in nanoseconds; the time of commands stays where it is.
+    pub fn monotonic_nanos(&self) -> u64 {
+        self.clock.monotonic_nanos()
     }
 
     /// Stops for `duration`: what follows runs later.
@@ -211,6 +237,9 @@ impl Engine {
             limits: EncodingLimits::default(),
             stats: Stats::new(started_at),
             memory_probe: |figures| figures,
+            memory_meter: |engine| engine.stats.memory.allocated,
+            eviction: Eviction::default(),
+            lazyfree: Arc::default(),
             persistence: Persistence::new(started_at),
             time,
             rng,
@@ -268,6 +297,8 @@ impl Engine {
         };
         self.slowlog_threshold_nanos =
             u64::try_from(config.slowlog_log_slower_than).map_or(u64::MAX, |micros| micros * 1000);
+        self.effects.lazy_expire = config.lazyfree_lazy_expire;
+        self.eviction_configured();
     }
 
     pub fn now(&self) -> UnixMillis {
@@ -315,6 +346,11 @@ impl Engine {
         self.stop_monitoring(id);
         self.unsubscribe_all(id);
         self.waiting_for_acks.retain(|&waiter| waiter != id);
+        self.detach_replica(id);
+    }
+
+    /// Keeps nothing for a replica any more. No effect on other clients.
+    pub fn detach_replica(&mut self, id: ClientId) {
         self.full_syncs.remove(&id);
         let now = self.now();
         if self.role.stream_mut().replicas.unregister(ReplicaId(id.0), now) {
@@ -344,6 +380,14 @@ impl Engine {
 
     pub fn log(&mut self, level: LogLevel, text: impl Into<String>) {
         self.log_lines.push(LogLine { level, text: text.into() });
+    }
+
+    /// Whether a batch has left something behind for whoever drives the engine.
+    pub fn has_aftermath(&self) -> bool {
+        !self.clients.pending_writes.is_empty()
+            || !self.jobs.is_empty()
+            || !self.log_lines.is_empty()
+            || self.eviction.is_running
     }
 
     /// The clients whose tasks have something to do: output to write, or a block that has ended.

@@ -17,8 +17,8 @@ use crate::persistence::snapshot::{Duplicates, LoadOptions, Loaded, SnapshotOpti
 use crate::replication::log::ReplOffset;
 use crate::replication::replid::ReplId;
 use crate::resp::error::ErrorReply;
-use crate::storage::Keyspace;
 use crate::storage::live::AccessPolicy;
+use crate::storage::{Db, Keyspace};
 
 /// A save that failed is not tried again by itself before this has passed.
 const RETRY_MS: i64 = 5_000;
@@ -348,6 +348,7 @@ impl Engine {
 
     /// Puts another data set into the place of the present one, whose memory is freed elsewhere.
     fn replace_keyspace(&mut self, keyspace: Keyspace) {
+        let bytes = self.share_of_memory(self.keyspace.keys_len());
         let old = std::mem::replace(&mut self.keyspace, keyspace);
         if !self.watched.is_empty() {
             let now = self.now().0;
@@ -357,7 +358,13 @@ impl Engine {
                 self.watched.touch_db(&mut self.clients, index, before, |key| new.presence(key, now));
             }
         }
-        self.jobs.push(Job::FreeKeyspace(old));
+        self.free_databases(old.into_dbs(), bytes);
+    }
+
+    /// Has databases freed elsewhere that are no longer in the data set. `bytes` is an estimate of what they take.
+    pub fn free_databases(&mut self, dbs: Vec<Db>, bytes: u64) {
+        self.lazyfree.hand_out(dbs.iter().map(|db| db.len() as u64).sum(), bytes);
+        self.jobs.push(Job::FreeDatabases { dbs, bytes });
     }
 
     /// What a file says of the history that it was saved from: id and offset.

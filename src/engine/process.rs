@@ -21,6 +21,8 @@ pub type MemoryProbe = fn(MemoryFigures) -> MemoryFigures;
 pub struct MemoryFigures {
     /// What was asked of the allocator and not given back.
     pub allocated: u64,
+    /// The same as the allocator sees it, with what its caches hold for reuse.
+    pub handed_out: u64,
     /// Pages that hold it.
     pub active: u64,
     /// Pages that the allocator holds in memory.

@@ -31,6 +31,11 @@ pub struct Stats {
     /// Fields of hashes.
     pub expired_subkeys: u64,
     pub evicted_keys: u64,
+    /// Since when memory has been above `maxmemory`, by the monotonic clock, and for how long before.
+    pub eviction_exceeded_since: Option<u64>,
+    pub eviction_exceeded_nanos: u64,
+    /// What `LazyFree` had counted when the statistics were reset.
+    pub lazyfreed_objects_before: u64,
     pub error_replies: u64,
     pub query_buffer_limit_disconnections: u64,
     pub output_buffer_limit_disconnections: u64,
@@ -64,6 +69,9 @@ impl Stats {
             expired_keys: 0,
             expired_subkeys: 0,
             evicted_keys: 0,
+            eviction_exceeded_since: None,
+            eviction_exceeded_nanos: 0,
+            lazyfreed_objects_before: 0,
             error_replies: 0,
             query_buffer_limit_disconnections: 0,
             output_buffer_limit_disconnections: 0,

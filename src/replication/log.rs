@@ -17,7 +17,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use smallvec::SmallVec;
 
 /// What one allocation of the log holds. Larger effects get an allocation of their own size.
-const BLOCK_BYTES: usize = 16 * 1024;
+pub const BLOCK_BYTES: usize = 16 * 1024;
 
 /// Room that an in-place encoding finds at least; most effects fit.
 const ENCODE_ROOM_BYTES: usize = 512;
@@ -199,12 +199,17 @@ impl ReplicationLog {
             self.blocks.pop_front();
         }
         self.loose = self.loose.min(self.blocks.len());
+        if self.blocks.capacity() > 4 * (self.blocks.len() + 16) {
+            self.blocks.shrink_to(2 * self.blocks.len());
+        }
     }
 
     /// Bytes this takes on the heap, spare room included.
     pub fn memory_bytes(&self) -> usize {
+        /// What each block shares among those who read it: its counters, in an allocation of their own.
+        const SHARED_BYTES: usize = 48;
         let index = self.blocks.capacity() * size_of::<(ReplOffset, Bytes)>();
-        self.histlen() as usize + self.tail_room() + index
+        self.histlen() as usize + self.tail_room() + index + self.blocks.len() * SHARED_BYTES
     }
 
     fn tail_room(&self) -> usize {

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use super::memory;
+
 /// Below that of the threads that serve clients: on a machine without an idle core these go first, and the work still
 /// gets about a tenth of the processor when they never rest.
 const NICENESS: i32 = 10;
@@ -20,6 +22,7 @@ pub fn spawn(name: &str, urgency: Urgency, work: impl FnOnce() + Send + 'static)
             // Where the system does not allow it, the work is done as any other.
             let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS);
         }
+        memory::settle();
         work();
     };
     std::thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)

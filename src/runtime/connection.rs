@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::hub::{Hub, TaskSignal};
-use super::replica_feed;
+use super::socket::ClientSocket;
+use super::{memory, replica_feed};
 use crate::command::{Executed, Lookup, TABLE, dispatch};
 use crate::engine::client::{ClientKind, Closing, Traffic};
 use crate::engine::{ClientId, Engine, LogLevel};
@@ -42,7 +42,7 @@ thread_local! {
 
 pub struct Connection<S> {
     stream: S,
-    hub: Arc<Hub>,
+    hub: &'static Hub,
     id: ClientId,
     signal: Arc<TaskSignal>,
     decoder: Decoder,
@@ -67,8 +67,8 @@ pub struct Connection<S> {
     is_at_end: bool,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    pub fn new(stream: S, hub: Arc<Hub>, id: ClientId, traffic: Arc<Traffic>) -> Self {
+impl<S: ClientSocket> Connection<S> {
+    pub fn new(stream: S, hub: &'static Hub, id: ClientId, traffic: Arc<Traffic>) -> Self {
         let signal = hub.register(id);
         Self {
             stream,
@@ -95,13 +95,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Serves the client until either side closes.
     pub async fn serve(mut self) {
-        let hub = self.hub.clone();
+        let hub = self.hub;
         hub.enter(|engine| self.after_batch(engine));
         // Whatever the network reports, the connection is over.
         let _ = std::future::poll_fn(|cx| self.poll(cx)).await;
         let id = self.id;
         if self.is_replica && self.closing == Closing::No {
-            replica_feed::serve(self.stream, hub.clone(), id, self.signal, self.query).await;
+            replica_feed::serve(self.stream, hub, id, self.signal, self.query).await;
         }
         hub.enter(|engine| dispatch::disconnect(engine, id));
         hub.unregister(id);
@@ -110,7 +110,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             if self.signal.take(cx) {
-                let hub = self.hub.clone();
+                let hub = self.hub;
                 hub.enter(|engine| self.after_batch(engine));
             }
             if self.closing == Closing::Now || self.is_replica {
@@ -146,12 +146,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let received =
                 ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.query))?;
             self.note_received(received);
+            // It may be long until the rest comes and the engine is entered.
+            memory::settle();
             return Poll::Ready(Ok(received));
         }
         SHARED_BUFFER.with_borrow_mut(|shared| {
-            let mut into = ReadBuf::new(shared);
-            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut into))?;
-            let bytes = into.filled();
+            let received = ready!(self.stream.poll_recv(cx, shared))?;
+            let bytes = &shared[..received];
             self.note_received(bytes.len());
             let used = if self.is_blocked { 0 } else { self.process(bytes) };
             self.query.extend_from_slice(&bytes[used..]);
@@ -212,9 +213,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if batch.is_empty() {
             return 0;
         }
-        self.lookups.clear();
-        self.lookups.extend(batch.iter(buf).map(|args| TABLE.lookup(&args)));
-        let hub = self.hub.clone();
+        self.look_up(buf, batch);
+        let hub = self.hub;
         hub.enter(|engine| {
             let now = engine.now();
             let mut executed = 0;
@@ -247,9 +247,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         })
     }
 
+    /// Finds the rows of a batch. A pipeline mostly says the same command over and over.
+    fn look_up(&mut self, buf: &[u8], batch: &Batch) {
+        self.lookups.clear();
+        let mut last: (&[u8], Lookup) = (&[], Lookup::Unknown);
+        for args in batch.iter(buf) {
+            let name = args.bytes(0);
+            if name != last.0 || !TABLE.is_found_by_name(last.1) {
+                last = (name, TABLE.lookup(&args));
+            }
+            self.lookups.push(last.1);
+        }
+    }
+
     /// Closes a client that has sent more than it may before anything of it can be run.
     fn refuse_query(&mut self) {
-        let hub = self.hub.clone();
+        let hub = self.hub;
         hub.enter(|engine| {
             let line = engine.clients.get(self.id).map(|client| engine.client_line(client));
             let line = line.unwrap_or_default();
@@ -264,7 +277,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn fail(&mut self, error: &ErrorReply) {
-        let hub = self.hub.clone();
+        let hub = self.hub;
         hub.enter(|engine| {
             if let Some(client) = engine.clients.get_mut(self.id) {
                 client.reply().error(error);
@@ -308,7 +321,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.written < self.out.len() {
-            let n = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.out[self.written..]))?;
+            let n = ready!(self.stream.poll_send(cx, &self.out[self.written..]))?;
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }

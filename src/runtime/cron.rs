@@ -1,24 +1,23 @@
 //! What happens by itself: expiry in slices, timeouts of blocked clients, periodic duties.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::hub::Hub;
 use super::{figures, log};
-use crate::command::{active_expire, dispatch};
+use crate::command::{active_expire, dispatch, eviction};
 
 /// Processor time is read once in so many turns.
 const TURNS_PER_CPU_READING: u64 = 5;
 const TURNS_PER_SECOND: u64 = 10;
 
 /// Every tenth of a second, as Redis' `hz 10`.
-pub async fn run(hub: Arc<Hub>) {
+pub async fn run(hub: &'static Hub) {
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut memory = hub.enter(|engine| engine.stats.memory);
     for turn in 0u64.. {
         ticks.tick().await;
-        memory = figures::memory(memory);
+        memory = figures::measure(memory);
         let cpu = if turn.is_multiple_of(TURNS_PER_CPU_READING) { figures::cpu() } else { None };
         let (level, is_master, is_paused) = hub.enter(|engine| {
             engine.stats.memory = memory;
@@ -28,6 +27,7 @@ pub async fn run(hub: Arc<Hub>) {
                 engine.stats.sample_rates(now);
                 engine.close_idle(now);
                 engine.save_if_due();
+                engine.forget_released_snapshots();
                 if turn.is_multiple_of(TURNS_PER_SECOND) {
                     engine.replication_cron();
                 }
@@ -38,7 +38,7 @@ pub async fn run(hub: Arc<Hub>) {
         log::set_level(level);
         log::set_role(is_master);
         if !is_paused {
-            expire(&hub).await;
+            expire(hub).await;
         }
     }
 }
@@ -72,8 +72,18 @@ async fn expire(hub: &Hub) {
     }
 }
 
+/// Goes on with eviction where a batch had no time for all of it. Others have their turn at the engine between slices.
+pub async fn run_eviction(hub: &'static Hub) {
+    loop {
+        hub.eviction_wanted.notified().await;
+        while hub.enter(eviction::evict_slice) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 /// Ends the blocks whose time is up, to the millisecond.
-pub async fn run_deadlines(hub: Arc<Hub>) {
+pub async fn run_deadlines(hub: &'static Hub) {
     loop {
         let wait_ms = hub.enter(|engine| {
             dispatch::expire_timeouts(engine);

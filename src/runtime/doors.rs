@@ -4,7 +4,7 @@
 //! stay are not touched, and neither are the connections that came in through those that close.
 
 use std::net::Shutdown;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use socket2::SockRef;
 use tokio::net::TcpListener;
@@ -31,7 +31,7 @@ impl Door {
 /// All open addresses with the tasks that accept there.
 pub struct Doors {
     runtime: Handle,
-    hub: OnceLock<Weak<Hub>>,
+    hub: OnceLock<&'static Hub>,
     open: Mutex<Vec<(Door, AbortHandle)>>,
 }
 
@@ -41,11 +41,11 @@ impl Doors {
     }
 
     /// Serves everybody who comes in through `doors`.
-    pub fn open(&self, hub: &Arc<Hub>, doors: Vec<Door>) {
-        self.hub.get_or_init(|| Arc::downgrade(hub));
+    pub fn open(&self, hub: &'static Hub, doors: Vec<Door>) {
+        self.hub.get_or_init(|| hub);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         for door in doors {
-            let accepting = Listener::Tcp(door.listener.clone()).accept(hub.clone());
+            let accepting = Listener::Tcp(door.listener.clone()).accept(hub);
             open.push((door, self.runtime.spawn(accepting).abort_handle()));
         }
     }
@@ -63,7 +63,7 @@ impl Doors {
     }
 
     fn change(&self, config: &Config) -> anyhow::Result<()> {
-        let Some(hub) = self.hub.get().and_then(Weak::upgrade) else { return Ok(()) };
+        let Some(&hub) = self.hub.get() else { return Ok(()) };
         let _context = self.runtime.enter();
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let is_open =
@@ -90,7 +90,7 @@ impl Doors {
             stays
         });
         drop(open);
-        self.open(&hub, opened);
+        self.open(hub, opened);
         Ok(())
     }
 }

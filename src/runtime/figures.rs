@@ -2,6 +2,7 @@
 
 use tikv_jemalloc_ctl::{epoch, stats};
 
+use super::memory;
 use crate::engine::process::{CpuFigures, MemoryFigures, ProcessInfo};
 
 /// What stands from the start on.
@@ -19,13 +20,14 @@ pub fn process_info(config_file: String, is_multi_threaded: bool) -> ProcessInfo
     }
 }
 
-/// Measures anew; peak and startup go on from `before`.
-pub fn memory(before: MemoryFigures) -> MemoryFigures {
+/// Measures the memory anew; peak and startup go on from `before`.
+pub fn measure(before: MemoryFigures) -> MemoryFigures {
     // The allocator keeps its statistics as of the last epoch.
     let _ = epoch::advance();
-    let allocated = stats::allocated::read().unwrap_or(0) as u64;
+    let allocated = memory::allocated();
     MemoryFigures {
         allocated,
+        handed_out: stats::allocated::read().unwrap_or(0) as u64,
         active: stats::active::read().unwrap_or(0) as u64,
         resident: stats::resident::read().unwrap_or(0) as u64,
         rss: rss().unwrap_or(0),

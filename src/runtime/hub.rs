@@ -4,16 +4,17 @@
 //! lines) is collected under the lock and carried out after it is released.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::task::{Context, Waker};
 
-use atomic_waker::AtomicWaker;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use super::doors::Doors;
-use super::{jobs, log};
+use super::{jobs, log, memory};
 use crate::base::clock::UnixMillis;
-use crate::engine::{ClientId, Engine, Job};
+use crate::engine::{ClientId, Engine, Job, LazyFree};
 use crate::replication::log::ReplOffset;
 
 pub struct Hub {
@@ -22,8 +23,11 @@ pub struct Hub {
     pub deadline_changed: Notify,
     /// Signalled when there is another master to follow, or none.
     pub master_changed: Notify,
+    /// Signalled when a batch has left some eviction undone.
+    pub eviction_wanted: Notify,
     /// What the engine wants done outside, on its way to the thread that does it.
     jobs: mpsc::Sender<Job>,
+    pub lazyfree: Arc<LazyFree>,
     pub doors: Doors,
 }
 
@@ -36,36 +40,50 @@ struct State {
 }
 
 /// How the hub tells a connection's task that the engine has something for it.
+///
+/// It belongs to one task, whose waker stays the same while it lives, so a look at it is one load.
 #[derive(Debug, Default)]
 pub struct TaskSignal {
-    waker: AtomicWaker,
-    is_raised: std::sync::atomic::AtomicBool,
+    waker: OnceLock<Waker>,
+    is_raised: AtomicBool,
 }
 
 impl TaskSignal {
     fn raise(&self) {
-        self.is_raised.store(true, std::sync::atomic::Ordering::Release);
-        self.waker.wake();
+        self.is_raised.store(true, Ordering::Release);
+        // Either the task is seen here, or it sees the signal when it comes.
+        fence(Ordering::SeqCst);
+        if let Some(waker) = self.waker.get() {
+            waker.wake_by_ref();
+        }
     }
 
-    /// Whether it was raised since the last call. The task in `cx` is woken when it is raised next.
-    pub fn take(&self, cx: &std::task::Context<'_>) -> bool {
-        self.waker.register(cx.waker());
-        self.is_raised.load(std::sync::atomic::Ordering::Acquire)
-            && self.is_raised.swap(false, std::sync::atomic::Ordering::Acquire)
+    /// Whether it was raised since the last call. The task in `cx`, always the same one, is woken when it is raised next.
+    pub fn take(&self, cx: &Context<'_>) -> bool {
+        match self.waker.get() {
+            Some(waker) => debug_assert!(waker.will_wake(cx.waker()), "a signal belongs to one task"),
+            None => {
+                self.waker.get_or_init(|| cx.waker().clone());
+                fence(Ordering::SeqCst);
+            }
+        }
+        self.is_raised.load(Ordering::Acquire) && self.is_raised.swap(false, Ordering::Acquire)
     }
 }
 
 impl Hub {
     /// `jobs` takes what the engine wants done outside. To be called inside the runtime.
     pub fn new(engine: Engine, jobs: mpsc::Sender<Job>) -> Self {
+        let lazyfree = engine.lazyfree.clone();
         let state =
             State { engine, tasks: HashMap::new(), next_deadline: None, log_end: ReplOffset::default() };
         Self {
             state: Mutex::new(state),
             deadline_changed: Notify::new(),
             master_changed: Notify::new(),
+            eviction_wanted: Notify::new(),
             jobs,
+            lazyfree,
             doors: Doors::new(tokio::runtime::Handle::current()),
         }
     }
@@ -75,10 +93,15 @@ impl Hub {
         let mut state = self.lock();
         state.engine.time.sample();
         let result = f(&mut state.engine);
-        jobs::run_inside(&mut state.engine, &self.doors);
+        if !state.engine.jobs.is_empty() {
+            jobs::run_inside(&mut state.engine, &self.doors);
+        }
         let aftermath = state.collect();
         drop(state);
-        aftermath.carry_out(self);
+        memory::settle();
+        if let Some(aftermath) = aftermath {
+            aftermath.carry_out(self);
+        }
         result
     }
 
@@ -98,38 +121,41 @@ impl Hub {
 }
 
 /// What is left to do once the lock is released.
-#[derive(Default)]
 struct Aftermath {
     signals: SmallVec<[Arc<TaskSignal>; 4]>,
     jobs: Vec<Job>,
     log_lines: Vec<crate::engine::LogLine>,
     deadline_changed: bool,
+    has_eviction_left: bool,
 }
 
 impl State {
-    fn collect(&mut self) -> Aftermath {
-        let mut aftermath = Aftermath::default();
+    /// What the engine has left behind; most batches leave nothing.
+    fn collect(&mut self) -> Option<Aftermath> {
         let engine = &mut self.engine;
-        for id in engine.take_pending_writes() {
-            aftermath.signals.extend(self.tasks.get(&id).cloned());
-        }
         let log_end = engine.role.stream().log.end_offset();
-        if log_end != self.log_end {
-            self.log_end = log_end;
-            for id in engine.role.stream().replicas.ids() {
-                aftermath.signals.extend(self.tasks.get(&ClientId(id.0)).cloned());
-            }
-        }
-        if !engine.jobs.is_empty() {
-            aftermath.jobs = std::mem::take(&mut engine.jobs);
-        }
-        if !engine.log_lines.is_empty() {
-            aftermath.log_lines = std::mem::take(&mut engine.log_lines);
-        }
         let next_deadline = engine.next_deadline();
-        aftermath.deadline_changed = next_deadline != self.next_deadline;
+        let log_grew = log_end != self.log_end;
+        let deadline_changed = next_deadline != self.next_deadline;
+        if !log_grew && !deadline_changed && !engine.has_aftermath() {
+            return None;
+        }
+        self.log_end = log_end;
         self.next_deadline = next_deadline;
-        aftermath
+        let written = engine.take_pending_writes();
+        let mut signals: SmallVec<[Arc<TaskSignal>; 4]> =
+            written.iter().filter_map(|id| self.tasks.get(id).cloned()).collect();
+        if log_grew {
+            let replicas = engine.role.stream().replicas.ids();
+            signals.extend(replicas.into_iter().filter_map(|id| self.tasks.get(&ClientId(id.0)).cloned()));
+        }
+        Some(Aftermath {
+            signals,
+            jobs: std::mem::take(&mut engine.jobs),
+            log_lines: std::mem::take(&mut engine.log_lines),
+            deadline_changed,
+            has_eviction_left: engine.eviction.is_running,
+        })
     }
 }
 
@@ -143,6 +169,9 @@ impl Aftermath {
         }
         if self.deadline_changed {
             hub.deadline_changed.notify_one();
+        }
+        if self.has_eviction_left {
+            hub.eviction_wanted.notify_one();
         }
         for job in self.jobs {
             match job {

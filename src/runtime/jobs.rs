@@ -1,6 +1,5 @@
 //! Carries out what the engine wants done outside: most of it on a thread of its own, some before anybody else enters.
 
-use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use anyhow::Context as _;
@@ -9,24 +8,29 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::background::{self, Urgency};
 use super::doors::Doors;
 use super::hub::Hub;
-use super::{environment, loader, log, saver};
+use super::{environment, loader, log, memory, saver};
 use crate::command;
 use crate::engine::client::Closing;
 use crate::engine::persistence::{SaveKind, SaveRequest};
 use crate::engine::{ClientId, Engine, InsideJob, Job};
 use crate::resp::error::ErrorReply;
+use crate::storage::Db;
 
 /// Works until the hub is gone. `exit` is told the process' exit code.
-pub fn run(jobs: &Receiver<Job>, hub: &Arc<Hub>, exit: &UnboundedSender<i32>) {
+pub fn run(jobs: &Receiver<Job>, hub: &'static Hub, exit: &UnboundedSender<i32>) {
     for job in jobs {
         match job {
             Job::Exit { code } => {
                 // Whoever would read it is gone only when the process ends already.
                 let _ = exit.send(code);
             }
-            Job::Free(values) => drop(values),
-            Job::FreeDatabases(dbs) => drop(dbs),
-            Job::FreeKeyspace(keyspace) => drop(keyspace),
+            Job::Free { values, bytes } => {
+                let objects = values.len() as u64;
+                drop(values);
+                memory::settle();
+                hub.lazyfree.note_freed(objects, bytes);
+            }
+            Job::FreeDatabases { dbs, bytes } => free_databases(dbs, bytes, hub),
             Job::Close(id) => hub.enter(|engine| engine.clients.close(id, Closing::Now)),
             Job::Save(request) => start_save(request, hub),
             Job::MasterChanged | Job::Inside(_) => unreachable!("the hub keeps these to itself"),
@@ -34,19 +38,34 @@ pub fn run(jobs: &Receiver<Job>, hub: &Arc<Hub>, exit: &UnboundedSender<i32>) {
     }
 }
 
-fn start_save(request: Box<SaveRequest>, hub: &Arc<Hub>) {
+/// Frees in steps, so that what is still to be freed can be told at any moment.
+fn free_databases(dbs: Vec<Db>, bytes: u64, hub: &Hub) {
+    let keys: usize = dbs.iter().map(Db::len).sum();
+    let mut bytes_left = bytes;
+    for db in dbs {
+        db.free(|freed| {
+            let share = (u128::from(bytes) * freed as u128 / keys.max(1) as u128) as u64;
+            let share = share.min(bytes_left);
+            bytes_left -= share;
+            memory::settle();
+            hub.lazyfree.note_freed(freed as u64, share);
+        });
+    }
+    hub.lazyfree.note_freed(0, bytes_left);
+}
+
+fn start_save(request: Box<SaveRequest>, hub: &'static Hub) {
     let number = request.number;
     let urgency = match request.kind {
         SaveKind::Foreground => Urgency::Awaited,
         SaveKind::Background => Urgency::Unnoticed,
     };
-    let for_thread = hub.clone();
     let started = background::spawn("save", urgency, move || {
         let outcome = saver::save(&request);
         // The frozen data set may be the last holder of many segments: they are freed here.
         drop(request);
         let outcome = outcome.map_err(|error| format!("{error:#}"));
-        for_thread.enter(|engine| engine.save_finished(number, outcome));
+        hub.enter(|engine| engine.save_finished(number, outcome));
     });
     if let Err(error) = started {
         let reason = format!("cannot start a thread: {error}");

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::connection::Connection;
 use super::doors::Door;
 use super::hub::Hub;
 use super::log;
+use super::socket::ClientSocket;
 use crate::config::Config;
 use crate::engine::client::Traffic;
 use crate::engine::{ClientId, Engine};
@@ -158,14 +159,14 @@ struct Origin {
 
 impl Listener {
     /// Serves everybody who connects.
-    pub async fn accept(self, hub: Arc<Hub>) {
+    pub async fn accept(self, hub: &'static Hub) {
         loop {
             let accepted = match &self {
                 Self::Tcp(listener) => {
-                    listener.accept().await.map(|(stream, peer)| welcome_tcp(stream, peer, &hub))
+                    listener.accept().await.map(|(stream, peer)| welcome_tcp(stream, peer, hub))
                 }
                 Self::Unix(listener, path) => {
-                    listener.accept().await.map(|(stream, _)| welcome_unix(stream, path, &hub))
+                    listener.accept().await.map(|(stream, _)| welcome_unix(stream, path, hub))
                 }
             };
             if let Err(error) = accepted {
@@ -177,7 +178,7 @@ impl Listener {
     }
 }
 
-fn welcome_tcp(stream: TcpStream, peer: SocketAddr, hub: &Arc<Hub>) {
+fn welcome_tcp(stream: TcpStream, peer: SocketAddr, hub: &'static Hub) {
     // Replies are written whole: waiting for more would only delay them.
     let _ = stream.set_nodelay(true);
     let local_addr = stream.local_addr().map(|addr| addr.to_string()).unwrap_or_default();
@@ -200,20 +201,16 @@ fn welcome_tcp(stream: TcpStream, peer: SocketAddr, hub: &Arc<Hub>) {
     welcome(stream, origin, hub);
 }
 
-fn welcome_unix(stream: UnixStream, path: &str, hub: &Arc<Hub>) {
+fn welcome_unix(stream: UnixStream, path: &str, hub: &'static Hub) {
     let addr = format!("{path}:0");
     let fd = stream.as_raw_fd();
     let origin = Origin { local_addr: addr.clone(), addr, fd, is_unix: true, is_local: true };
     welcome(stream, origin, hub);
 }
 
-fn welcome<S>(mut stream: S, origin: Origin, hub: &Arc<Hub>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+fn welcome(mut stream: impl ClientSocket, origin: Origin, hub: &'static Hub) {
     match hub.enter(|engine| admit(engine, origin)) {
         Ok((id, traffic)) => {
-            let hub = hub.clone();
             tokio::spawn(async move { Connection::new(stream, hub, id, traffic).serve().await });
         }
         Err(refusal) => {

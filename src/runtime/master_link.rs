@@ -1,5 +1,5 @@
-//! The link of a replica to its master: connects, follows `replication::link` through the handshake, loads the snapshot
-//! while it arrives, applies the stream, acknowledges. When the link breaks it tries again, with growing delays.
+//! The link of a replica to its master: connects, moves the bytes that `command::follower` says, loads the snapshot while
+//! it arrives, acknowledges. When the link breaks it tries again, with growing delays.
 //!
 //! The snapshot is read into a data set of its own, on another thread, while the old one goes on answering; it takes the
 //! old one's place when it is complete.
@@ -19,28 +19,20 @@ use tokio::task::JoinHandle;
 
 use super::hub::{Hub, TaskSignal};
 use super::log;
-use crate::command::dispatch;
+use crate::command::follower::{Follower, LinkError, Step};
+use crate::engine::ClientId;
 use crate::engine::client::Closing;
-use crate::engine::master_stream::{MasterStream, asks_for_ack};
-use crate::engine::{ClientId, Engine};
 use crate::persistence::snapshot::{self, Duplicates, Loaded};
 use crate::replication::backoff::Backoff;
-use crate::replication::link::{Auth, Event, LinkOptions, MasterLink};
-use crate::replication::log::ReplOffset;
 use crate::replication::replica::MasterAddr;
-use crate::replication::replid::ReplId;
-use crate::resp::request::{Batch, Decoder, Limits};
 
 const READ_BYTES: usize = 64 * 1024;
-/// What one stay inside the engine may apply.
-const APPLY_REQUESTS_MAX: usize = 256;
-const APPLY_BYTES_MAX: usize = 64 * 1024;
 /// Pieces of the snapshot that may wait for the thread that loads them.
 const LOAD_PIECES_MAX: usize = 16;
 const ACK_PERIOD: Duration = Duration::from_secs(1);
 
 /// Follows whatever master the engine names, as long as the server runs.
-pub async fn run(hub: Arc<Hub>) {
+pub async fn run(hub: &'static Hub) {
     let mut backoff = Backoff::new(fastrand::Rng::new());
     loop {
         let target = hub.enter(|engine| {
@@ -52,8 +44,8 @@ pub async fn run(hub: Arc<Hub>) {
             continue;
         };
         let ended = tokio::select! {
-            ended = follow(&hub, &master, epoch, &mut backoff) => Some(ended),
-            () = wait_for_other_master(&hub, epoch) => None,
+            ended = follow(hub, &master, epoch, &mut backoff) => Some(ended),
+            () = wait_for_other_master(hub, epoch) => None,
         };
         hub.enter(|engine| {
             if engine.link_epoch == epoch {
@@ -69,7 +61,7 @@ pub async fn run(hub: Arc<Hub>) {
                 let delay = Duration::from_millis(backoff.next_delay_ms());
                 tokio::select! {
                     () = tokio::time::sleep(delay) => {}
-                    () = wait_for_other_master(&hub, epoch) => backoff.reset(),
+                    () = wait_for_other_master(hub, epoch) => backoff.reset(),
                 }
             }
         }
@@ -103,7 +95,7 @@ async fn connect(master: &MasterAddr, source: &str) -> anyhow::Result<TcpStream>
 
 /// One link, from connecting to its end.
 async fn follow(
-    hub: &Arc<Hub>,
+    hub: &'static Hub,
     master: &MasterAddr,
     epoch: u64,
     backoff: &mut Backoff,
@@ -118,53 +110,17 @@ async fn follow(
     let stream = tokio::time::timeout(timeout, connecting).await??;
     let _ = stream.set_nodelay(true);
     log::notice("MASTER <-> REPLICA sync started");
-    let options = hub.enter(|engine| {
-        let now = engine.now();
-        let options = link_options(engine);
-        if let Some(replica) = engine.role.as_replica_mut() {
-            replica.handshaking(now);
-        }
-        options
-    });
-    let mut link = Link {
-        hub: hub.clone(),
-        epoch,
-        stream,
-        protocol: MasterLink::new(options),
-        history: None,
-        loading: None,
-        applier: None,
-        client: None,
-    };
-    link.run(backoff).await
+    let (follower, hello) = hub.enter(Follower::open);
+    let mut link = Link { hub, stream, follower, loading: None, client: None };
+    anyhow::ensure!(link.follower.epoch() == epoch, LinkError::Superseded);
+    link.run(&hello, backoff).await
 }
-
-fn link_options(engine: &Engine) -> LinkOptions {
-    let config = &engine.config;
-    let announced = config.replica_announce_port;
-    let auth = (!config.masterauth.is_empty()).then(|| Auth {
-        user: (!config.masteruser.is_empty()).then(|| config.masteruser.clone()),
-        password: config.masterauth.clone(),
-    });
-    LinkOptions {
-        listening_port: if announced == 0 { config.port } else { announced },
-        announce_ip: (!config.replica_announce_ip.is_empty()).then(|| config.replica_announce_ip.clone()),
-        auth,
-        psync_from: engine.role.as_replica().and_then(|replica| replica.psync_from()),
-    }
-}
-
-type History = Option<(ReplId, ReplOffset)>;
 
 struct Link {
-    hub: Arc<Hub>,
-    epoch: u64,
+    hub: &'static Hub,
     stream: TcpStream,
-    protocol: MasterLink,
-    history: History,
+    follower: Follower,
     loading: Option<Loading>,
-    /// Applies the stream, once there is one.
-    applier: Option<Applier>,
     /// The master as a client, once there is a stream.
     client: Option<(ClientId, Arc<TaskSignal>)>,
 }
@@ -184,9 +140,8 @@ struct Loading {
 }
 
 impl Link {
-    async fn run(&mut self, backoff: &mut Backoff) -> anyhow::Result<()> {
-        let hello = self.protocol.start();
-        self.stream.write_all(&hello).await?;
+    async fn run(&mut self, hello: &[u8], backoff: &mut Backoff) -> anyhow::Result<()> {
+        self.stream.write_all(hello).await?;
         let mut buf = BytesMut::with_capacity(READ_BYTES);
         let mut acks = tokio::time::interval(ACK_PERIOD);
         let mut last_read = Instant::now();
@@ -204,21 +159,16 @@ impl Link {
                     continue;
                 }
             };
-            last_read = Instant::now();
             if read == 0 {
                 return Ok(());
             }
-            if self.applier.is_none() {
-                let bytes = buf.split().freeze();
-                self.take_events(&bytes).await?;
-                if self.applier.is_some() {
-                    backoff.reset();
-                    self.become_client()?;
-                }
-                last_read = Instant::now();
-            } else {
-                self.apply(&mut buf).await?;
+            let was_streaming = self.follower.is_streaming();
+            self.take(buf.split().freeze()).await?;
+            if !was_streaming && self.follower.is_streaming() {
+                backoff.reset();
+                self.become_client()?;
             }
+            last_read = Instant::now();
         }
     }
 
@@ -228,10 +178,10 @@ impl Link {
         anyhow::ensure!(
             silence <= Duration::from_secs(u64::from(timeout_seconds)),
             "{}",
-            match (&self.loading, &self.applier) {
-                (_, Some(_)) => "MASTER timeout: no data nor PING received...",
-                (Some(_), None) => "Timeout receiving bulk data from MASTER...",
-                (None, None) => "Timeout connecting to the MASTER...",
+            match (&self.loading, self.follower.is_streaming()) {
+                (_, true) => "MASTER timeout: no data nor PING received...",
+                (Some(_), false) => "Timeout receiving bulk data from MASTER...",
+                (None, false) => "Timeout connecting to the MASTER...",
             }
         );
         Ok(())
@@ -256,72 +206,38 @@ impl Link {
     }
 
     async fn acknowledge(&mut self) -> io::Result<()> {
-        if self.applier.is_some() {
+        if self.follower.is_streaming() {
             let line = self.hub.enter(|engine| engine.ack_line());
             self.stream.write_all(&line).await?;
         }
         Ok(())
     }
 
-    async fn take_events(&mut self, bytes: &Bytes) -> anyhow::Result<()> {
-        let mut input: &[u8] = bytes;
+    /// Takes what has come, to the last byte.
+    async fn take(&mut self, bytes: Bytes) -> anyhow::Result<()> {
+        if let Some(stream) = self.follower.stream() {
+            stream.push(&bytes);
+            return self.apply().await;
+        }
+        let mut input: &[u8] = &bytes;
         loop {
-            let Some(event) = self.protocol.receive(&mut input) else { return Ok(()) };
-            match event {
-                Event::Send(line) => self.stream.write_all(&line).await?,
-                Event::FullSync { history } => {
-                    self.history = history;
-                    self.begin_full_sync();
+            let (follower, input) = (&mut self.follower, &mut input);
+            match self.hub.enter(move |engine| follower.receive(engine, input))? {
+                Step::Read => return Ok(()),
+                Step::Go => {}
+                Step::Send(line) => self.stream.write_all(&line).await?,
+                Step::BeginSnapshot => self.begin_loading(),
+                Step::Snapshot(chunk) => {
+                    let piece = bytes.slice_ref_or_copy(chunk);
+                    self.load(piece).await?;
                 }
-                Event::SnapshotSize(size) => {
-                    match size {
-                        Some(bytes) => log::notice(&format!("receiving {bytes} bytes from master")),
-                        None => log::notice("receiving streamed RDB from master with EOF"),
-                    }
-                    log::notice("MASTER <-> REPLICA sync: Loading DB in memory");
-                    self.hub.enter(|engine| {
-                        if let Some(replica) = engine.role.as_replica_mut() {
-                            replica.note_payload_size(size);
-                        }
-                    });
-                    self.begin_loading();
-                }
-                Event::SnapshotChunk(chunk) => {
-                    let (piece, count) = (bytes.slice_ref_or_copy(chunk), chunk.len());
-                    self.take_chunk(piece, count).await?;
-                }
-                Event::SnapshotEnd => {
+                Step::EndSnapshot => {
                     self.finish_loading().await?;
-                    self.applier = Some(self.hub.enter(|engine| Applier::new(engine)));
                     self.acknowledge().await?;
                 }
-                Event::Continue { replid } => {
-                    log::notice("Successful partial resynchronization with master.");
-                    self.applier = Some(self.hub.enter(|engine| {
-                        engine.link_continues(replid);
-                        Applier::new(engine)
-                    }));
-                }
-                Event::Stream(stream) => {
-                    let mut rest = BytesMut::from(stream);
-                    self.apply(&mut rest).await?;
-                }
-                Event::Failed(failure) => anyhow::bail!("{}", failure.reason),
+                Step::Stream => self.apply().await?,
             }
         }
-    }
-
-    fn begin_full_sync(&mut self) {
-        if let Some((replid, offset)) = &self.history {
-            let replid = String::from_utf8_lossy(replid.as_bytes());
-            log::notice(&format!("Full resync from master: {replid}:{offset}"));
-        }
-        self.hub.enter(|engine| {
-            let now = engine.now();
-            if let Some(replica) = engine.role.as_replica_mut() {
-                replica.syncing(now);
-            }
-        });
     }
 
     fn begin_loading(&mut self) {
@@ -336,13 +252,7 @@ impl Link {
         self.loading = Some(Loading { pieces, result });
     }
 
-    async fn take_chunk(&mut self, piece: Bytes, count: usize) -> anyhow::Result<()> {
-        self.hub.enter(|engine| {
-            let now = engine.now();
-            if let Some(replica) = engine.role.as_replica_mut() {
-                replica.note_io(count, now);
-            }
-        });
+    async fn load(&mut self, piece: Bytes) -> anyhow::Result<()> {
         let Some(loading) = &self.loading else { return Ok(()) };
         if loading.pieces.send(piece).await.is_err() {
             // The loader has stopped early: it tells why.
@@ -354,27 +264,19 @@ impl Link {
     async fn finish_loading(&mut self) -> anyhow::Result<()> {
         let Some(loading) = self.loading.take() else { return Ok(()) };
         drop(loading.pieces);
-        let Loaded { keyspace, summary, .. } = loading.result.await??;
-        let keys = keyspace.keys_len();
-        let (history, epoch) = (self.history.take(), self.epoch);
-        let old = self.hub.enter(|engine| {
-            (engine.link_epoch == epoch).then(|| {
-                let old = engine.adopt_snapshot(keyspace, history);
-                engine.stream_db_index = engine.saved_stream_db_index(&summary.aux);
-                old
-            })
-        });
-        anyhow::ensure!(old.is_some(), "another master was named meanwhile");
+        let loaded = loading.result.await??;
+        let old = self.hub.enter(|engine| self.follower.adopt(engine, loaded))?;
         tokio::task::spawn_blocking(move || drop(old));
-        log::notice(&format!("MASTER <-> REPLICA sync: Finished with success, {keys} keys loaded"));
         Ok(())
     }
 
-    /// Applies the complete requests in `buf` and answers GETACK.
-    async fn apply(&mut self, buf: &mut BytesMut) -> anyhow::Result<()> {
-        let Some(applier) = &mut self.applier else { return Ok(()) };
-        applier.append(buf);
-        let acks = applier.run(&self.hub, self.epoch)?;
+    /// Applies the complete requests of the stream and answers GETACK.
+    async fn apply(&mut self) -> anyhow::Result<()> {
+        let Some(stream) = self.follower.stream() else { return Ok(()) };
+        let mut acks = Vec::new();
+        while stream.decode()? {
+            acks.extend(self.hub.enter(|engine| stream.apply(engine))?);
+        }
         if !acks.is_empty() {
             self.stream.write_all(&acks).await?;
         }
@@ -386,77 +288,6 @@ impl Link {
 async fn raised(client: Option<&(ClientId, Arc<TaskSignal>)>) {
     let Some((_, signal)) = client else { return std::future::pending().await };
     std::future::poll_fn(|cx| if signal.take(cx) { Poll::Ready(()) } else { Poll::Pending }).await
-}
-
-/// Decodes the stream and runs it in the engine.
-struct Applier {
-    decoder: Decoder,
-    batch: Batch,
-    limits: Limits,
-    stream: MasterStream,
-    pending: BytesMut,
-}
-
-impl Applier {
-    fn new(engine: &Engine) -> Self {
-        // A master is trusted with sizes that clients are not.
-        let limits = Limits { bulk_bytes_max: u64::from(u32::MAX), ..Limits::default() };
-        Self {
-            decoder: Decoder::new(),
-            batch: Batch::new(),
-            limits: Limits { authenticated: true, ..limits },
-            stream: MasterStream::new(engine),
-            pending: BytesMut::new(),
-        }
-    }
-
-    fn append(&mut self, buf: &mut BytesMut) {
-        if self.pending.is_empty() {
-            self.pending = buf.split();
-        } else {
-            self.pending.extend_from_slice(buf);
-            buf.clear();
-        }
-    }
-
-    /// Runs what is complete; answers the acknowledgements that were asked for.
-    fn run(&mut self, hub: &Hub, epoch: u64) -> anyhow::Result<Vec<u8>> {
-        let mut acks = Vec::new();
-        loop {
-            let used = self
-                .decoder
-                .decode(&self.pending, &self.limits, &mut self.batch, APPLY_REQUESTS_MAX, APPLY_BYTES_MAX)
-                .map_err(|error| anyhow::anyhow!("the master's stream is malformed: {error}"))?;
-            if used == 0 {
-                return Ok(acks);
-            }
-            hub.enter(|engine| {
-                if engine.link_epoch != epoch {
-                    return Err(anyhow::anyhow!("another master was named meanwhile"));
-                }
-                self.run_batch(engine, used, &mut acks);
-                Ok(())
-            })?;
-            self.pending.advance(used);
-        }
-    }
-
-    fn run_batch(&mut self, engine: &mut Engine, used: usize, acks: &mut Vec<u8>) {
-        let now = engine.now();
-        if let Some(replica) = engine.role.as_replica_mut() {
-            replica.note_io(0, now);
-        }
-        engine.stats.net_input_bytes += used as u64;
-        for (args, request) in self.batch.iter(&self.pending).zip(self.batch.requests()) {
-            if asks_for_ack(&args) {
-                acks.extend_from_slice(&engine.ack_line());
-            } else {
-                dispatch::apply(engine, &args);
-            }
-            self.stream.count(engine, &args, &self.pending[request.start..][..request.bytes]);
-        }
-        engine.trim_backlog();
-    }
 }
 
 /// Reads the pieces that an async task sends.

@@ -13,10 +13,11 @@ mod listener;
 mod loader;
 mod log;
 mod master_link;
+mod memory;
 mod replica_feed;
 mod saver;
+mod socket;
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -58,11 +59,15 @@ pub fn run(mut startup: Startup) -> anyhow::Result<i32> {
     log::set_level(startup.config.loglevel);
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     let threads = cores.min(THREADS_MAX);
-    let runtime = if threads == 1 {
-        tokio::runtime::Builder::new_current_thread().enable_all().build()
+    let mut builder = if threads == 1 {
+        tokio::runtime::Builder::new_current_thread()
     } else {
-        tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()
+        tokio::runtime::Builder::new_multi_thread()
     };
+    if threads > 1 {
+        builder.worker_threads(threads);
+    }
+    let runtime = builder.enable_all().on_thread_start(memory::settle).build();
     let runtime = runtime.context("cannot start the network threads")?;
     let ended = runtime.block_on(serve(startup, threads));
     let code = ended.unwrap_or_else(|error| {
@@ -87,9 +92,7 @@ async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {
     for warning in warnings {
         log::warning(&warning);
     }
-    for (name, _) in &config.renamed_commands {
-        log::warning(&format!("rename-command is not supported: '{name}' keeps its name and can be called"));
-    }
+    command::rename_commands(config.renamed_commands.clone()).map_err(anyhow::Error::msg)?;
     environment::enter_dir(&mut config)?;
     environment::fit_maxclients(&mut config);
     let (doors, unix) = listener::bind(&config)?;
@@ -103,25 +106,28 @@ async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {
         engine.follow(MasterAddr { host: master.host, port: master.port });
     }
     engine.process = figures::process_info(environment::absolute(config_file.as_deref()), threads > 1);
-    engine.memory_probe = figures::memory;
+    engine.memory_probe = figures::measure;
+    engine.memory_meter = |_| memory::allocated();
     engine.measure_memory();
     let snapshot = loader::begin(&mut engine)?;
-    let hub = Arc::new(Hub::new(engine, job_sender));
-    let (for_jobs, exit_of_jobs) = (hub.clone(), exit_sender.clone());
+    // It lives as long as the process: everybody who meets there may refer to it without counting references.
+    let hub: &'static Hub = Box::leak(Box::new(Hub::new(engine, job_sender)));
+    let exit_of_jobs = exit_sender.clone();
     std::thread::Builder::new()
         .name("jobs".to_owned())
-        .spawn(move || jobs::run(&jobs, &for_jobs, &exit_of_jobs))
+        .spawn(move || jobs::run(&jobs, hub, &exit_of_jobs))
         .context("cannot start a thread")?;
     log::notice("Server initialized");
 
-    hub.doors.open(&hub, doors);
+    hub.doors.open(hub, doors);
     if let Some(listener) = unix {
-        tokio::spawn(listener.accept(hub.clone()));
+        tokio::spawn(listener.accept(hub));
     }
-    tokio::spawn(cron::run(hub.clone()));
-    tokio::spawn(cron::run_deadlines(hub.clone()));
-    spawn_signals(&hub, exit_sender)?;
-    let code = load_and_wait(&hub, snapshot, exit, started).await;
+    tokio::spawn(cron::run(hub));
+    tokio::spawn(cron::run_deadlines(hub));
+    tokio::spawn(cron::run_eviction(hub));
+    spawn_signals(hub, exit_sender)?;
+    let code = load_and_wait(hub, snapshot, exit, started).await;
     hub.enter(|engine| saver::remove_temporary(&engine.config.dir));
     pid_file.remove();
     code
@@ -129,20 +135,19 @@ async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {
 
 /// Loads the snapshot, then serves until the engine wants to exit, which it may while loading.
 async fn load_and_wait(
-    hub: &Arc<Hub>,
+    hub: &'static Hub,
     snapshot: Option<SnapshotFile>,
     mut exit: UnboundedReceiver<i32>,
     started: Instant,
 ) -> anyhow::Result<i32> {
     if let Some(snapshot) = snapshot {
-        let for_loading = hub.clone();
-        let loading = tokio::task::spawn_blocking(move || loader::load(&for_loading, snapshot));
+        let loading = tokio::task::spawn_blocking(move || loader::load(hub, snapshot));
         tokio::select! {
             loaded = loading => loaded.context("loading broke off")??,
             code = exit.recv() => return Ok(code.unwrap_or(1)),
         }
     }
-    tokio::spawn(master_link::run(hub.clone()));
+    tokio::spawn(master_link::run(hub));
     log::notice(&format!(
         "Ready to accept connections tcp ({} ms after the start)",
         started.elapsed().as_millis()
@@ -151,11 +156,10 @@ async fn load_and_wait(
 }
 
 /// SIGTERM and SIGINT end the server in order; a second SIGINT at once. SIGHUP is ignored, as Redis does.
-fn spawn_signals(hub: &Arc<Hub>, exit: UnboundedSender<i32>) -> anyhow::Result<()> {
+fn spawn_signals(hub: &'static Hub, exit: UnboundedSender<i32>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
     let mut hangup = signal(SignalKind::hangup()).context("cannot wait for signals")?;
-    let hub = hub.clone();
     tokio::spawn(async move {
         loop {
             let is_interrupt = tokio::select! {

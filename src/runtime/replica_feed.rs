@@ -34,15 +34,15 @@ const CLOSED_LOOK_PERIOD: Duration = Duration::from_millis(250);
 const REQUEST_BYTES_MAX: usize = 1 << 20;
 
 /// Serves a replica until either side closes. `query` is what it has sent behind PSYNC.
-pub async fn serve<S>(stream: S, hub: Arc<Hub>, id: ClientId, signal: Arc<TaskSignal>, query: BytesMut)
+pub async fn serve<S>(stream: S, hub: &'static Hub, id: ClientId, signal: Arc<TaskSignal>, query: BytesMut)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (reader, writer) = tokio::io::split(stream);
     let ended = tokio::select! {
-        ended = read_acks(reader, &hub, id, query) => ended,
-        ended = send(writer, &hub, id, &signal) => ended,
-        () = closed(&hub, id) => Ok(()),
+        ended = read_acks(reader, hub, id, query) => ended,
+        ended = send(writer, hub, id, &signal) => ended,
+        () = closed(hub, id) => Ok(()),
     };
     let name = hub.enter(|engine| engine.replica_name(id));
     match ended {
@@ -126,14 +126,15 @@ fn run_request(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> io::Result
 /// Writes what the feed says.
 async fn send(
     mut writer: impl AsyncWrite + Unpin,
-    hub: &Arc<Hub>,
+    hub: &'static Hub,
     id: ClientId,
     signal: &TaskSignal,
 ) -> io::Result<()> {
     let mut payload: Option<Payload> = None;
     let mut ready: Option<mpsc::Receiver<Payload>> = None;
+    let traffic = hub.enter(|engine| engine.clients.get(id).map(|client| client.traffic.clone()));
     if let Some(sync) = hub.enter(|engine| engine.take_full_sync(id)) {
-        ready = Some(prepare_payload(hub.clone(), id, sync));
+        ready = Some(prepare_payload(hub, id, sync));
     }
     loop {
         let step = hub.enter(|engine| {
@@ -144,8 +145,15 @@ async fn send(
         });
         match step {
             FeedStep::Write(pieces) => {
+                // The log may let go of them meanwhile.
+                if let Some(traffic) = &traffic {
+                    traffic.unwritten_bytes.set(pieces.iter().map(|piece| piece.len() as u64).sum());
+                }
                 for mut piece in pieces {
                     writer.write_all_buf(&mut piece).await?;
+                }
+                if let Some(traffic) = &traffic {
+                    traffic.unwritten_bytes.set(0);
                 }
                 // Whatever more is written meanwhile goes out in one piece.
                 tokio::task::yield_now().await;
@@ -188,7 +196,7 @@ struct Payload {
 }
 
 /// Begins to encode a snapshot on another thread. Where the replica needs to know the size, a first pass counts it.
-fn prepare_payload(hub: Arc<Hub>, id: ClientId, sync: FullSync) -> mpsc::Receiver<Payload> {
+fn prepare_payload(hub: &'static Hub, id: ClientId, sync: FullSync) -> mpsc::Receiver<Payload> {
     let (ready, prepared) = mpsc::channel(1);
     let started = background::spawn("snapshot", Urgency::Unnoticed, move || {
         let options = SnapshotOptions { writer: WriterOptions::default(), aux: aux_of(&sync), usage: None };

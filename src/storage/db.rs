@@ -35,9 +35,13 @@ pub struct Db {
     next_field_expiry: Vec<i64>,
     /// How many hashes have a field that expires.
     volatile_hashes: usize,
+    /// For each segment, how many of its keys have an expiry.
+    volatile: Vec<u16>,
     depth: u8,
     len: usize,
     expires: usize,
+    /// Bytes of segments that writers have copied because a snapshot holds them.
+    copied_bytes: u64,
     hasher: RandomState,
 }
 
@@ -54,6 +58,14 @@ pub(super) struct Displaced {
     pub object: Option<Value>,
     /// The expiry of the entry that was there.
     pub expires_at: Option<i64>,
+}
+
+/// Among which keys samples are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sampled {
+    AllKeys,
+    /// Those with an expiry.
+    Volatile,
 }
 
 /// What is at a key.
@@ -85,9 +97,11 @@ impl Db {
             next_expiry: vec![NEVER],
             next_field_expiry: vec![NEVER],
             volatile_hashes: 0,
+            volatile: vec![0],
             depth: 0,
             len: 0,
             expires: 0,
+            copied_bytes: 0,
             hasher: RandomState::with_seeds(seed, !seed, seed.rotate_left(21), seed.rotate_left(42)),
         }
     }
@@ -100,9 +114,11 @@ impl Db {
             next_expiry: vec![NEVER],
             next_field_expiry: vec![NEVER],
             volatile_hashes: 0,
+            volatile: vec![0],
             depth: 0,
             len: 0,
             expires: 0,
+            copied_bytes: 0,
             hasher: self.hasher.clone(),
         }
     }
@@ -131,6 +147,15 @@ impl Db {
         self.directory.capacity() * 4 + self.segments.capacity() * 16 + segments
     }
 
+    /// Frees everything in small steps; `note` is told after each of how many keys it was.
+    pub fn free(self, mut note: impl FnMut(usize)) {
+        for segment in self.segments {
+            let keys = segment.len();
+            drop(segment);
+            note(keys);
+        }
+    }
+
     /// How many segments there are; for DEBUG HTSTATS.
     pub fn segments_len(&self) -> usize {
         self.segments.len()
@@ -141,6 +166,31 @@ impl Db {
         let before = self.len;
         self.put_value(key, value, expires_at, 0);
         self.len > before
+    }
+
+    /// Bytes of segments that writers have copied because a snapshot holds them.
+    pub fn copied_bytes(&self) -> u64 {
+        self.copied_bytes
+    }
+
+    /// Begins to count anew what a snapshot holds.
+    pub fn forget_copied_bytes(&mut self) {
+        self.copied_bytes = 0;
+    }
+
+    /// The segment at `index`, to be changed: a copy, if a snapshot holds it.
+    fn segment_mut(&mut self, index: usize) -> &mut Segment {
+        let segment = &mut self.segments[index];
+        if Arc::strong_count(segment) > 1 {
+            self.copied_bytes += segment.memory_bytes() as u64;
+        }
+        Arc::make_mut(segment)
+    }
+
+    /// Counts what becomes of the expiry of one key of a segment.
+    fn count_expiry(&mut self, segment: usize, before: bool, after: bool) {
+        self.expires = self.expires + usize::from(after) - usize::from(before);
+        self.volatile[segment] = self.volatile[segment] + u16::from(after) - u16::from(before);
     }
 
     pub(super) fn hash(&self, key: &[u8]) -> u64 {
@@ -190,7 +240,7 @@ impl Db {
 
     /// Sets the access stamp, as a loader does.
     pub(super) fn set_access(&mut self, found: Found, access: u32) {
-        Arc::make_mut(&mut self.segments[found.segment]).set_access(found.slot, access);
+        self.segment_mut(found.segment).set_access(found.slot, access);
     }
 
     /// The collection or long string at a place.
@@ -217,7 +267,7 @@ impl Db {
     }
 
     pub(super) fn object_mut(&mut self, found: Found) -> Option<&mut Value> {
-        Arc::make_mut(&mut self.segments[found.segment]).object_mut(found.slot)
+        self.segment_mut(found.segment).object_mut(found.slot)
     }
 
     /// Stores a string, as an integer when it is one in canonical form. Answers what it displaced.
@@ -292,7 +342,7 @@ impl Db {
             self.split(index);
             index = self.segment_index(hash);
         }
-        let segment = Arc::make_mut(&mut self.segments[index]);
+        let segment = self.segment_mut(index);
         let found = segment.find(hash, key);
         let old_expires_at = found.and_then(|slot| segment.expires_at(slot));
         let field_expiry = field_expiry::of_new(&value);
@@ -300,8 +350,7 @@ impl Db {
         if found.is_none() {
             self.len += 1;
         }
-        self.expires =
-            self.expires + usize::from(expires_at.is_some()) - usize::from(old_expires_at.is_some());
+        self.count_expiry(index, old_expires_at.is_some(), expires_at.is_some());
         if let Some(at) = expires_at {
             self.next_expiry[index] = self.next_expiry[index].min(at);
         }
@@ -311,7 +360,7 @@ impl Db {
 
     /// Overwrites an integer in place.
     pub(super) fn set_integer(&mut self, found: Found, n: i64) {
-        Arc::make_mut(&mut self.segments[found.segment]).set_integer(found.slot, n);
+        self.segment_mut(found.segment).set_integer(found.slot, n);
     }
 
     pub(super) fn set_expires_at(&mut self, key: &[u8], expires_at: Option<i64>) {
@@ -321,11 +370,11 @@ impl Db {
             self.split(index);
             index = self.segment_index(hash);
         }
-        let segment = Arc::make_mut(&mut self.segments[index]);
+        let segment = self.segment_mut(index);
         let slot = segment.find(hash, key).expect("the caller has found the key");
         let had_expiry = segment.expires_at(slot).is_some();
         segment.set_expiry(slot, expires_at);
-        self.expires = self.expires + usize::from(expires_at.is_some()) - usize::from(had_expiry);
+        self.count_expiry(index, had_expiry, expires_at.is_some());
         if let Some(at) = expires_at {
             self.next_expiry[index] = self.next_expiry[index].min(at);
         }
@@ -333,13 +382,14 @@ impl Db {
 
     /// Removes a key; answers its object, if it had one.
     pub(super) fn remove(&mut self, found: Found) -> Option<Value> {
-        let segment = Arc::make_mut(&mut self.segments[found.segment]);
-        self.expires -= usize::from(segment.expires_at(found.slot).is_some());
-        self.len -= 1;
+        let segment = self.segment_mut(found.segment);
+        let had_expiry = segment.expires_at(found.slot).is_some();
         let object = segment.remove(found.slot);
-        let is_sparse = segment.len() < MERGE_BELOW;
+        let len = segment.len();
+        self.len -= 1;
+        self.count_expiry(found.segment, had_expiry, false);
         self.note_field_expiry(found.segment, field_expiry::of(object.as_ref()), NEVER);
-        if is_sparse {
+        if len < MERGE_BELOW {
             self.merge(found.segment);
         }
         object
@@ -419,6 +469,79 @@ impl Db {
         }
     }
 
+    /// Hands `f` up to `samples` different keys, each key with the same chance; with an expiry, if so asked.
+    ///
+    /// They are of one segment, chosen with the weight of its keys: which keys share a segment is chance already, and
+    /// one segment costs a few cache misses instead of a few for each key.
+    pub fn sample(
+        &self,
+        which: Sampled,
+        samples: usize,
+        rng: &mut fastrand::Rng,
+        mut f: impl FnMut(Item<'_>),
+    ) {
+        let segment = match which {
+            Sampled::AllKeys => self.random_segment(self.len, rng, |index| self.segments[index].len()),
+            Sampled::Volatile => {
+                self.random_segment(self.expires, rng, |index| usize::from(self.volatile[index]))
+            }
+        };
+        let Some(segment) = segment.map(|index| &self.segments[index]) else { return };
+        let is_wanted = |slot: &Slot| which == Sampled::AllKeys || segment.expires_at(*slot).is_some();
+        let mut slots: SmallVec<[Slot; super::segment::ENTRIES_MAX]> =
+            segment.slots().filter(is_wanted).collect();
+        for drawn in 0..samples.min(slots.len()) {
+            let other = rng.usize(drawn..slots.len());
+            slots.swap(drawn, other);
+            f(item(segment.entry(slots[drawn])));
+        }
+    }
+
+    /// One key with its value.
+    pub fn item(&self, key: &[u8]) -> Option<Item<'_>> {
+        self.find(key).map(|found| item(self.entry(found)))
+    }
+
+    #[cfg(test)]
+    pub(super) fn volatile_counts(&self) -> &[u16] {
+        &self.volatile
+    }
+
+    /// The index of a segment, chosen with its `weight`; the weights of all segments add up to `total`.
+    fn random_segment(
+        &self,
+        total: usize,
+        rng: &mut fastrand::Rng,
+        weight: impl Fn(usize) -> usize,
+    ) -> Option<usize> {
+        /// So many are drawn and refused before all are added up: where few have any weight.
+        const TRIES_MAX: usize = 32;
+        if total == 0 {
+            return None;
+        }
+        for _ in 0..TRIES_MAX {
+            let index = rng.usize(..self.segments.len());
+            if rng.usize(..super::segment::ENTRIES_MAX) < weight(index) {
+                return Some(index);
+            }
+        }
+        let mut ticket = rng.usize(..total);
+        (0..self.segments.len()).find(|&index| {
+            let weight = weight(index);
+            let is_drawn = ticket < weight;
+            ticket = ticket.saturating_sub(weight);
+            is_drawn
+        })
+    }
+
+    /// Gives back memory that the segment of `key` does not need, if the allocator gains by it.
+    pub(super) fn give_back(&mut self, key: &[u8]) {
+        let index = self.segment_index(self.hash(key));
+        if let Some(segment) = Arc::get_mut(&mut self.segments[index]) {
+            segment.give_back();
+        }
+    }
+
     /// Collects up to `max` keys that are due at `now`, looking at no more than `segments_max` segments from `from` on.
     /// Answers where to go on; a round is over when that is 0.
     pub fn due_keys(
@@ -457,10 +580,17 @@ impl Db {
     }
 
     fn split(&mut self, index: usize) {
-        let segment = Arc::make_mut(&mut self.segments[index]);
-        let hasher = &self.hasher;
+        let hasher = self.hasher.clone();
+        let segment = self.segment_mut(index);
         let high = segment.split(|key| hasher.hash_one(key));
         let depth = segment.depth;
+        if self.volatile[index] > 0 {
+            let of_high = high.expires_len() as u16;
+            self.volatile[index] -= of_high;
+            self.volatile.push(of_high);
+        } else {
+            self.volatile.push(0);
+        }
         if depth > self.depth {
             self.directory = self.directory.iter().flat_map(|&segment| [segment, segment]).collect();
             self.depth += 1;
@@ -502,10 +632,11 @@ impl Db {
             return;
         }
         let other = Arc::unwrap_or_clone(std::mem::take(&mut self.segments[buddy]));
-        let hasher = &self.hasher;
-        Arc::make_mut(&mut self.segments[index]).merge(other, |key| hasher.hash_one(key));
+        let hasher = self.hasher.clone();
+        self.segment_mut(index).merge(other, |key| hasher.hash_one(key));
         self.next_expiry[index] = self.next_expiry[index].min(self.next_expiry[buddy]);
         self.next_field_expiry[index] = self.next_field_expiry[index].min(self.next_field_expiry[buddy]);
+        self.volatile[index] += self.volatile[buddy];
         self.directory[buddy_start..buddy_start + span].fill(index as u32);
         // The last segment takes the place of the one that is gone.
         let last = self.segments.len() - 1;
@@ -517,6 +648,7 @@ impl Db {
         self.segments.swap_remove(buddy);
         self.next_expiry.swap_remove(buddy);
         self.next_field_expiry.swap_remove(buddy);
+        self.volatile.swap_remove(buddy);
         self.shrink_directory();
     }
 

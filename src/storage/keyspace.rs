@@ -1,21 +1,40 @@
 //! All databases of one server, and the frozen copy of them that a snapshot is.
 
+use std::sync::Arc;
+
 use super::db::Db;
 
 /// The databases, by index. Cloning it takes microseconds per thousand segments and freezes one instant of all data.
 #[derive(Debug, Clone)]
 pub struct Keyspace {
     dbs: Vec<Db>,
+    /// Held by every clone, so that it is known whether one is left. The last field: it goes when the data has gone.
+    lease: Arc<()>,
 }
 
 impl Keyspace {
     pub fn new(databases: usize, seed: u64) -> Self {
-        Self { dbs: (0..databases).map(|_| Db::new(seed)).collect() }
+        Self { dbs: (0..databases).map(|_| Db::new(seed)).collect(), lease: Arc::default() }
     }
 
     /// As many empty databases, which hash as these do.
     pub fn emptied(&self) -> Self {
-        Self { dbs: self.dbs.iter().map(Db::emptied).collect() }
+        Self { dbs: self.dbs.iter().map(Db::emptied).collect(), lease: Arc::default() }
+    }
+
+    /// Whether a snapshot shares data with this.
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.lease) > 1
+    }
+
+    /// Bytes of the table that snapshots alone hold by now, because writers have copied them.
+    pub fn snapshot_bytes(&self) -> u64 {
+        if self.is_shared() { self.dbs.iter().map(Db::copied_bytes).sum() } else { 0 }
+    }
+
+    /// Begins to count anew what snapshots hold.
+    pub fn forget_copied_bytes(&mut self) {
+        self.dbs.iter_mut().for_each(Db::forget_copied_bytes);
     }
 
     /// How many databases there are.
@@ -42,6 +61,10 @@ impl Keyspace {
 
     pub fn dbs(&self) -> impl Iterator<Item = &Db> {
         self.dbs.iter()
+    }
+
+    pub fn into_dbs(self) -> Vec<Db> {
+        self.dbs
     }
 
     pub fn swap(&mut self, a: usize, b: usize) {

@@ -56,7 +56,7 @@ impl AccessPolicy {
             Self::Lfu { minutes, log_factor, decay_minutes } => {
                 let counter = decayed_counter(old, minutes, decay_minutes);
                 let base = counter.saturating_sub(LFU_INITIAL);
-                let chance = 1.0 / f64::from(base * log_factor + 1);
+                let chance = 1.0 / (f64::from(base) * f64::from(log_factor) + 1.0);
                 let counter = if counter < 255 && rng.f64() < chance { counter + 1 } else { counter };
                 (minutes & 0xffff) << 8 | counter
             }
@@ -80,6 +80,12 @@ pub struct Upkeep {
     pub expired_fields: Vec<ExpiredFields>,
     /// Values whose memory another thread should free.
     pub garbage: Vec<Value>,
+    /// Whether it is worth knowing how much memory that is.
+    pub measures_garbage: bool,
+    /// An estimate of what `garbage` takes.
+    pub garbage_bytes: u64,
+    /// Removed while measuring, but held by a snapshot.
+    pub held_bytes: u64,
     pub hits: u64,
     pub misses: u64,
 }
@@ -90,9 +96,13 @@ const FREE_EFFORT_INLINE_MAX: usize = 32;
 impl Upkeep {
     /// Takes a value that is no longer in the data set.
     pub fn discard(&mut self, value: Option<Value>) {
-        if let Some(value) = value
-            && value.as_ref().free_effort() > FREE_EFFORT_INLINE_MAX
-        {
+        let Some(value) = value else { return };
+        if self.measures_garbage && value.is_shared() {
+            self.held_bytes += value.as_ref().memory_bytes() as u64;
+        } else if value.as_ref().free_effort() > FREE_EFFORT_INLINE_MAX {
+            if self.measures_garbage {
+                self.garbage_bytes += value.as_ref().memory_bytes() as u64;
+            }
             self.garbage.push(value);
         }
     }
@@ -392,6 +402,15 @@ impl<'a> LiveDb<'a> {
         true
     }
 
+    /// Removes `key` to make room; whether it was there. Memory that its segment does not need any more is given back.
+    pub fn evict(&mut self, key: &[u8]) -> bool {
+        let Some(found) = self.db.find(key) else { return false };
+        let object = self.db.remove(found);
+        self.db.give_back(key);
+        self.upkeep.discard(object);
+        true
+    }
+
     /// Takes a key's value and expiry out of the database.
     pub fn take(&mut self, key: &[u8]) -> Option<(Value, Option<UnixMillis>)> {
         let found = self.find(key)?;
@@ -467,16 +486,7 @@ impl<'a> LiveDb<'a> {
     /// Bytes that `key` takes, with its value and its share of the table.
     pub fn memory_bytes(&mut self, key: &[u8]) -> Option<usize> {
         let found = self.find(key)?;
-        let value = match self.db.entry(found).value {
-            ValueRef::Int(_) => 0,
-            ValueRef::Str(bytes) if bytes.len() > VALUE_INLINE_MAX => bytes.len() + 40,
-            ValueRef::Str(_) => 0,
-            ValueRef::List(list) => list.memory_bytes(),
-            ValueRef::Hash(hash) => hash.memory_bytes(),
-            ValueRef::Set(set) => set.memory_bytes(),
-            ValueRef::SortedSet(sorted_set) => sorted_set.memory_bytes(),
-        };
-        Some(self.db.entry_bytes(found) + value)
+        Some(self.db.entry_bytes(found) + self.db.entry(found).value.memory_bytes())
     }
 
     /// A key chosen uniformly among those that have not expired.

@@ -6,6 +6,7 @@ pub mod db;
 #[cfg(test)]
 mod db_tests;
 pub mod digest;
+pub mod eviction;
 pub mod hash;
 pub mod intset;
 pub mod keyspace;

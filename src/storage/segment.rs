@@ -258,7 +258,24 @@ impl Segment {
         }
         self.len -= 1;
         self.close_gap(slot.0);
+        // Where much has been removed, its memory is given back; not sooner, or a key that comes and goes would have
+        // everything copied each time.
+        if (self.arena.len() - self.garbage) * 3 < self.arena.capacity() * 2 {
+            self.give_back();
+        }
         object
+    }
+
+    /// Gives back what entries do not need, if the allocator gains by it.
+    pub fn give_back(&mut self) {
+        if round_capacity(self.arena.len() - self.garbage) < self.arena.capacity() {
+            self.compact(0);
+        }
+    }
+
+    /// How many entries have an expiry.
+    pub fn expires_len(&self) -> usize {
+        self.slots().filter(|&slot| self.expires_at(slot).is_some()).count()
     }
 
     /// Sets or clears the expiry of an entry; its slot stays the same.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::segment::VALUE_INLINE_MAX;
 use super::{hash::Hash, list::List, set::Set, sorted_set::SortedSet};
 
 /// A value on its own, as a loader builds it and a removal hands it back.
@@ -34,6 +35,11 @@ impl Value {
         Self::String(Arc::new(bytes.into()))
     }
 
+    /// Whether a snapshot, or a copy under another key, holds this very string. Of collections it is not known here.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::String(bytes) if Arc::strong_count(bytes) > 1)
+    }
+
     pub fn as_ref(&self) -> ValueRef<'_> {
         match self {
             Self::String(bytes) => ValueRef::Str(bytes),
@@ -54,6 +60,18 @@ impl ValueRef<'_> {
             Self::Hash(_) => "hash",
             Self::Set(_) => "set",
             Self::SortedSet(_) => "zset",
+        }
+    }
+
+    /// Bytes on the heap beside the entry.
+    pub fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Str(bytes) if bytes.len() > VALUE_INLINE_MAX => bytes.len() + 40,
+            Self::Int(_) | Self::Str(_) => 0,
+            Self::List(list) => list.memory_bytes(),
+            Self::Hash(hash) => hash.memory_bytes(),
+            Self::Set(set) => set.memory_bytes(),
+            Self::SortedSet(sorted_set) => sorted_set.memory_bytes(),
         }
     }
 

@@ -51,6 +51,7 @@ impl Node {
             repl_timeout: 3,
             repl_ping_replica_period: 1,
             repl_backlog_size: backlog_bytes,
+            port: id as u16,
             ..Config::default()
         };
         let engine = command::new_engine(config, Box::new(clock), rng.u64(..));
@@ -137,7 +138,7 @@ impl Node {
         let (now, to) = (self.now(), NodeId::from(replica.master.port));
         match network.connect(self.id, to, now) {
             Some(conn) => {
-                let (link, hello) = Link::open(&mut self.engine, conn, self.id as u16);
+                let (link, hello) = Link::open(&mut self.engine, conn);
                 network.send(conn, End::Near, hello, now);
                 self.link = Some(link);
             }
@@ -149,7 +150,7 @@ impl Node {
         let Some(link) = self.link.take() else { return };
         let now = self.now();
         network.close(link.conn, End::Near, now);
-        if link.epoch == self.engine.link_epoch {
+        if link.epoch() == self.engine.link_epoch {
             self.engine.link_lost();
         }
         self.connect_at = now + self.backoff.next_delay_ms() as i64;
@@ -186,7 +187,7 @@ impl Node {
                 let now = self.engine.now().0;
                 network.send(conn, End::Near, out, now);
             }
-            Err(crate::link::Broken) => self.lose_link(network),
+            Err(_) => self.lose_link(network),
         }
     }
 

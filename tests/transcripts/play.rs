@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use russet::base::clock::{ManualClock, UnixMillis};
-use russet::command::{self, Executed, Lookup, TABLE, active_expire, dispatch};
+use russet::command::{self, Executed, Lookup, TABLE, active_expire, dispatch, eviction};
 use russet::config::{Config, Invocation};
 use russet::engine::client::Closing;
 use russet::engine::{ClientId, Engine, InsideJob, Job};
@@ -89,7 +89,9 @@ impl Play {
 
 impl Server {
     fn new(config: Config, clock: ManualClock, seed: u64) -> Self {
-        let engine = command::new_engine(config, Box::new(clock.clone()), seed);
+        let mut engine = command::new_engine(config, Box::new(clock.clone()), seed);
+        // A key takes 100 bytes, whatever it holds.
+        engine.memory_meter = |engine| 100 * engine.keyspace.keys_len() as u64;
         Self { engine, clock, connections: BTreeMap::new(), notes: Vec::new(), file: None }
     }
 
@@ -295,7 +297,12 @@ impl Server {
                 self.enter(|engine| engine.save_finished(request.number, Ok(())));
             }
             Job::Inside(job) => self.carry_out_inside(job),
-            Job::Free(_) | Job::FreeDatabases(_) | Job::FreeKeyspace(_) | Job::MasterChanged => {}
+            Job::Free { values, bytes } => self.engine.lazyfree.note_freed(values.len() as u64, bytes),
+            Job::FreeDatabases { dbs, bytes } => {
+                let keys = dbs.iter().map(|db| db.len() as u64).sum();
+                self.engine.lazyfree.note_freed(keys, bytes);
+            }
+            Job::MasterChanged => {}
         }
     }
 
@@ -352,6 +359,7 @@ impl Server {
 fn cron(engine: &mut Engine) {
     engine.close_idle(engine.now());
     while active_expire::expire_slice(engine, EXPIRE_KEYS_MAX) {}
+    while engine.eviction.is_running && eviction::evict_slice(engine) {}
     engine.save_if_due();
     engine.continue_shutdown();
 }

@@ -80,6 +80,24 @@ fn a_configuration_file_is_read_and_flags_come_after_it() {
 }
 
 #[test]
+fn renamed_commands_are_known_by_their_new_name_and_reach_replicas_under_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("redis.conf");
+    std::fs::write(&path, "rename-command SET store\nrename-command FLUSHALL \"\"\n").unwrap();
+    let server = Server::russet(&["--include", path.to_str().unwrap()]);
+    let replica = Server::redis(&["--replicaof", "127.0.0.1", &server.port.to_string()]);
+    let mut client = server.client();
+    assert_eq!(client.call("STORE key value"), ok());
+    assert!(client.text("SET key other").starts_with("ERR unknown command 'SET'"));
+    assert!(client.text("FLUSHALL").starts_with("ERR unknown command 'FLUSHALL'"));
+    let mut client = replica.client();
+    crate::harness::becomes("the replica has the value", &bulk("value"), || client.call("GET key"));
+
+    std::fs::write(&path, "rename-command NOSUCH other\n").unwrap();
+    refuses(&[path.to_str().unwrap()], "No such command in rename-command: 'NOSUCH'");
+}
+
+#[test]
 fn sigterm_saves_when_there_are_save_points_and_ends_in_order() {
     let mut server = Server::russet(&["--save", "3600 1000"]);
     let mut client = server.client();

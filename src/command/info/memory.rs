@@ -17,7 +17,7 @@ pub(super) fn memory(engine: &Engine, lines: &mut Lines) {
     lines.field("used_memory_startup", memory.startup);
     lines.field("used_memory_dataset", shares.dataset);
     lines.field("used_memory_dataset_perc", percent(shares.dataset, net));
-    lines.field("allocator_allocated", memory.allocated);
+    lines.field("allocator_allocated", memory.handed_out);
     lines.field("allocator_active", memory.active);
     lines.field("allocator_resident", memory.resident);
     lines.bytes("total_system_memory", engine.process.system_memory_bytes);
@@ -36,17 +36,20 @@ pub(super) fn memory(engine: &Engine, lines: &mut Lines) {
         lines.field(&format!("{name}_ratio"), format!("{:.2}", ratio(more, less)));
         lines.field(&format!("{name}_bytes"), more as i64 - less as i64);
     };
-    compare(lines, "allocator_frag", memory.active, memory.allocated);
+    compare(lines, "allocator_frag", memory.active, memory.handed_out);
     compare(lines, "allocator_rss", memory.resident, memory.active);
     compare(lines, "rss_overhead", memory.rss, memory.resident);
     compare(lines, "mem_fragmentation", memory.rss, memory.allocated);
-    lines.field("mem_not_counted_for_evict", shares.clients_replicas);
+    lines.field("mem_not_counted_for_evict", engine.uncounted_bytes());
     lines.field("mem_replication_backlog", shares.replication_backlog);
-    lines.field("mem_total_replication_buffers", shares.replication_backlog);
+    lines.field("mem_total_replication_buffers", engine.role.stream().log.histlen());
     lines.field("mem_clients_slaves", shares.clients_replicas);
     lines.field("mem_clients_normal", shares.clients_normal);
     lines.field("mem_cluster_links", 0);
     lines.field("mem_aof_buffer", 0);
     lines.field("mem_allocator", "jemalloc-5.3.0");
-    lines.zeros(&["active_defrag_running", "lazyfree_pending_objects", "lazyfreed_objects"]);
+    lines.field("active_defrag_running", 0);
+    lines.field("lazyfree_pending_objects", engine.lazyfree.pending_objects());
+    let freed = engine.lazyfree.freed_objects();
+    lines.field("lazyfreed_objects", freed.saturating_sub(engine.stats.lazyfreed_objects_before));
 }

@@ -83,7 +83,10 @@ pub(super) fn stats(engine: &Engine, lines: &mut Lines) {
     lines.field("expired_stale_perc", "0.00");
     lines.zeros(&["expired_time_cap_reached_count", "expire_cycle_cpu_milliseconds"]);
     lines.field("evicted_keys", stats.evicted_keys);
-    lines.zeros(&["evicted_clients", "total_eviction_exceeded_time", "current_eviction_exceeded_time"]);
+    let (current_ms, total_ms) = engine.eviction_exceeded_ms();
+    lines.field("evicted_clients", 0);
+    lines.field("total_eviction_exceeded_time", total_ms);
+    lines.field("current_eviction_exceeded_time", current_ms);
     lines.field("keyspace_hits", stats.keyspace_hits + engine.upkeep.hits);
     lines.field("keyspace_misses", stats.keyspace_misses + engine.upkeep.misses);
     lines.field("pubsub_channels", engine.pubsub.channels.len());
