@@ -88,7 +88,7 @@ fn hashes(c: &mut Criterion) {
     });
     group.bench_function("scan 10", |b| {
         let mut cursor = 0;
-        b.iter(|| cursor = hash.scan(cursor, 10, |field, _| _ = black_box(field)));
+        b.iter(|| cursor = hash.scan(cursor, 10, i64::MIN, |field, _| _ = black_box(field)));
     });
     group.bench_function("first write after a clone", |b| {
         let (mut frozen, mut i) = (hash.clone(), 0);

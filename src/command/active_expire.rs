@@ -1,4 +1,4 @@
-//! The active expire cycle: removes keys whose time has passed though nobody looks at them.
+//! The active expire cycle: removes keys and fields of hashes whose time has passed though nobody looks at them.
 //!
 //! It works in slices bounded by counts, so that it needs no clock; whoever drives it decides how many slices there is
 //! time for. A slice goes on where the last one has ended, database by database.
@@ -11,39 +11,70 @@ use crate::storage::live::{ExpiryPolicy, View};
 /// Segments that one slice looks at. Most of them are passed over by one comparison.
 const SEGMENTS_MAX: usize = 512;
 
-/// Removes up to `keys_max` keys that are due. Whether there may be more of them.
+/// What a slice looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    Keys,
+    Fields,
+}
+
+/// Removes up to `keys_max` keys that are due, and up to as many fields of hashes. Whether there may be more of them.
 pub fn expire_slice(engine: &mut Engine, keys_max: usize) -> bool {
     // A replica waits for its master's DEL, and nothing changes while writes are paused.
     if !engine.active_expire_enabled || engine.expiry_policy() != ExpiryPolicy::Remove {
         return false;
     }
     engine.effects.is_observed = engine.has_observers();
-    let now = engine.now();
-    let mut keys_left = keys_max;
+    let has_more_keys = expire_targets(engine, Target::Keys, keys_max);
+    let has_more_fields = expire_targets(engine, Target::Fields, keys_max);
+    has_more_keys || has_more_fields
+}
+
+/// Goes through the databases from where the last slice has ended, until `max` keys or fields are removed.
+fn expire_targets(engine: &mut Engine, target: Target, max: usize) -> bool {
+    let now = engine.now().0;
+    let mut left = max;
     let mut due = Vec::new();
     for _ in 0..engine.keyspace.len() {
-        let (db_index, from) = engine.expire_cursor;
+        let (db_index, from) = *cursor(engine, target);
         let db = engine.keyspace.db_mut(db_index);
-        let mut next = 0;
-        if db.expires_len() > 0 {
-            next = db.due_keys(from, SEGMENTS_MAX, keys_left, now.0, &mut due);
-        }
-        let is_used_up = due.len() == keys_left;
-        keys_left -= due.len();
+        let mut next = match target {
+            Target::Keys if db.expires_len() > 0 => db.due_keys(from, SEGMENTS_MAX, left, now, &mut due),
+            Target::Fields if db.volatile_hashes_len() > 0 => {
+                db.due_hashes(from, SEGMENTS_MAX, left, now, &mut due)
+            }
+            Target::Keys | Target::Fields => 0,
+        };
+        let mut is_used_up = due.len() == left;
         for key in due.drain(..) {
-            remove_due(engine, db_index, &key);
+            if left == 0 {
+                // Hashes that are still due.
+                next = from;
+                break;
+            }
+            left -= remove_due(engine, db_index, &key, target, left).min(left);
+            is_used_up |= left == 0;
         }
         if is_used_up || next != 0 {
-            engine.expire_cursor = (db_index, next);
+            *cursor(engine, target) = (db_index, next);
             return true;
         }
-        engine.expire_cursor = ((db_index + 1) % engine.keyspace.len(), 0);
+        *cursor(engine, target) = ((db_index + 1) % engine.keyspace.len(), 0);
     }
     false
 }
 
-/// Looking a key up removes it, here as anywhere; its DEL is a unit of its own.
-fn remove_due(engine: &mut Engine, db_index: usize, key: &[u8]) {
+/// Database and segment where the next slice goes on.
+fn cursor(engine: &mut Engine, target: Target) -> &mut (usize, usize) {
+    match target {
+        Target::Keys => &mut engine.expire_cursor,
+        Target::Fields => &mut engine.field_expire_cursor,
+    }
+}
+
+/// Looking a key up removes it, here as anywhere; its DEL is a unit of its own, and so is the HDEL of each field. How many
+/// keys or fields were removed.
+fn remove_due(engine: &mut Engine, db_index: usize, key: &[u8], target: Target, max: usize) -> usize {
     let view = View {
         now: engine.now(),
         expiry: ExpiryPolicy::Remove,
@@ -51,8 +82,13 @@ fn remove_due(engine: &mut Engine, db_index: usize, key: &[u8]) {
         limits: &engine.limits,
     };
     let db = engine.keyspace.db_mut(db_index);
-    LiveDb::new(db, view, &mut engine.access_rng, &mut engine.upkeep).contains(key);
+    let mut db = LiveDb::new(db, view, &mut engine.access_rng, &mut engine.upkeep);
+    let removed = match target {
+        Target::Keys => usize::from(!db.contains(key)),
+        Target::Fields => db.expire_due_fields(key, max),
+    };
     dispatch::conclude_removal(engine, db_index);
+    removed
 }
 
 #[cfg(test)]
@@ -164,5 +200,57 @@ mod tests {
             step += 1;
         }
         assert!((0..2000).all(|n| seen.contains(&format!("stays:{n}"))));
+    }
+
+    #[test]
+    fn slices_remove_all_fields_that_are_due_and_hashes_that_are_empty_then() {
+        let (mut engine, id, clock) = server();
+        for n in 0..500 {
+            run(&mut engine, id, &format!("HSET both:{n} a 1 b 2"));
+            run(&mut engine, id, &format!("HPEXPIRE both:{n} {} FIELDS 1 a", 1 + n % 50));
+            run(&mut engine, id, &format!("HSET all:{n} a 1 b 2"));
+            run(&mut engine, id, &format!("HPEXPIRE all:{n} {} FIELDS 2 a b", 1 + n % 50));
+        }
+        for n in 0..2000 {
+            run(&mut engine, id, &format!("HSET large f:{n} 1"));
+            run(&mut engine, id, &format!("HPEXPIRE large {} FIELDS 1 f:{n}", 1 + n % 100));
+        }
+        run(&mut engine, id, "MOVE both:7 5");
+        run(&mut engine, id, "SWAPDB 0 3");
+        assert_eq!(engine.keyspace.db(3).volatile_hashes_len(), 1000);
+        assert!(!expire_slice(&mut engine, 100));
+        clock.advance_ms(60);
+        engine.time.sample();
+        let mut slices = 0;
+        while expire_slice(&mut engine, 100) {
+            slices += 1;
+        }
+        assert!(slices >= 26, "{slices}");
+        while expire_slice(&mut engine, 100) {}
+        assert_eq!(engine.stats.expired_subkeys, 500 + 1000 + 1200);
+        assert_eq!(engine.keyspace.keys_len(), 501);
+        assert_eq!(engine.keyspace.db(3).volatile_hashes_len(), 1);
+        run(&mut engine, id, "SELECT 3");
+        assert_eq!(run(&mut engine, id, "HLEN large"), ":800\r\n");
+        clock.advance_ms(60);
+        engine.time.sample();
+        while expire_slice(&mut engine, 100) {}
+        assert_eq!(engine.keyspace.dbs().map(|db| db.volatile_hashes_len()).sum::<usize>(), 0);
+    }
+
+    #[test]
+    fn a_slice_removes_no_more_fields_than_it_is_told() {
+        let (mut engine, id, clock) = server();
+        run(&mut engine, id, "HSET h a 1 b 2 c 3 d 4 e 5");
+        run(&mut engine, id, "HPEXPIRE h 10 FIELDS 5 a b c d e");
+        clock.advance_ms(60);
+        engine.time.sample();
+        for left in [3, 1] {
+            assert!(expire_slice(&mut engine, 2));
+            assert_eq!(run(&mut engine, id, "HLEN h"), format!(":{left}\r\n"));
+        }
+        expire_slice(&mut engine, 2);
+        assert_eq!(run(&mut engine, id, "EXISTS h"), ":0\r\n");
+        assert!(!expire_slice(&mut engine, 2));
     }
 }

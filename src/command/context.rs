@@ -81,6 +81,11 @@ impl<'a> Ctx<'a> {
         self.effects.dirty += changes;
     }
 
+    /// Counts fields of hashes that were removed because their new time had passed already.
+    pub fn count_expired_fields(&mut self, fields: usize) {
+        self.effects.expired_fields += fields as u64;
+    }
+
     /// Propagates this instead of the command as it came. May be called several times, in order.
     pub fn propagate_as<A: AsRef<[u8]>>(
         &mut self,
@@ -92,11 +97,14 @@ impl<'a> Ctx<'a> {
         self.effects.propagate(self.db_index, args);
     }
 
-    /// Draws the consequences of keys that have expired under this command so far. The dispatcher does so for the
+    /// Draws the consequences of keys and fields that have expired under this command so far. The dispatcher does so for the
     /// client's own database; a command that looks into another one has to before it leaves it.
     pub fn record_expired(&mut self) {
         for key in self.db.take_expired() {
             self.effects.expired(self.db_index, &key);
+        }
+        for expired in self.db.take_expired_fields() {
+            self.effects.fields_expired(self.db_index, &expired);
         }
     }
 

@@ -335,6 +335,11 @@ fn conclude(engine: &mut Engine, db_index: usize, args: &Args<'_>) {
             engine.effects.expired(db_index, &key);
         }
     }
+    if !engine.upkeep.expired_fields.is_empty() {
+        for expired in std::mem::take(&mut engine.upkeep.expired_fields) {
+            engine.effects.fields_expired(db_index, &expired);
+        }
+    }
     if engine.effects.is_propagating {
         let wanted = match engine.effects.propagation {
             Propagation::Verbatim => engine.effects.dirty > 0,
@@ -346,6 +351,7 @@ fn conclude(engine: &mut Engine, db_index: usize, args: &Args<'_>) {
         }
     }
     engine.stats.expired_keys += std::mem::take(&mut engine.effects.expired);
+    engine.stats.expired_subkeys += std::mem::take(&mut engine.effects.expired_fields);
     // Taken, so that EXEC, which ends after its commands, does not count the last one's changes again.
     let dirty = std::mem::take(&mut engine.effects.dirty);
     engine.count_changes(dirty);
@@ -364,12 +370,13 @@ fn conclude(engine: &mut Engine, db_index: usize, args: &Args<'_>) {
     }
 }
 
-/// Draws the consequences of keys that no command has removed but the passing of time or a lack of memory, as a unit of
-/// their own.
+/// Draws the consequences of keys that no command has removed but the passing of time or a lack of memory, and of fields
+/// that time has removed, as a unit of their own.
 pub fn conclude_removal(engine: &mut Engine, db_index: usize) {
     engine.effects.dirty = 0;
     engine.effects.propagation = Propagation::Replaced;
     conclude(engine, db_index, &Args::new(&[], &[]));
+    engine.effects.are_separate = true;
     end_unit(engine, None);
     if engine.blocked.has_ready() {
         serve_blocked(engine);

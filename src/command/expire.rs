@@ -68,7 +68,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unit {
+pub(super) enum Unit {
     Seconds,
     Millis,
 }

@@ -9,7 +9,8 @@ use crate::base::number::parse_i64;
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
 use crate::resp::reply::Reply;
-use crate::storage::hash::Hash;
+use crate::storage::LiveDb;
+use crate::storage::hash::{Field, FieldExpiry, Hash, NEVER};
 
 pub(super) const COMMANDS: &[CommandSpec] = &[
     CommandSpec::data("hset", -4, WRITE | DENYOOM | FAST, "hash", hset)
@@ -126,9 +127,9 @@ fn set_pairs(ctx: &mut Ctx<'_>, args: &Args<'_>, command: &str) -> Result<usize,
     }
     let key = args.bytes(1);
     let limits = ctx.db.limits;
-    let hash = ctx.db.write_or_create::<Hash>(key)?;
-    let created =
-        (2..args.len()).step_by(2).filter(|&i| hash.insert(args.bytes(i), args.bytes(i + 1), limits)).count();
+    let created = ctx.db.edit_or_create_hash(key, |hash| {
+        (2..args.len()).step_by(2).filter(|&i| hash.insert(args.bytes(i), args.bytes(i + 1), limits)).count()
+    })?;
     ctx.modified(key, "hset");
     ctx.add_dirty((args.len() - 2) as u64 / 2 - 1);
     Ok(created)
@@ -138,42 +139,66 @@ fn set_pairs(ctx: &mut Ctx<'_>, args: &Args<'_>, command: &str) -> Result<usize,
 fn hsetnx(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     let key = args.bytes(1);
     let limits = ctx.db.limits;
-    let hash = ctx.db.write_or_create::<Hash>(key)?;
-    let is_new = !hash.contains(args.bytes(2));
+    ctx.db.expire_fields(key, [args.bytes(2)]);
+    let horizon = ctx.db.horizon();
+    let is_new = ctx.db.edit_or_create_hash(key, |hash| {
+        let is_new = hash.find(args.bytes(2), horizon).live().is_none();
+        if is_new {
+            hash.insert(args.bytes(2), args.bytes(3), limits);
+        }
+        is_new
+    })?;
     if is_new {
-        hash.insert(args.bytes(2), args.bytes(3), limits);
         ctx.modified(key, "hset");
     }
     ctx.reply.integer(is_new.into());
     Ok(Flow::Done)
 }
 
+/// Tells of each field as it is now, in a hash or where there is none. Those whose time has passed are removed.
+fn read_fields<'a>(
+    ctx: &mut Ctx<'_>,
+    key: &[u8],
+    fields: impl Iterator<Item = &'a [u8]> + Clone,
+    tell: impl Fn(&mut Reply<'_>, Option<&[u8]>),
+) -> Result<(), ErrorReply> {
+    let horizon = ctx.db.horizon();
+    let hash = ctx.db.read::<Hash>(key)?;
+    let mut has_due = false;
+    for field in fields.clone() {
+        let found = hash.map_or(Field::Missing, |hash| hash.find(field, horizon));
+        has_due |= found == Field::Due;
+        tell(&mut ctx.reply, found.live());
+    }
+    if has_due {
+        ctx.db.expire_fields(key, fields);
+    }
+    Ok(())
+}
+
 /// `HGET key field`
 fn hget(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
-    let value = ctx.db.read::<Hash>(args.bytes(1))?.and_then(|hash| hash.get(args.bytes(2)));
-    bulk_or_null(&mut ctx.reply, value);
+    read_fields(ctx, args.bytes(1), std::iter::once(args.bytes(2)), bulk_or_null)?;
     Ok(Flow::Done)
 }
 
 /// `HMGET key field [field ...]`
 fn hmget(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
-    let hash = ctx.db.read::<Hash>(args.bytes(1))?;
     let fields = args.from(2);
     ctx.reply.array(fields.len());
-    for field in fields.iter() {
-        bulk_or_null(&mut ctx.reply, hash.and_then(|hash| hash.get(field)));
-    }
+    read_fields(ctx, args.bytes(1), fields.iter(), bulk_or_null)?;
     Ok(Flow::Done)
 }
 
 /// `HGETALL key`
 fn hgetall(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
+    let horizon = ctx.db.horizon();
     let Some(hash) = ctx.db.read::<Hash>(args.bytes(1))? else {
         ctx.reply.map(0);
         return Ok(Flow::Done);
     };
-    ctx.reply.map(hash.len());
-    for (field, value) in hash.iter() {
+    ctx.reply.map(hash.live_len(horizon));
+    for (field, value) in hash.live(horizon) {
         ctx.reply.bulk(field);
         ctx.reply.bulk(value);
     }
@@ -183,10 +208,8 @@ fn hgetall(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
 /// `HDEL key field [field ...]`
 fn hdel(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     let key = args.bytes(1);
-    let removed = match ctx.db.write::<Hash>(key)? {
-        Some(hash) => args.from(2).iter().filter(|field| hash.remove(field)).count(),
-        None => 0,
-    };
+    let remove = |hash: &mut Hash| args.from(2).iter().filter(|field| hash.remove(field)).count();
+    let removed = ctx.db.edit_hash(key, remove)?.unwrap_or_default();
     if removed > 0 {
         ctx.modified(key, "hdel");
         ctx.add_dirty(removed as u64 - 1);
@@ -205,23 +228,26 @@ fn hlen(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
 
 /// `HSTRLEN key field`
 fn hstrlen(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
-    let value = ctx.db.read::<Hash>(args.bytes(1))?.and_then(|hash| hash.get(args.bytes(2)));
-    ctx.reply.integer(value.map_or(0, <[u8]>::len) as i64);
+    read_fields(ctx, args.bytes(1), std::iter::once(args.bytes(2)), |reply, value| {
+        reply.integer(value.map_or(0, <[u8]>::len) as i64);
+    })?;
     Ok(Flow::Done)
 }
 
 /// `HEXISTS key field`
 fn hexists(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
-    let exists = ctx.db.read::<Hash>(args.bytes(1))?.is_some_and(|hash| hash.contains(args.bytes(2)));
-    ctx.reply.integer(exists.into());
+    read_fields(ctx, args.bytes(1), std::iter::once(args.bytes(2)), |reply, value| {
+        reply.integer(value.is_some().into());
+    })?;
     Ok(Flow::Done)
 }
 
 /// `HKEYS key`
 fn hkeys(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
+    let horizon = ctx.db.horizon();
     let hash = ctx.db.read::<Hash>(args.bytes(1))?;
-    ctx.reply.array(hash.map_or(0, Hash::len));
-    for (field, _) in hash.into_iter().flat_map(Hash::iter) {
+    ctx.reply.array(hash.map_or(0, |hash| hash.live_len(horizon)));
+    for (field, _) in hash.into_iter().flat_map(|hash| hash.live(horizon)) {
         ctx.reply.bulk(field);
     }
     Ok(Flow::Done)
@@ -229,27 +255,48 @@ fn hkeys(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
 
 /// `HVALS key`
 fn hvals(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
+    let horizon = ctx.db.horizon();
     let hash = ctx.db.read::<Hash>(args.bytes(1))?;
-    ctx.reply.array(hash.map_or(0, Hash::len));
-    for (_, value) in hash.into_iter().flat_map(Hash::iter) {
+    ctx.reply.array(hash.map_or(0, |hash| hash.live_len(horizon)));
+    for (_, value) in hash.into_iter().flat_map(|hash| hash.live(horizon)) {
         ctx.reply.bulk(value);
     }
     Ok(Flow::Done)
+}
+
+/// Replaces a field by what `change` makes of its text, which is none for a field that is missing. A field that is there
+/// keeps its expiry. Answers when it expires.
+fn update_field(
+    ctx: &mut Ctx<'_>,
+    key: &[u8],
+    field: &[u8],
+    change: impl FnOnce(Option<&[u8]>) -> Result<Vec<u8>, ErrorReply>,
+) -> Result<i64, ErrorReply> {
+    ctx.db.expire_fields(key, [field]);
+    let (limits, horizon) = (ctx.db.limits, ctx.db.horizon());
+    // What can fail fails only for a field that exists: no empty hash is left behind.
+    ctx.db.edit_or_create_hash(key, |hash| {
+        let old = hash.find(field, horizon).live();
+        let expiry = if old.is_some() { FieldExpiry::Keep } else { FieldExpiry::Clear };
+        let new = change(old)?;
+        hash.set(field, &new, expiry, limits);
+        Ok(hash.expiry(field))
+    })?
 }
 
 /// `HINCRBY key field increment`
 fn hincrby(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     let (key, field) = (args.bytes(1), args.bytes(2));
     let increment = integer(args.bytes(3))?;
-    let limits = ctx.db.limits;
-    // What can fail below fails only for a field that exists: no empty hash is left behind.
-    let hash = ctx.db.write_or_create::<Hash>(key)?;
-    let old = match hash.get(field) {
-        Some(text) => parse_i64(text).ok_or(ErrorReply::HASH_VALUE_NOT_AN_INTEGER)?,
-        None => 0,
-    };
-    let new = old.checked_add(increment).ok_or(ErrorReply::OVERFLOW)?;
-    hash.insert(field, itoa::Buffer::new().format(new).as_bytes(), limits);
+    let mut new = 0;
+    update_field(ctx, key, field, |text| {
+        let old = match text {
+            Some(text) => parse_i64(text).ok_or(ErrorReply::HASH_VALUE_NOT_AN_INTEGER)?,
+            None => 0,
+        };
+        new = old.checked_add(increment).ok_or(ErrorReply::OVERFLOW)?;
+        Ok(itoa::Buffer::new().format(new).as_bytes().to_vec())
+    })?;
     ctx.modified(key, "hincrby");
     ctx.reply.integer(new);
     Ok(Flow::Done)
@@ -262,31 +309,63 @@ fn hincrbyfloat(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     if !increment.is_finite() {
         return Err(ErrorReply::VALUE_NOT_FINITE);
     }
-    let limits = ctx.db.limits;
-    // What can fail below fails only for a field that exists: no empty hash is left behind.
-    let hash = ctx.db.write_or_create::<Hash>(key)?;
-    let old = match hash.get(field) {
-        Some(text) => LongDouble::parse(text).ok_or(ErrorReply::HASH_VALUE_NOT_A_FLOAT)?,
-        None => LongDouble::from(0),
-    };
-    let new = old + increment;
-    if !new.is_finite() {
-        return Err(ErrorReply::NAN_OR_INFINITY);
-    }
-    let new = new.to_string();
-    hash.insert(field, new.as_bytes(), limits);
+    let mut new = String::new();
+    let expiry = update_field(ctx, key, field, |text| {
+        let old = match text {
+            Some(text) => LongDouble::parse(text).ok_or(ErrorReply::HASH_VALUE_NOT_A_FLOAT)?,
+            None => LongDouble::from(0),
+        };
+        let sum = old + increment;
+        if !sum.is_finite() {
+            return Err(ErrorReply::NAN_OR_INFINITY);
+        }
+        new = sum.to_string();
+        Ok(new.clone().into_bytes())
+    })?;
     ctx.modified(key, "hincrbyfloat");
-    // A replica must not depend on how its own processor rounds.
-    ctx.propagate_as([b"HSET", key, field, new.as_bytes()]);
+    // A replica must not depend on how its own processor rounds. One that knows no HSETEX needs it for no other field.
+    if expiry == NEVER {
+        ctx.propagate_as([b"HSET", key, field, new.as_bytes()]);
+    } else {
+        ctx.propagate_as([b"HSETEX", key, b"KEEPTTL", b"FIELDS", b"1", field, new.as_bytes()]);
+    }
     ctx.reply.bulk(&new);
     Ok(Flow::Done)
+}
+
+/// A hash without the fields whose time has passed. They are removed, or left out where they have to wait for the master.
+struct Drawn<'a> {
+    hash: &'a Hash,
+    /// What is left of it, if something had to be left out.
+    rest: Option<Hash>,
+}
+
+impl Drawn<'_> {
+    fn from<'a>(ctx: &'a mut LiveDb<'_>, key: &[u8]) -> Result<Option<Drawn<'a>>, ErrorReply> {
+        ctx.expire_due_fields(key, usize::MAX);
+        let horizon = ctx.horizon();
+        let Some(hash) = ctx.read::<Hash>(key)? else { return Ok(None) };
+        let rest = (hash.due_len(horizon) > 0).then(|| {
+            let mut rest = hash.clone();
+            for field in hash.due_fields(horizon, usize::MAX) {
+                rest.remove(&field);
+            }
+            rest
+        });
+        Ok(Some(Drawn { hash, rest }))
+    }
+
+    fn hash(&self) -> &Hash {
+        self.rest.as_ref().unwrap_or(self.hash)
+    }
 }
 
 /// `HRANDFIELD key [count [WITHVALUES]]`
 fn hrandfield(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     if args.len() == 2 {
-        let drawn = ctx.db.read::<Hash>(args.bytes(1))?.and_then(|hash| hash.random(ctx.rng));
-        bulk_or_null(&mut ctx.reply, drawn.map(|(field, _)| field));
+        let drawn = Drawn::from(&mut ctx.db, args.bytes(1))?;
+        let pair = drawn.as_ref().and_then(|drawn| drawn.hash().random(ctx.rng));
+        bulk_or_null(&mut ctx.reply, pair.map(|(field, _)| field));
         return Ok(Flow::Done);
     }
     let count = random_count(args.bytes(2))?;
@@ -300,10 +379,12 @@ fn hrandfield(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
         return Err(ErrorReply::OUT_OF_RANGE);
     }
     let bytes_max = ctx.reply_bytes_max();
-    let Some(hash) = ctx.db.read::<Hash>(args.bytes(1))? else {
+    let drawn = Drawn::from(&mut ctx.db, args.bytes(1))?.filter(|drawn| !drawn.hash().is_empty());
+    let Some(drawn) = drawn else {
         ctx.reply.array(0);
         return Ok(Flow::Done);
     };
+    let hash = drawn.hash();
     let wanted = count.unsigned_abs() as usize;
     let len = if count < 0 { wanted } else { wanted.min(hash.len()) };
     let nests = with_values && ctx.reply.is_resp3();
@@ -336,11 +417,12 @@ fn hrandfield(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
 fn hscan(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     let cursor = cursor(args.bytes(2))?;
     let mut page = Page::new(&ctx.reply);
+    let horizon = ctx.db.horizon();
     let next = match ctx.db.read::<Hash>(args.bytes(1))? {
         None => 0,
         Some(hash) => {
             let options = ScanOptions::parse(args.from(3), ScanOf::Fields)?;
-            hash.scan(cursor, options.count, |field, value| {
+            hash.scan(cursor, options.count, horizon, |field, value| {
                 if options.matches(field) {
                     page.push(field);
                     if options.has_values {
@@ -354,7 +436,7 @@ fn hscan(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     Ok(Flow::Done)
 }
 
-fn bulk_or_null(reply: &mut Reply<'_>, value: Option<&[u8]>) {
+pub(super) fn bulk_or_null(reply: &mut Reply<'_>, value: Option<&[u8]>) {
     match value {
         Some(value) => reply.bulk(value),
         None => reply.null(),

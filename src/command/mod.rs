@@ -23,6 +23,8 @@ mod dump;
 mod expire;
 mod generic;
 mod hash;
+mod hash_expiry;
+mod hash_getset;
 mod help;
 mod info;
 mod introspection;
@@ -62,6 +64,8 @@ const GROUPS: &[&[CommandSpec]] = &[
     expire::COMMANDS,
     generic::COMMANDS,
     hash::COMMANDS,
+    hash_expiry::COMMANDS,
+    hash_getset::COMMANDS,
     info::COMMANDS,
     introspection::COMMANDS,
     latency::COMMANDS,

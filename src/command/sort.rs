@@ -6,6 +6,7 @@ use super::spec::*;
 use crate::base::number::parse_f64;
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
+use crate::storage::hash::Field;
 use crate::storage::list::List;
 use crate::storage::{Value, ValueRef};
 
@@ -230,8 +231,16 @@ fn look_up(ctx: &mut Ctx<'_>, pattern: &[u8], element: &[u8]) -> Option<Vec<u8>>
         None => (rest, None),
     };
     let key = [prefix, element, suffix].concat();
+    let horizon = ctx.db.horizon();
     match (ctx.db.get(&key)?, field) {
-        (ValueRef::Hash(hash), Some(field)) => hash.get(field).map(<[u8]>::to_vec),
+        (ValueRef::Hash(hash), Some(field)) => match hash.find(field, horizon) {
+            Field::Live(value) => Some(value.to_vec()),
+            Field::Missing => None,
+            Field::Due => {
+                ctx.db.expire_fields(&key, [field]);
+                None
+            }
+        },
         (ValueRef::Int(n), None) => Some(itoa::Buffer::new().format(n).as_bytes().to_vec()),
         (ValueRef::Str(bytes), None) => Some(bytes.to_vec()),
         _ => None,

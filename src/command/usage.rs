@@ -208,12 +208,13 @@ fn value(name: &str) -> Argument {
 fn kind_of(name: &str) -> Kind {
     const KEYS: [&str; 8] =
         ["key", "newkey", "source", "destination", "destkey", "key1", "key2", "sourcekey"];
-    const INTEGERS: [&str; 31] = [
+    const INTEGERS: [&str; 32] = [
         "count",
         "offset",
         "seconds",
         "milliseconds",
         "index",
+        "numfields",
         "numkeys",
         "cursor",
         "increment",

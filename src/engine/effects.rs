@@ -2,6 +2,7 @@
 //! consequences.
 
 use crate::resp::reply::write_request;
+use crate::storage::live::ExpiredFields;
 
 /// Collected while handlers run, emptied when the unit ends.
 #[derive(Debug, Default)]
@@ -16,6 +17,8 @@ pub struct Effects {
     pub dirty: u64,
     /// Keys that expired under the command that runs.
     pub expired: u64,
+    /// Fields of hashes that expired under it.
+    pub expired_fields: u64,
     /// What the running command said about its own propagation.
     pub propagation: Propagation,
     /// The unit's effects have nothing to do with each other, so that replicas need no transaction around them.
@@ -77,6 +80,18 @@ impl Effects {
     fn propagate_removal(&mut self, db_index: usize, key: &[u8], is_lazy: bool) {
         let command = if is_lazy { "UNLINK" } else { "DEL" };
         self.propagate(db_index, [command.as_bytes(), key]);
+    }
+
+    /// Fields of a hash were removed because their time had passed, and perhaps the key with the last of them.
+    pub fn fields_expired(&mut self, db_index: usize, expired: &ExpiredFields) {
+        self.expired_fields += expired.fields.len() as u64;
+        self.event(db_index, &expired.key, "hexpired");
+        if expired.was_emptied {
+            self.event(db_index, &expired.key, "del");
+        }
+        for field in &expired.fields {
+            self.propagate(db_index, [b"HDEL", &expired.key[..], field]);
+        }
     }
 
     /// Records an effect of the unit, whatever the running command is.

@@ -70,6 +70,8 @@ pub struct Engine {
     pub active_expire_enabled: bool,
     /// Database and segment at which the active expire cycle goes on.
     pub expire_cursor: (usize, usize),
+    /// The same for fields of hashes.
+    pub field_expire_cursor: (usize, usize),
     pub upkeep: Upkeep,
     pub effects: Effects,
 
@@ -245,6 +247,7 @@ impl Engine {
             keyspace,
             active_expire_enabled: true,
             expire_cursor: (0, 0),
+            field_expire_cursor: (0, 0),
             upkeep: Upkeep::default(),
             effects: Effects::default(),
             clients: Clients::default(),

@@ -28,6 +28,8 @@ pub struct Stats {
     pub keyspace_hits: u64,
     pub keyspace_misses: u64,
     pub expired_keys: u64,
+    /// Fields of hashes.
+    pub expired_subkeys: u64,
     pub evicted_keys: u64,
     /// Since when memory has been above `maxmemory`, by the monotonic clock, and for how long before.
     pub eviction_exceeded_since: Option<u64>,
@@ -65,6 +67,7 @@ impl Stats {
             keyspace_hits: 0,
             keyspace_misses: 0,
             expired_keys: 0,
+            expired_subkeys: 0,
             evicted_keys: 0,
             eviction_exceeded_since: None,
             eviction_exceeded_nanos: 0,

@@ -29,7 +29,7 @@ pub fn write<W: Write>(
     out: W,
     mut each_key: impl FnMut() -> io::Result<()>,
 ) -> io::Result<W> {
-    let mut writer = RdbWriter::new(out, options.writer);
+    let mut writer = RdbWriter::new(out, writer_options(keyspace, options));
     for (key, value) in &options.aux {
         writer.aux(key.as_bytes(), value.as_bytes())?;
     }
@@ -42,6 +42,15 @@ pub fn write<W: Write>(
         }
     }
     writer.finish()
+}
+
+/// The options, with the version that the data set needs.
+fn writer_options(keyspace: &Keyspace, options: &SnapshotOptions) -> WriterOptions {
+    let needed = match keyspace.dbs().any(|db| db.volatile_hashes_len() > 0) {
+        true => rdb::VERSION_OF_FIELD_EXPIRY,
+        false => rdb::VERSION,
+    };
+    WriterOptions { version: options.writer.version.max(needed), ..options.writer }
 }
 
 /// How many bytes `write` would write.

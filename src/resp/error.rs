@@ -100,6 +100,19 @@ impl ErrorReply {
         Self::fixed("ERR NX and XX, GT or LT options at the same time are not compatible");
     pub const EXPIRE_GT_WITH_LT: Self =
         Self::fixed("ERR GT and LT options at the same time are not compatible");
+    pub const EXPIRE_TIME_NEGATIVE: Self = Self::fixed("ERR invalid expire time, must be >= 0");
+    pub const EXPIRE_TIME_MISSING: Self = Self::fixed("ERR missing expire time");
+    pub const FIELDS_MISSING: Self =
+        Self::fixed("ERR Mandatory argument FIELDS is missing or not at the right position");
+    pub const FIELDS_NOT_POSITIVE: Self = Self::fixed("ERR Number of fields must be a positive integer");
+    pub const NUMFIELDS_NOT_POSITIVE: Self =
+        Self::fixed("ERR Parameter `numFields` should be greater than 0");
+    pub const NUMFIELDS_MISMATCH: Self =
+        Self::fixed("ERR The `numfields` parameter must match the number of arguments");
+    pub const INVALID_NUMBER_OF_FIELDS: Self = Self::fixed("ERR invalid number of fields");
+    pub const HSETEX_CONDITIONS: Self = Self::fixed("ERR Only one of FXX or FNX arguments can be specified");
+    pub const HSETEX_EXPIRATIONS: Self =
+        Self::fixed("ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified");
     pub const DUMP_PAYLOAD: Self = Self::fixed("ERR DUMP payload version or checksum are wrong");
     pub const DUMP_FORMAT: Self = Self::fixed("ERR Bad data format");
     pub const IDLE_TIME_NOT_TRACKED: Self = Self::fixed(

@@ -6,6 +6,8 @@
 //!
 //! A `Db` knows no time: it stores expiries and finds what is due at an instant, and `LiveDb` decides what to do.
 
+mod field_expiry;
+
 use std::sync::Arc;
 
 use ahash::RandomState;
@@ -28,6 +30,10 @@ pub struct Db {
     segments: Vec<Arc<Segment>>,
     /// For each segment, an instant (ms) before which nothing in it expires.
     next_expiry: Vec<i64>,
+    /// For each segment, an instant (ms) before which no field of a hash in it expires.
+    next_field_expiry: Vec<i64>,
+    /// How many hashes have a field that expires.
+    volatile_hashes: usize,
     /// For each segment, how many of its keys have an expiry.
     volatile: Vec<u16>,
     depth: u8,
@@ -88,6 +94,8 @@ impl Db {
             directory: vec![0],
             segments: vec![Arc::new(Segment::new(0))],
             next_expiry: vec![NEVER],
+            next_field_expiry: vec![NEVER],
+            volatile_hashes: 0,
             volatile: vec![0],
             depth: 0,
             len: 0,
@@ -103,6 +111,8 @@ impl Db {
             directory: vec![0],
             segments: vec![Arc::new(Segment::new(0))],
             next_expiry: vec![NEVER],
+            next_field_expiry: vec![NEVER],
+            volatile_hashes: 0,
             volatile: vec![0],
             depth: 0,
             len: 0,
@@ -340,6 +350,7 @@ impl Db {
             self.split(index);
             index = self.segment_index(hash);
         }
+        let field_expiry = field_expiry::of_new(&value);
         let (object, is_new, old_expires_at) = self.change(index, |segment| {
             let found = segment.find(hash, key);
             let old_expires_at = found.and_then(|slot| segment.expires_at(slot));
@@ -350,6 +361,7 @@ impl Db {
         if let Some(at) = expires_at {
             self.next_expiry[index] = self.next_expiry[index].min(at);
         }
+        self.note_field_expiry(index, field_expiry::of(object.as_ref()), field_expiry);
         Displaced { object, expires_at: old_expires_at }
     }
 
@@ -385,6 +397,7 @@ impl Db {
         });
         self.len -= 1;
         self.count_expiry(found.segment, had_expiry, false);
+        self.note_field_expiry(found.segment, field_expiry::of(object.as_ref()), NEVER);
         if len < MERGE_BELOW {
             self.merge(found.segment);
         }
@@ -597,6 +610,7 @@ impl Db {
         self.directory[places.start + span..places.end].fill(new);
         self.segments.push(Arc::new(high));
         self.next_expiry.push(self.next_expiry[index]);
+        self.next_field_expiry.push(self.next_field_expiry[index]);
     }
 
     /// The directory's run of `span` places that name `segment`.
@@ -630,6 +644,7 @@ impl Db {
         let hasher = self.hasher.clone();
         self.segment_mut(index).merge(other, |key| hasher.hash_one(key));
         self.next_expiry[index] = self.next_expiry[index].min(self.next_expiry[buddy]);
+        self.next_field_expiry[index] = self.next_field_expiry[index].min(self.next_field_expiry[buddy]);
         self.volatile[index] += self.volatile[buddy];
         self.directory[buddy_start..buddy_start + span].fill(index as u32);
         // The last segment takes the place of the one that is gone.
@@ -641,6 +656,7 @@ impl Db {
         }
         self.segments.swap_remove(buddy);
         self.next_expiry.swap_remove(buddy);
+        self.next_field_expiry.swap_remove(buddy);
         self.volatile.swap_remove(buddy);
         self.shrink_directory();
     }

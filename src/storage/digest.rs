@@ -7,6 +7,7 @@ use sha1::{Digest as _, Sha1};
 
 use crate::base::number::format_g17;
 
+use super::hash::NEVER;
 use super::{Db, Keyspace, ValueRef};
 
 /// A SHA-1 sized digest.
@@ -70,8 +71,12 @@ fn mix_value(digest: &mut Digest, value: ValueRef<'_>, has_expiry: bool) {
         }
         ValueRef::Hash(hash) => {
             kind(4);
-            for (field, value) in hash.iter() {
-                xor_pair(digest, field, value);
+            for (field, value, expiry) in hash.timed() {
+                let mut pair = of_pair(field, value);
+                if expiry != NEVER {
+                    xor(&mut pair, b"!!hexpire!!");
+                }
+                xor(digest, &pair);
             }
         }
     }
@@ -82,10 +87,14 @@ fn mix_value(digest: &mut Digest, value: ValueRef<'_>, has_expiry: bool) {
 
 /// Adds two elements that belong together, as a whole whose place does not matter.
 fn xor_pair(digest: &mut Digest, first: &[u8], second: &[u8]) {
+    xor(digest, &of_pair(first, second));
+}
+
+fn of_pair(first: &[u8], second: &[u8]) -> Digest {
     let mut pair = [0; 20];
     mix(&mut pair, first);
     mix(&mut pair, second);
-    xor(digest, &pair);
+    pair
 }
 
 /// Adds an element whose place does not matter.

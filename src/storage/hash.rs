@@ -1,9 +1,15 @@
 //! The hash: packed field/value pairs while it is small ("listpack"), a table beyond ("hashtable").
 //!
-//! As in Redis, a hash that became a table stays one.
+//! As in Redis, a hash that became a table stays one. A hash of whose fields one expires is of another form (`volatile`),
+//! so that the others pay nothing for it.
+
+mod volatile;
 
 use super::{limits::EncodingLimits, packed, packed::Packed, packed::Span, table, table::Table};
 use std::sync::Arc;
+use volatile::{Triples, Volatile};
+
+pub use volatile::{FieldExpiry, NEVER};
 
 #[derive(Clone, Default)]
 pub struct Hash {
@@ -14,7 +20,36 @@ pub struct Hash {
 enum Repr {
     /// A field, its value, the next field...
     Packed(Packed<false>),
-    Table(Arc<Table>),
+    Large(Arc<Large>),
+}
+
+#[derive(Clone)]
+enum Large {
+    Table(Table),
+    /// Perhaps small, for all its name: the form of hashes with fields that expire.
+    Volatile(Volatile),
+}
+
+/// The form of a hash, to be looked at.
+enum Form<'a> {
+    Packed(&'a Packed<false>),
+    Table(&'a Table),
+    Volatile(&'a Volatile),
+}
+
+/// What a field is at an instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field<'a> {
+    Missing,
+    /// Its time has passed, and nobody has removed it yet.
+    Due,
+    Live(&'a [u8]),
+}
+
+impl<'a> Field<'a> {
+    pub fn live(self) -> Option<&'a [u8]> {
+        if let Self::Live(value) = self { Some(value) } else { None }
+    }
 }
 
 impl Default for Repr {
@@ -28,10 +63,12 @@ impl Hash {
         Self::default()
     }
 
+    /// Fields, those included that are due but were not removed yet.
     pub fn len(&self) -> usize {
-        match &self.repr {
-            Repr::Packed(pairs) => pairs.len() / 2,
-            Repr::Table(table) => table.len(),
+        match self.form() {
+            Form::Packed(pairs) => pairs.len() / 2,
+            Form::Table(table) => table.len(),
+            Form::Volatile(volatile) => volatile.len(),
         }
     }
 
@@ -41,9 +78,10 @@ impl Hash {
 
     /// The name that `OBJECT ENCODING` gives.
     pub fn encoding(&self) -> &'static str {
-        match &self.repr {
-            Repr::Packed(_) => "listpack",
-            Repr::Table(_) => "hashtable",
+        match self.form() {
+            Form::Packed(_) => "listpack",
+            Form::Table(_) => "hashtable",
+            Form::Volatile(volatile) => volatile.encoding(),
         }
     }
 
@@ -51,15 +89,31 @@ impl Hash {
         self.get(field).is_some()
     }
 
+    /// The value of the field, whether it is due or not.
     pub fn get(&self, field: &[u8]) -> Option<&[u8]> {
-        match &self.repr {
-            Repr::Packed(pairs) => pairs.find(field, 2).map(|found| pairs.value_at(found.end).0),
-            Repr::Table(table) => table.get(field),
+        match self.form() {
+            Form::Packed(pairs) => pairs.find(field, 2).map(|found| pairs.value_at(found.end).0),
+            Form::Table(table) => table.get(field),
+            Form::Volatile(volatile) => volatile.get(field),
         }
     }
 
-    /// Sets the field; true if it is new.
+    /// The field as it is when all expiries up to `horizon` have passed.
+    pub fn find(&self, field: &[u8], horizon: i64) -> Field<'_> {
+        match self.get(field) {
+            None => Field::Missing,
+            Some(_) if self.is_due(field, horizon) => Field::Due,
+            Some(value) => Field::Live(value),
+        }
+    }
+
+    /// Sets the field, whose expiry is cleared; true if it is new.
     pub fn insert(&mut self, field: &[u8], value: &[u8], limits: &EncodingLimits) -> bool {
+        self.set(field, value, FieldExpiry::Clear, limits)
+    }
+
+    /// Sets the field; true if it is new.
+    pub fn set(&mut self, field: &[u8], value: &[u8], expiry: FieldExpiry, limits: &EncodingLimits) -> bool {
         if let Repr::Packed(pairs) = &mut self.repr {
             let found = pairs.find(field, 2);
             let len = pairs.len() / 2 + usize::from(found.is_none());
@@ -82,21 +136,42 @@ impl Hash {
             while let (Some(field), Some(value)) = (entries.next(), entries.next()) {
                 table.insert(field, value);
             }
-            self.repr = Repr::Table(Arc::new(table));
+            self.repr = Repr::Large(Arc::new(Large::Table(table)));
         }
-        let Repr::Table(table) = &mut self.repr else { unreachable!("converted above") };
-        Table::insert_shared(table, field, value)
+        // What changes nothing must not copy what is shared.
+        let is_same = |hash: &Self| {
+            hash.get(field) == Some(value) && (expiry == FieldExpiry::Keep || hash.expiry(field) == NEVER)
+        };
+        if self.is_shared() && is_same(self) {
+            return false;
+        }
+        match self.large_mut() {
+            Large::Table(table) => table.insert(field, value),
+            Large::Volatile(volatile) => {
+                let is_new = volatile.insert(field, value, expiry, limits);
+                self.simplify();
+                is_new
+            }
+        }
     }
 
     pub fn remove(&mut self, field: &[u8]) -> bool {
-        match &mut self.repr {
-            Repr::Packed(pairs) => {
-                let Some(Span { start, end }) = pairs.find(field, 2) else { return false };
-                let end = pairs.value_at(end).1;
-                pairs.splice(Span { start, end }, 2, &[]);
-                true
+        if let Repr::Packed(pairs) = &mut self.repr {
+            let Some(Span { start, end }) = pairs.find(field, 2) else { return false };
+            let end = pairs.value_at(end).1;
+            pairs.splice(Span { start, end }, 2, &[]);
+            return true;
+        }
+        if self.is_shared() && !self.contains(field) {
+            return false;
+        }
+        match self.large_mut() {
+            Large::Table(table) => table.remove(field),
+            Large::Volatile(volatile) => {
+                let is_removed = volatile.remove(field);
+                self.simplify();
+                is_removed
             }
-            Repr::Table(table) => Table::remove_shared(table, field),
         }
     }
 
@@ -107,19 +182,112 @@ impl Hash {
         Some(value)
     }
 
+    /// All pairs, those included that are due.
     pub fn iter(&self) -> Iter<'_> {
-        match &self.repr {
-            Repr::Packed(pairs) => Iter::Packed(pairs.iter()),
-            Repr::Table(table) => Iter::Table(table.iter()),
+        match self.form() {
+            Form::Packed(pairs) => Iter::Packed(pairs.iter()),
+            Form::Table(table) => Iter::Table(table.iter()),
+            Form::Volatile(Volatile::Packed(entries)) => Iter::Triples(Triples(entries.iter())),
+            Form::Volatile(Volatile::Table(timed)) => Iter::Table(timed.table.iter()),
+        }
+    }
+
+    /// The pairs that are left when all expiries up to `horizon` have passed: `live_len` of them.
+    pub fn live(&self, horizon: i64) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let due = self.due_len(horizon);
+        // In a packed list those that are due come first.
+        let skipped = if let Form::Volatile(Volatile::Packed(_)) = self.form() { due } else { 0 };
+        let is_looked_up = due > skipped;
+        self.iter().skip(skipped).filter(move |(field, _)| !is_looked_up || !self.is_due(field, horizon))
+    }
+
+    pub fn live_len(&self, horizon: i64) -> usize {
+        self.len() - self.due_len(horizon)
+    }
+
+    /// All pairs with their expiries, `NEVER` where there is none.
+    pub fn timed(&self) -> Timed<'_> {
+        match self.form() {
+            Form::Volatile(Volatile::Packed(entries)) => Timed::Triples(entries.iter()),
+            Form::Volatile(Volatile::Table(_)) => Timed::LookedUp(self, self.iter()),
+            Form::Packed(_) | Form::Table(_) => Timed::Never(self.iter()),
+        }
+    }
+
+    /// Whether a field expires.
+    pub fn is_volatile(&self) -> bool {
+        self.next_expiry() != NEVER
+    }
+
+    /// The earliest expiry of a field, in milliseconds since 1970; `NEVER` if none expires.
+    pub fn next_expiry(&self) -> i64 {
+        match self.form() {
+            Form::Packed(_) | Form::Table(_) => NEVER,
+            Form::Volatile(volatile) => volatile.next_expiry(),
+        }
+    }
+
+    /// When the field expires; `NEVER` for one that does not, or is not there.
+    pub fn expiry(&self, field: &[u8]) -> i64 {
+        match self.form() {
+            Form::Packed(_) | Form::Table(_) => NEVER,
+            Form::Volatile(volatile) => volatile.expiry(field),
+        }
+    }
+
+    /// Sets or, with `NEVER`, clears the expiry of a field; whether the field is there.
+    pub fn set_expiry(&mut self, field: &[u8], at: i64) -> bool {
+        if !self.contains(field) {
+            return false;
+        }
+        if self.expiry(field) == at {
+            return true;
+        }
+        if let Repr::Packed(pairs) = &self.repr {
+            self.repr = Repr::Large(Arc::new(Large::Volatile(Volatile::from_pairs(pairs))));
+        }
+        let large = self.large_mut();
+        if let Large::Table(table) = large {
+            *large = Large::Volatile(Volatile::from_table(std::mem::take(table)));
+        }
+        let Large::Volatile(volatile) = large else { unreachable!("converted above") };
+        volatile.set_expiry(field, at);
+        self.simplify();
+        true
+    }
+
+    /// Whether the field is there and expires at `horizon` or before.
+    pub fn is_due(&self, field: &[u8], horizon: i64) -> bool {
+        match self.form() {
+            Form::Packed(_) | Form::Table(_) => false,
+            Form::Volatile(volatile) => {
+                volatile.next_expiry() <= horizon && volatile.expiry(field) <= horizon
+            }
+        }
+    }
+
+    /// How many fields expire at `horizon` or before.
+    pub fn due_len(&self, horizon: i64) -> usize {
+        match self.form() {
+            Form::Packed(_) | Form::Table(_) => 0,
+            Form::Volatile(volatile) => volatile.due_len(horizon),
+        }
+    }
+
+    /// Up to `max` fields that expire at `horizon` or before, the earliest first.
+    pub fn due_fields(&self, horizon: i64, max: usize) -> Vec<Vec<u8>> {
+        match self.form() {
+            Form::Packed(_) | Form::Table(_) => Vec::new(),
+            Form::Volatile(volatile) => volatile.due_fields(horizon, max),
         }
     }
 
     /// A pair drawn with equal chances.
     pub fn random(&self, rng: &mut fastrand::Rng) -> Option<(&[u8], &[u8])> {
-        match &self.repr {
-            Repr::Packed(pairs) if pairs.is_empty() => None,
-            Repr::Packed(_) => self.iter().nth(rng.usize(..self.len())),
-            Repr::Table(table) => table.random(rng),
+        match self.table() {
+            Some(table) => table.random(rng),
+            None if self.is_empty() => None,
+            None => self.iter().nth(rng.usize(..self.len())),
         }
     }
 
@@ -133,31 +301,77 @@ impl Hash {
         table::draw_repeated(self.len(), count, rng, || self.iter(), |rng| self.random(rng), tell);
     }
 
-    /// Tells about `count` pairs from the cursor on and returns the next cursor, 0 after the last. A pair
-    /// that is present from the first call to the last is told at least once. A small hash is told at once.
-    pub fn scan(&self, cursor: u64, count: usize, mut tell: impl FnMut(&[u8], &[u8])) -> u64 {
-        match &self.repr {
-            Repr::Packed(_) => {
-                self.iter().for_each(|(field, value)| tell(field, value));
-                0
+    /// Tells about `count` pairs from the cursor on, but for those that expire at `horizon` or before, and returns the
+    /// next cursor, 0 after the last. A pair that is present from the first call to the last is told at least once. A
+    /// small hash is told at once.
+    pub fn scan(&self, cursor: u64, count: usize, horizon: i64, mut tell: impl FnMut(&[u8], &[u8])) -> u64 {
+        let Some(table) = self.table() else {
+            self.live(horizon).for_each(|(field, value)| tell(field, value));
+            return 0;
+        };
+        table.scan(cursor, count, |field, value| {
+            if !self.is_due(field, horizon) {
+                tell(field, value);
             }
-            Repr::Table(table) => table.scan(cursor, count, tell),
-        }
+        })
     }
 
     /// The bytes allocated for this hash, without the handle itself; takes a step per segment.
     pub fn memory_bytes(&self) -> usize {
-        match &self.repr {
-            Repr::Packed(pairs) => pairs.memory_bytes(),
-            Repr::Table(table) => 16 + table.memory_bytes(),
+        match self.form() {
+            Form::Packed(pairs) => pairs.memory_bytes(),
+            Form::Table(table) => 16 + table.memory_bytes(),
+            Form::Volatile(volatile) => 16 + size_of::<Large>() + volatile.memory_bytes(),
         }
     }
 
     /// About how many allocations are freed with the hash.
     pub fn free_effort(&self) -> usize {
+        match self.form() {
+            Form::Packed(_) => 1,
+            Form::Table(table) => table.free_effort(),
+            Form::Volatile(volatile) => volatile.free_effort(),
+        }
+    }
+
+    fn form(&self) -> Form<'_> {
         match &self.repr {
-            Repr::Packed(_) => 1,
-            Repr::Table(table) => table.free_effort(),
+            Repr::Packed(pairs) => Form::Packed(pairs),
+            Repr::Large(large) => match &**large {
+                Large::Table(table) => Form::Table(table),
+                Large::Volatile(volatile) => Form::Volatile(volatile),
+            },
+        }
+    }
+
+    /// The table of a hash that has one.
+    fn table(&self) -> Option<&Table> {
+        match self.form() {
+            Form::Table(table) => Some(table),
+            Form::Volatile(Volatile::Table(timed)) => Some(&timed.table),
+            Form::Packed(_) | Form::Volatile(Volatile::Packed(_)) => None,
+        }
+    }
+
+    fn is_shared(&self) -> bool {
+        matches!(&self.repr, Repr::Large(large) if Arc::strong_count(large) > 1)
+    }
+
+    fn large_mut(&mut self) -> &mut Large {
+        match &mut self.repr {
+            Repr::Large(large) => Arc::make_mut(large),
+            Repr::Packed(_) => unreachable!("the caller has dealt with packed pairs"),
+        }
+    }
+
+    /// Makes a plain table of one none of whose fields expires any more. A packed list stays what it is, as in Redis.
+    fn simplify(&mut self) {
+        let large = self.large_mut();
+        if let Large::Volatile(volatile) = large
+            && volatile.is_needless()
+            && let Volatile::Table(timed) = volatile
+        {
+            *large = Large::Table(std::mem::take(&mut timed.table));
         }
     }
 }
@@ -169,10 +383,34 @@ impl std::fmt::Debug for Hash {
     }
 }
 
+/// The pairs of a hash with the expiries of their fields.
+pub enum Timed<'a> {
+    Never(Iter<'a>),
+    Triples(packed::Iter<'a, false>),
+    LookedUp(&'a Hash, Iter<'a>),
+}
+
+impl<'a> Iterator for Timed<'a> {
+    type Item = (&'a [u8], &'a [u8], i64);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Never(pairs) => pairs.next().map(|(field, value)| (field, value, NEVER)),
+            Self::Triples(entries) => {
+                Some((entries.next()?, entries.next()?, volatile::decode(entries.next()?)))
+            }
+            Self::LookedUp(hash, pairs) => {
+                pairs.next().map(|(field, value)| (field, value, hash.expiry(field)))
+            }
+        }
+    }
+}
+
 /// The pairs of a hash, in no particular order.
 #[derive(Clone)]
 pub enum Iter<'a> {
     Packed(packed::Iter<'a, false>),
+    Triples(Triples<'a>),
     Table(table::Iter<'a>),
 }
 
@@ -182,84 +420,11 @@ impl<'a> Iterator for Iter<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         match self {
             Self::Packed(entries) => Some((entries.next()?, entries.next()?)),
+            Self::Triples(triples) => triples.next(),
             Self::Table(pairs) => pairs.next(),
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::collections::HashMap;
-
-    fn text() -> impl Strategy<Value = Vec<u8>> {
-        prop_oneof![
-            12 => (0u32..40).prop_map(|n| n.to_string().into_bytes()),
-            1 => (0usize..3).prop_map(|n| vec![b'm'; 70 + n]),
-            1 => (0usize..3).prop_map(|n| vec![b'l'; 249 + n]),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn a_hash_is_a_map_and_its_clones_never_change(
-            steps in prop::collection::vec((0u8..12, text(), text()), 0..150), entries in 0usize..40
-        ) {
-            let limits = EncodingLimits { hash_max_listpack_entries: entries, ..EncodingLimits::default() };
-            let (mut hash, mut model) = (Hash::new(), HashMap::new());
-            let mut frozen = (hash.clone(), model.clone());
-            for (kind, field, value) in steps {
-                match kind {
-                    0..7 => {
-                        let new = model.insert(field.clone(), value.clone()).is_none();
-                        prop_assert_eq!(hash.insert(&field, &value, &limits), new);
-                    }
-                    7..9 => prop_assert_eq!(hash.remove(&field), model.remove(&field).is_some()),
-                    9..11 => prop_assert_eq!(hash.take(&field), model.remove(&field)),
-                    _ => frozen = (hash.clone(), model.clone()),
-                }
-                for (hash, model) in [(&hash, &model), (&frozen.0, &frozen.1)] {
-                    prop_assert_eq!(hash.len(), model.len());
-                    prop_assert_eq!(hash.iter().count(), model.len());
-                    for (field, value) in model {
-                        prop_assert_eq!(hash.get(field), Some(&value[..]));
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn the_handle_is_two_words() {
-        assert!(size_of::<Hash>() <= 16);
-    }
-
-    #[test]
-    fn a_hash_becomes_a_table_by_count_or_by_size() {
-        let limits = EncodingLimits::default();
-        let mut hash = Hash::new();
-        for i in 0..512 {
-            hash.insert(format!("f{i}").as_bytes(), b"v", &limits);
-        }
-        assert_eq!(hash.encoding(), "listpack");
-        hash.insert(b"one more", b"v", &limits);
-        assert_eq!(hash.encoding(), "hashtable");
-        let mut hash = Hash::new();
-        hash.insert(b"f", &[b'v'; 64], &limits);
-        assert_eq!(hash.encoding(), "listpack");
-        hash.insert(b"f", &[b'v'; 65], &limits);
-        assert_eq!((hash.encoding(), hash.len()), ("hashtable", 1));
-    }
-
-    #[test]
-    fn a_field_of_a_big_hash_costs_less_than_50_bytes() {
-        let mut hash = Hash::new();
-        for i in 0..100_000 {
-            let (field, value) = (format!("field:{i:010}"), format!("value:{i:010}"));
-            hash.insert(field.as_bytes(), value.as_bytes(), &EncodingLimits::default());
-        }
-        let bytes = hash.memory_bytes() as f64 / 100_000.0;
-        assert!(bytes < 50.0, "{bytes}");
-    }
-}
+mod tests;

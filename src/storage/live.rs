@@ -3,6 +3,10 @@
 //! Every lookup goes through `LiveDb`, so no handler tests for expiry. What lookups find out on the way (keys that
 //! expired, values to be freed elsewhere, hits and misses) is left in `Upkeep` for the dispatcher.
 
+mod fields;
+
+pub use fields::ExpiredFields;
+
 use super::db::{Db, Displaced, Found, Item};
 use super::limits::EncodingLimits;
 use super::segment::{NewValue, VALUE_INLINE_MAX};
@@ -72,6 +76,8 @@ pub fn decayed_counter(stamp: u32, minutes: u32, decay_minutes: u32) -> u32 {
 pub struct Upkeep {
     /// Keys that a lookup removed because their time had passed.
     pub expired: Vec<Vec<u8>>,
+    /// Fields of hashes that were removed because their time had passed.
+    pub expired_fields: Vec<ExpiredFields>,
     /// Values whose memory another thread should free.
     pub garbage: Vec<Value>,
     /// Whether it is worth knowing how much memory that is.

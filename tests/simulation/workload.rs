@@ -83,6 +83,11 @@ pub fn disturb(client: ClientId, node: &mut Node, network: &mut Network, rng: &m
         ("set", 2) => vec![vec!["SPOP", &key]],
         ("set", _) => vec![vec!["SADD", &key, &value, "7"]],
         ("hash", 2) => vec![vec!["HDEL", &key, "a"]],
+        ("hash", 3) => vec![
+            vec!["HSETEX", &key, "PX", &ttl_ms, "FIELDS", "2", "a", &value, &value, "c"],
+            vec!["HINCRBYFLOAT", &key, "a", "0.5"],
+            vec!["HPEXPIRE", &key, &ttl_ms, "GT", "FIELDS", "2", "a", "b"],
+        ],
         ("hash", _) => vec![vec!["HSET", &key, "a", &value, &value, "b"]],
         (_, 2) => vec![vec!["MULTI"], vec!["INCR", &key], vec!["RPUSH", "list:0", &value], vec!["EXEC"]],
         _ => vec![vec!["INCRBYFLOAT", &key, "0.5"]],

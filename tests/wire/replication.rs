@@ -91,6 +91,37 @@ fn russet_replicates_from_russet() {
 }
 
 #[test]
+fn fields_of_hashes_expire_on_both_sides_and_outlive_a_full_sync() {
+    let master = start(Make::Russet, &["--repl-ping-replica-period", "1"]);
+    let mut writer = master.client();
+    writer.call("HSET before a 1 b 2 c 3");
+    writer.call("HEXPIRE before 1000 FIELDS 1 b");
+    writer.call("HPEXPIRE before 1500 FIELDS 1 c");
+    let replica = replica_of(Make::Russet, master.port);
+    let mut reader = replica.client();
+    wait_until_linked(&mut reader);
+    for i in 0..600 {
+        writer.call(&format!("HSETEX large PX 100 FIELDS 1 field:{i} {i}"));
+    }
+    writer.call("HSET large stays 1");
+    writer.call("HSETEX soon PX 50 FIELDS 1 f v");
+    become_equal(&mut writer, &mut reader);
+    let expires_at = "HPEXPIRETIME before FIELDS 3 a b c";
+    assert_eq!(writer.call(expires_at), reader.call(expires_at));
+    eventually("the fields expire on both", || {
+        [&mut writer, &mut reader].into_iter().all(|client| {
+            client.integer("HLEN before") == 2
+                && client.integer("HLEN large") == 1
+                && client.integer("EXISTS soon") == 0
+        })
+    });
+    become_equal(&mut writer, &mut reader);
+    assert_eq!(writer.info("expired_subkeys"), "602");
+    assert_eq!(reader.info("expired_subkeys"), "0");
+    assert!(reader.info("db0").ends_with("subexpiry=1"), "{}", reader.info("db0"));
+}
+
+#[test]
 fn redis_replicates_from_russet() {
     replicates(Make::Russet, Make::Redis);
 }

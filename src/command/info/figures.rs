@@ -91,7 +91,10 @@ pub(super) fn keyspace(engine: &Engine, lines: &mut Lines) {
             }
         }
         let mean_ms = total.checked_div(count).unwrap_or(0);
-        let (keys, expires) = (db.len(), db.expires_len());
-        lines.field(&format!("db{index}"), format!("keys={keys},expires={expires},avg_ttl={mean_ms}"));
+        let (keys, expires, hashes) = (db.len(), db.expires_len(), db.volatile_hashes_len());
+        lines.field(
+            &format!("db{index}"),
+            format!("keys={keys},expires={expires},avg_ttl={mean_ms},subexpiry={hashes}"),
+        );
     }
 }

@@ -78,6 +78,7 @@ pub(super) fn stats(engine: &Engine, lines: &mut Lines) {
     lines.field("sync_full", stats.sync_full);
     lines.field("sync_partial_ok", stats.sync_partial_ok);
     lines.field("sync_partial_err", stats.sync_partial_err);
+    lines.field("expired_subkeys", stats.expired_subkeys);
     lines.field("expired_keys", stats.expired_keys);
     lines.field("expired_stale_perc", "0.00");
     lines.zeros(&["expired_time_cap_reached_count", "expire_cycle_cpu_milliseconds"]);

@@ -6,7 +6,7 @@ use super::input::Input;
 use super::object::read_object;
 use super::output::{Compression, Output};
 use super::values::{Value, ValueRef};
-use super::{VERSION, VERSION_MAX};
+use super::{VERSION, VERSION_MAX, VERSION_OF_FIELD_EXPIRY};
 use crate::base::crc64;
 use crate::storage::limits::EncodingLimits;
 
@@ -16,11 +16,13 @@ const BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 /// The payload that DUMP replies with.
 pub fn dump_value(value: ValueRef<'_>) -> Vec<u8> {
+    let has_field_expiry = matches!(value, ValueRef::Hash(hash) if hash.is_volatile());
+    let version = if has_field_expiry { VERSION_OF_FIELD_EXPIRY } else { VERSION };
     let mut output = Output::new(Vec::new(), Compression::Lzf, true);
     Encoder::default()
         .object(&mut output, None, value, VERSION)
         .expect("a vector takes everything that is written to it");
-    output.small(&VERSION.to_le_bytes());
+    output.small(&version.to_le_bytes());
     output.finish().expect("a vector takes everything that is written to it")
 }
 

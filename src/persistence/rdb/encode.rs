@@ -1,4 +1,4 @@
-//! Values written in the layouts of Redis 7.0.
+//! Values written in the layouts of Redis 7.0; hashes with fields that expire in those of 7.4.
 
 use std::io::{self, Write};
 
@@ -6,7 +6,7 @@ use super::intset::write_intset;
 use super::kind;
 use super::listpack::ListpackBuilder;
 use super::output::Output;
-use super::values::{self, Hash, List, Set, SortedSet, ValueRef};
+use super::values::{self, Hash, List, NEVER, Set, SortedSet, ValueRef};
 
 /// A list node takes elements up to this size, or a single larger one.
 const NODE_BYTES_MAX: usize = 8 * 1024;
@@ -51,6 +51,12 @@ impl Encoder {
             ValueRef::List(list) => {
                 head(output, kind::LIST_QUICKLIST_2)?;
                 self.list(output, list)
+            }
+            ValueRef::Hash(hash) if hash.is_volatile() => {
+                let is_packed = self.pack_timed_hash(hash);
+                head(output, if is_packed { kind::HASH_LISTPACK_EX } else { kind::HASH_METADATA })?;
+                output.small(&hash.next_expiry().to_le_bytes());
+                if is_packed { output.string(self.listpack.finish()) } else { write_timed_hash(output, hash) }
             }
             ValueRef::Hash(hash) if self.pack_hash(hash) => {
                 head(output, kind::HASH_LISTPACK)?;
@@ -129,6 +135,17 @@ impl Encoder {
             && values::fields(hash).all(|(field, value)| self.push(field) && self.push(value))
     }
 
+    /// [`Encoder::pack_hash`] with the expiry behind each value, 0 for none.
+    fn pack_timed_hash(&mut self, hash: &Hash) -> bool {
+        self.listpack.clear();
+        values::is_listpack_hash(hash)
+            && values::timed_fields(hash).all(|(field, value, expiry)| {
+                let fits = self.push(field) && self.push(value);
+                self.listpack.push_int(if expiry == NEVER { 0 } else { expiry });
+                fits
+            })
+    }
+
     fn pack_set(&mut self, set: &Set) -> bool {
         self.listpack.clear();
         values::is_listpack_set(set)
@@ -178,6 +195,18 @@ fn starts_node(node_bytes: &mut usize, length: usize) -> bool {
 fn write_hash<W: Write>(output: &mut Output<W>, hash: &Hash) -> io::Result<()> {
     output.length(hash.len() as u64);
     for (field, value) in values::fields(hash) {
+        output.string(field)?;
+        output.string(value)?;
+    }
+    Ok(())
+}
+
+/// Each field behind its expiry: 0 for none, otherwise the distance from the earliest one and 1.
+fn write_timed_hash<W: Write>(output: &mut Output<W>, hash: &Hash) -> io::Result<()> {
+    let earliest = hash.next_expiry();
+    output.length(hash.len() as u64);
+    for (field, value, expiry) in values::timed_fields(hash) {
+        output.length(if expiry == NEVER { 0 } else { expiry.abs_diff(earliest) + 1 });
         output.string(field)?;
         output.string(value)?;
     }

@@ -1,4 +1,5 @@
-//! The RDB file format, read (versions 1 to 12) and written (version 10, which Redis 7.0 loads).
+//! The RDB file format, read (versions 1 to 12) and written (version 10, which Redis 7.0 loads; version 12 if fields of a
+//! hash expire).
 //!
 //! A file is `REDIS` and four digits of version, then records that each begin with one byte: an opcode, or
 //! the type of the key and value that follow; then an end opcode and a CRC-64. Expiry and usage of a key
@@ -11,6 +12,7 @@ mod check;
 mod dump;
 mod encode;
 mod error;
+mod field_expiry;
 mod input;
 mod intset;
 mod listpack;
@@ -38,6 +40,13 @@ pub const VERSION_MAX: u16 = 12;
 
 /// The version that is written unless another is asked for.
 pub const VERSION: u16 = 10;
+
+/// The version that a file or a payload has which holds a hash with fields that expire. Redis knows them from 7.4 on; those
+/// before would not know what to do with them under any version, and say so best when they see this one.
+pub const VERSION_OF_FIELD_EXPIRY: u16 = 12;
+
+/// The latest expiry of a field that Redis loads.
+const FIELD_EXPIRY_MAX: i64 = (1 << 48) - 1;
 
 /// How recently or often a key was used, as the eviction policy in force recorded it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,8 +96,11 @@ mod kind {
     pub(super) const STREAM_LISTPACKS_2: u8 = 19;
     pub(super) const SET_LISTPACK: u8 = 20;
     pub(super) const STREAM_LISTPACKS_3: u8 = 21;
-    pub(super) const HASH_METADATA_FIRST: u8 = 22;
-    pub(super) const HASH_METADATA_LAST: u8 = 25;
+    /// The two layouts of release candidates of Redis 7.4: those below without the earliest expiry in front.
+    pub(super) const HASH_METADATA_PRE_GA: u8 = 22;
+    pub(super) const HASH_LISTPACK_EX_PRE_GA: u8 = 23;
+    pub(super) const HASH_METADATA: u8 = 24;
+    pub(super) const HASH_LISTPACK_EX: u8 = 25;
 
     /// How a quicklist says that a node is one element, or a listpack of them.
     pub(super) const NODE_PLAIN: u64 = 1;

@@ -3,6 +3,7 @@
 use std::io::Read;
 
 use super::error::{RdbError, Reason};
+use super::field_expiry;
 use super::input::Input;
 use super::intset::Intset;
 use super::kind;
@@ -20,7 +21,8 @@ pub(super) fn check_kind(kind: u8) -> Result<(), Reason> {
         kind::STRING..=kind::ZSET_2
         | kind::HASH_ZIPMAP..=kind::LIST_QUICKLIST
         | kind::HASH_LISTPACK..=kind::LIST_QUICKLIST_2
-        | kind::SET_LISTPACK => Ok(()),
+        | kind::SET_LISTPACK
+        | kind::HASH_METADATA_PRE_GA..=kind::HASH_LISTPACK_EX => Ok(()),
         other => Err(unsupported(other)),
     }
 }
@@ -40,6 +42,12 @@ pub(super) fn read_object<R: Read>(
         kind::ZSET => Value::SortedSet(plain_sorted_set(input, limits, text_score)?),
         kind::ZSET_2 => Value::SortedSet(plain_sorted_set(input, limits, binary_score)?),
         kind::HASH => Value::Hash(plain_hash(input, limits)?),
+        kind::HASH_METADATA | kind::HASH_METADATA_PRE_GA => {
+            Value::Hash(field_expiry::read_plain(input, kind, limits)?)
+        }
+        kind::HASH_LISTPACK_EX | kind::HASH_LISTPACK_EX_PRE_GA => {
+            Value::Hash(field_expiry::read_packed(input, kind, limits)?)
+        }
         kind::LIST_QUICKLIST => Value::List(quicklist(input, limits)?),
         kind::LIST_QUICKLIST_2 => Value::List(quicklist_2(input, limits)?),
         kind::HASH_ZIPMAP
@@ -81,9 +89,6 @@ fn unsupported(kind: u8) -> Reason {
             Reason::UnsupportedType("stream")
         }
         kind::MODULE | kind::MODULE_2 => Reason::UnsupportedType("module"),
-        kind::HASH_METADATA_FIRST..=kind::HASH_METADATA_LAST => {
-            Reason::UnsupportedType("hash with expiring fields")
-        }
         other => Reason::malformed("an opcode or value type", format!("byte {other}")),
     }
 }
@@ -242,6 +247,6 @@ fn packed_sorted_set<'a>(mut packed: impl Packed<'a>, limits: &EncodingLimits) -
 }
 
 /// The second of two elements that belong together.
-fn partner<'a>(packed: &mut impl Packed<'a>) -> Result<Element<'a>, Reason> {
+pub(super) fn partner<'a>(packed: &mut impl Packed<'a>) -> Result<Element<'a>, Reason> {
     packed.next()?.ok_or_else(|| Reason::malformed("an even number of elements", "an odd one"))
 }

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::listpack::ListpackBuilder;
 use super::values::ValueRef;
 use super::values::{self, Hash, List, Set, SortedSet, Value, as_ref};
 use super::*;
@@ -87,7 +88,11 @@ fn describe(value: &Value) -> String {
         Value::String(bytes) => ("string", vec![text(bytes)]),
         Value::List(list) => ("list", values::elements(list).map(text).collect()),
         Value::Hash(hash) => {
-            ("hash", values::fields(hash).map(|(f, v)| format!("{}={}", text(f), text(v))).collect())
+            let timed = |(field, value, expiry): (&[u8], &[u8], i64)| match expiry {
+                values::NEVER => format!("{}={}", text(field), text(value)),
+                at => format!("{}={} until {at}", text(field), text(value)),
+            };
+            ("hash", values::timed_fields(hash).map(timed).collect())
         }
         Value::Set(set) => {
             let mut members = Vec::new();
@@ -362,6 +367,8 @@ enum Model {
     List(Vec<Vec<u8>>),
     Set(Vec<Vec<u8>>),
     Hash(Vec<(Vec<u8>, Vec<u8>)>),
+    /// With the expiries of fields, where they have one.
+    VolatileHash(Vec<(Vec<u8>, Vec<u8>, Option<i64>)>),
     SortedSet(Vec<(Vec<u8>, f64)>),
 }
 
@@ -385,6 +392,14 @@ impl Model {
                 let mut hash = Hash::default();
                 for (field, value) in fields {
                     let _ = values::insert_field(&mut hash, field, value, limits);
+                }
+                Value::Hash(hash)
+            }
+            Self::VolatileHash(fields) => {
+                let mut hash = Hash::default();
+                for (field, value, expiry) in fields {
+                    let expiry = expiry.unwrap_or(values::NEVER);
+                    let _ = values::insert_timed_field(&mut hash, field, value, expiry, limits);
                 }
                 Value::Hash(hash)
             }
@@ -416,12 +431,17 @@ fn model() -> impl Strategy<Value = Model> {
         Just(-0.0),
     ];
     let integer = any::<i32>().prop_map(|n| n.to_string().into_bytes());
+    let expiry =
+        || prop::option::of((0..=FIELD_EXPIRY_MAX, 0u32..48).prop_map(|(at, shift)| (at >> shift).max(1)));
+    let short = || prop::collection::vec(any::<u8>(), 0..20);
     prop_oneof![
         element().prop_map(Model::String),
         prop::collection::vec(element(), 1..40).prop_map(Model::List),
         prop::collection::vec(element(), 1..40).prop_map(Model::Set),
         prop::collection::vec(integer, 1..600).prop_map(Model::Set),
         prop::collection::vec((element(), element()), 1..40).prop_map(Model::Hash),
+        prop::collection::vec((element(), element(), expiry()), 1..40).prop_map(Model::VolatileHash),
+        prop::collection::vec((short(), short(), expiry()), 1..40).prop_map(Model::VolatileHash),
         prop::collection::vec((element(), score), 1..40).prop_map(Model::SortedSet),
     ]
 }
@@ -475,5 +495,73 @@ proptest! {
         prop_assert_eq!(lines, expected.lines);
         prop_assert_eq!(summary.version, version);
         prop_assert_eq!(summary.keys, keys);
+    }
+}
+
+/// A hash of four fields, two of which expire, in the layouts of Redis 7.4 and of its release candidates.
+#[test]
+fn hashes_with_fields_that_expire_are_loaded_in_each_layout() {
+    let limits = EncodingLimits::default();
+    let (early, late) = (1_800_000_000_000_i64, 1_800_000_000_500_i64);
+    let mut listpack = ListpackBuilder::default();
+    for (field, value, expiry) in [("a", "1", early), ("b", "x", late), ("c", "2", 0)] {
+        listpack.push(field.as_bytes());
+        listpack.push(value.as_bytes());
+        listpack.push_int(expiry);
+    }
+    let listpack = listpack.finish();
+    let listpack = [&[listpack.len() as u8], listpack].concat();
+    let pair = |field: &str, value: &str| [&[1], field.as_bytes(), &[1], value.as_bytes()].concat();
+    let plain = |early: &[u8], late: &[u8]| {
+        [&[3][..], late, &pair("b", "x"), &[0], &pair("c", "2"), early, &pair("a", "1")].concat()
+    };
+    let absolute = |at: i64| [&[0x81][..], &at.to_be_bytes()].concat();
+    let layouts = [
+        [&[kind::HASH_METADATA_PRE_GA][..], &plain(&absolute(early), &absolute(late))].concat(),
+        [&[kind::HASH_LISTPACK_EX_PRE_GA][..], &listpack].concat(),
+        [&[kind::HASH_METADATA][..], &early.to_le_bytes(), &plain(&[1], &[0x41, 0xf5])].concat(),
+        [&[kind::HASH_LISTPACK_EX][..], &early.to_le_bytes(), &listpack].concat(),
+    ];
+    for layout in &layouts {
+        let value = read_value(layout, &limits).unwrap();
+        assert_eq!(describe(&value), format!("hash a=1 until {early} b=x until {late} c=2"), "{layout:?}");
+    }
+    // What is written is the last one for a small hash, and the one before for a large one.
+    let value = read_value(&layouts[0], &limits).unwrap();
+    let payload = dump_value(as_ref(&value));
+    assert_eq!(payload[..9], layouts[3][..9]);
+    assert_eq!(payload[payload.len() - 10..][..2], [12, 0]);
+    let none_small = EncodingLimits { hash_max_listpack_entries: 0, ..limits };
+    let value = read_value(&layouts[0], &none_small).unwrap();
+    assert_eq!(dump_value(as_ref(&value))[0], kind::HASH_METADATA);
+}
+
+#[test]
+fn broken_expiries_of_fields_are_refused() {
+    let limits = EncodingLimits::default();
+    let min = 1_800_000_000_000_i64.to_le_bytes();
+    let field = [1, b'f', 1, b'v'];
+    let too_late = [&[0x81][..], &(FIELD_EXPIRY_MAX + 1).to_be_bytes()].concat();
+    let overflow = [&[0x81][..], &u64::MAX.to_be_bytes()].concat();
+    let mut bodies = vec![
+        [&[kind::HASH_METADATA_PRE_GA, 1][..], &too_late, &field].concat(),
+        [&[kind::HASH_METADATA][..], &min, &[1], &overflow, &field].concat(),
+        [&[kind::HASH_METADATA][..], &[0; 8], &[1], &overflow, &field].concat(),
+        [&[kind::HASH_METADATA][..], &min, &[2, 0], &field, &[0], &field].concat(),
+        // A count that promises more than there is must not size anything.
+        [&[kind::HASH_METADATA][..], &min, &overflow].concat(),
+        [&[kind::HASH_METADATA][..], &min, &[0]].concat(),
+    ];
+    let texts: [&[&[u8]]; 5] = [&[b"f", b"v"], &[b"f", b"v", b"x"], &[b"f", b"v", b"-1"], &[b"f"], &[]];
+    for texts in texts {
+        let mut listpack = ListpackBuilder::default();
+        texts.iter().for_each(|text| listpack.push(text));
+        let listpack = listpack.finish();
+        let length = listpack.len() as u8;
+        bodies.push([&[kind::HASH_LISTPACK_EX][..], &min, &[length], listpack].concat());
+        bodies.push([&[kind::HASH_LISTPACK_EX_PRE_GA][..], &[length], listpack].concat());
+    }
+    for body in bodies {
+        assert!(read_value(&body, &limits).is_err(), "{body:?}");
     }
 }

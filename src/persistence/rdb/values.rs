@@ -4,7 +4,7 @@ use super::error::Reason;
 use crate::storage::limits::EncodingLimits;
 use crate::storage::set::Member;
 
-pub(super) use crate::storage::hash::Hash;
+pub(super) use crate::storage::hash::{Hash, NEVER};
 pub(super) use crate::storage::list::List;
 pub(super) use crate::storage::set::Set;
 pub(super) use crate::storage::sorted_set::SortedSet;
@@ -23,6 +23,19 @@ pub(super) fn insert_field(
     let before = hash.len();
     hash.insert(field, value, limits);
     refuse_duplicate(before, hash.len(), "field")
+}
+
+/// [`insert_field`] with an expiry, `NEVER` for none.
+pub(super) fn insert_timed_field(
+    hash: &mut Hash,
+    field: &[u8],
+    value: &[u8],
+    expiry: i64,
+    limits: &EncodingLimits,
+) -> Result<(), Reason> {
+    insert_field(hash, field, value, limits)?;
+    hash.set_expiry(field, expiry);
+    Ok(())
 }
 
 pub(super) fn insert_member(set: &mut Set, member: &[u8], limits: &EncodingLimits) -> Result<(), Reason> {
@@ -113,8 +126,13 @@ pub(super) fn scored(sorted_set: &SortedSet) -> impl Iterator<Item = (&[u8], f64
     sorted_set.iter()
 }
 
+/// Fields and values with the expiries of the fields, `NEVER` for none; those of a small hash in the order of expiries.
+pub(super) fn timed_fields(hash: &Hash) -> impl Iterator<Item = (&[u8], &[u8], i64)> {
+    hash.timed()
+}
+
 pub(super) fn is_listpack_hash(hash: &Hash) -> bool {
-    hash.encoding() == "listpack"
+    hash.encoding() != "hashtable"
 }
 
 pub(super) fn is_listpack_set(set: &Set) -> bool {
