@@ -437,6 +437,7 @@ impl<'a> LiveDb<'a> {
             ValueRef::Hash(hash) => hash.encoding(),
             ValueRef::Set(set) => set.encoding(),
             ValueRef::SortedSet(sorted_set) => sorted_set.encoding(),
+            ValueRef::Stream(_) => "stream",
         })
     }
 
@@ -469,6 +470,7 @@ impl<'a> LiveDb<'a> {
             ValueRef::Hash(hash) => hash.memory_bytes(),
             ValueRef::Set(set) => set.memory_bytes(),
             ValueRef::SortedSet(sorted_set) => sorted_set.memory_bytes(),
+            ValueRef::Stream(stream) => stream.memory_bytes(),
         };
         Some(self.db.entry_bytes(found) + value)
     }

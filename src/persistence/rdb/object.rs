@@ -8,6 +8,7 @@ use super::intset::Intset;
 use super::kind;
 use super::listpack::Listpack;
 use super::packed::{Element, Packed};
+use super::stream::read_stream;
 use super::values::{self, Hash, List, Set, SortedSet, Value};
 use super::ziplist::Ziplist;
 use super::zipmap::Zipmap;
@@ -19,8 +20,7 @@ pub(super) fn check_kind(kind: u8) -> Result<(), Reason> {
     match kind {
         kind::STRING..=kind::ZSET_2
         | kind::HASH_ZIPMAP..=kind::LIST_QUICKLIST
-        | kind::HASH_LISTPACK..=kind::LIST_QUICKLIST_2
-        | kind::SET_LISTPACK => Ok(()),
+        | kind::STREAM_LISTPACKS..=kind::STREAM_LISTPACKS_3 => Ok(()),
         other => Err(unsupported(other)),
     }
 }
@@ -42,6 +42,9 @@ pub(super) fn read_object<R: Read>(
         kind::HASH => Value::Hash(plain_hash(input, limits)?),
         kind::LIST_QUICKLIST => Value::List(quicklist(input, limits)?),
         kind::LIST_QUICKLIST_2 => Value::List(quicklist_2(input, limits)?),
+        kind::STREAM_LISTPACKS | kind::STREAM_LISTPACKS_2 | kind::STREAM_LISTPACKS_3 => {
+            Value::Stream(read_stream(input, kind)?)
+        }
         kind::HASH_ZIPMAP
         | kind::LIST_ZIPLIST
         | kind::SET_INTSET
@@ -77,9 +80,6 @@ fn packed_object(kind: u8, bytes: &[u8], limits: &EncodingLimits) -> Result<Valu
 
 fn unsupported(kind: u8) -> Reason {
     match kind {
-        kind::STREAM_LISTPACKS | kind::STREAM_LISTPACKS_2 | kind::STREAM_LISTPACKS_3 => {
-            Reason::UnsupportedType("stream")
-        }
         kind::MODULE | kind::MODULE_2 => Reason::UnsupportedType("module"),
         kind::HASH_METADATA_FIRST..=kind::HASH_METADATA_LAST => {
             Reason::UnsupportedType("hash with expiring fields")
