@@ -1,8 +1,8 @@
 //! How many entries a group has read of all that were ever added, and how many it has still to read.
 //!
 //! A stream does not number its entries, so this is known only as long as no deleted entry lies where it is counted: at
-//! the first entry, at the last, and from there by counting along. The rules are Redis' (7.0, with the corrections of
-//! 7.2.5 and later for streams that lost entries in front of the group's place).
+//! the first entry, at the last, and from there by counting along. The rules are those of Redis 8, which correct those of
+//! 7.0 for streams that have lost entries around the group's place.
 
 use super::{Group, Stream, StreamId};
 
