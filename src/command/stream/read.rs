@@ -116,7 +116,7 @@ impl<'a> Request<'a> {
     /// Takes what follows STREAMS: keys, and as many ids.
     fn take_streams(&mut self, args: &Args<'a>, at: usize, is_of_group: bool) -> Result<(), ErrorReply> {
         let len = args.len() - at;
-        if len % 2 != 0 {
+        if !len.is_multiple_of(2) {
             let (name, id) = if is_of_group { ("xreadgroup", '>') } else { ("xread", '$') };
             return Err(ErrorReply::new(format!(
                 "ERR Unbalanced '{name}' list of streams: for each stream key an ID or '{id}' must be specified."

@@ -123,7 +123,8 @@ fn read_group<R: Read>(input: &mut Input<R>, kind: u8, stream: &Stream) -> Resul
         let start = input.offset();
         let id = StreamId::from_bytes(input.array()?);
         let delivered_at = i64::from_le_bytes(input.array()?);
-        let deliveries = input.length()?;
+        // The command that restores them on a replica takes no more.
+        let deliveries = input.length()?.min(i64::MAX as u64);
         if ownerless.insert(id, (delivered_at, deliveries)).is_some() {
             return Err(Reason::malformed("each pending entry once", "one of them twice").at(start));
         }

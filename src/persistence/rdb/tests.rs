@@ -2,12 +2,14 @@
 
 use proptest::prelude::*;
 
+use super::encode::Encoder;
+use super::output::{Compression, Output};
 use super::values::ValueRef;
 use super::values::{self, Hash, List, Set, SortedSet, Stream, Value, as_ref};
 use super::*;
 use crate::base::clock::UnixMillis;
 use crate::storage::limits::EncodingLimits;
-use crate::storage::stream::{BlockLimits, Entry, Group, Pending, StreamId};
+use crate::storage::stream::{BlockLimits, Entry, Group, Keep, Pending, StreamId, Trim};
 
 /// Built in, since only `runtime` opens files.
 macro_rules! goldens {
@@ -389,6 +391,58 @@ fn random_mutations_never_panic() {
         }
         check_reader(&bytes);
     }
+}
+
+/// A stream whose every bit was flipped and which was cut off everywhere is refused, or is one that can be worked with.
+#[test]
+fn no_broken_stream_is_read_as_something_that_panics() {
+    let entries: Vec<(u64, Vec<u8>, Vec<u8>)> =
+        (1..=16).map(|n| (n % 3, b"field"[..1 + n as usize % 2].to_vec(), vec![b'x'; n as usize])).collect();
+    let mut output = Output::new(Vec::new(), Compression::None, false);
+    Encoder::default().object(&mut output, None, ValueRef::Stream(&build_stream(&entries)), 11).unwrap();
+    let mut body = output.finish().unwrap();
+    body.truncate(body.len() - 8);
+    let limits = EncodingLimits::default();
+    assert!(read_value(&body, &limits).is_ok());
+    let mut accepted = 0;
+    for at in 0..body.len() {
+        assert!(read_value(&body[..at], &limits).is_err());
+        for change in [1, 2, 4, 8, 16, 32, 64, 128, 255] {
+            let mut body = body.clone();
+            body[at] ^= change;
+            if let Ok(Value::Stream(stream)) = read_value(&body, &limits) {
+                accepted += 1;
+                work_with(stream);
+            }
+        }
+    }
+    assert!(accepted > 0, "a flipped bit of a value does no harm");
+}
+
+/// What commands do to a stream, all of it.
+fn work_with(mut stream: Stream) {
+    describe_stream(&stream);
+    assert_eq!(stream.range_back(StreamId::MIN, StreamId::MAX).count(), stream.len());
+    dump_value(ValueRef::Stream(&stream));
+    let names: Vec<_> = stream.groups().map(|(name, _)| name.clone()).collect();
+    for name in names {
+        stream.group(&name).map(|group| stream.lag(group));
+        let group = stream.group_mut(&name).unwrap();
+        let consumers: Vec<_> = group.consumers().map(|(name, _)| name.clone()).collect();
+        let owned = consumers.iter().filter_map(|name| group.delete_consumer(name)).sum::<usize>();
+        assert_eq!((owned > 0, group.pending_len()), (!consumers.is_empty(), 0));
+    }
+    if let Some(id) = stream.last_id().next() {
+        stream.append(id, &[(b"field", b"value")], BlockLimits::default());
+        assert_eq!(stream.last_entry_id(), Some(id));
+    }
+    if let Some(id) = stream.first_entry_id() {
+        assert!(stream.delete(id));
+    }
+    let trim = |keep| Trim { keep, is_approximate: false, entries_max: 0 };
+    stream.trim(trim(Keep::Len(3)));
+    stream.trim(trim(Keep::Len(0)));
+    assert_eq!((stream.len(), stream.first_entry_id()), (0, None));
 }
 
 #[derive(Debug, Clone)]
