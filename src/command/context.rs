@@ -108,6 +108,11 @@ impl<'a> Ctx<'a> {
         }
     }
 
+    /// Whether effects are recorded at all: nobody need put together what nobody reads.
+    pub fn is_propagating(&self) -> bool {
+        self.effects.is_propagating
+    }
+
     /// Propagates nothing, whatever has changed.
     pub fn propagate_nothing(&mut self) {
         self.effects.propagation = Propagation::Replaced;

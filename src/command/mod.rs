@@ -43,6 +43,7 @@ mod set_algebra;
 mod slowlog;
 mod sort;
 mod sorted_set;
+mod stream;
 mod string;
 mod transactions;
 mod usage;
@@ -88,6 +89,14 @@ const GROUPS: &[&[CommandSpec]] = &[
     sorted_set::lookup::COMMANDS,
     sorted_set::pop::COMMANDS,
     sorted_set::range::COMMANDS,
+    stream::add::COMMANDS,
+    stream::claim::COMMANDS,
+    stream::group::COMMANDS,
+    stream::info::COMMANDS,
+    stream::pending::COMMANDS,
+    stream::range::COMMANDS,
+    stream::read::COMMANDS,
+    stream::trim::COMMANDS,
     string::COMMANDS,
     string::counter::COMMANDS,
     string::lcs::COMMANDS,

@@ -462,6 +462,7 @@ impl<'a> LiveDb<'a> {
             ValueRef::Hash(hash) => hash.encoding(),
             ValueRef::Set(set) => set.encoding(),
             ValueRef::SortedSet(sorted_set) => sorted_set.encoding(),
+            ValueRef::Stream(_) => "stream",
         })
     }
 

@@ -13,12 +13,14 @@ pub mod intset;
 pub mod keyspace;
 pub mod limits;
 pub mod list;
+pub mod listpack;
 pub mod live;
 pub mod packed;
 mod prefetch;
 mod segment;
 pub mod set;
 pub mod sorted_set;
+pub mod stream;
 pub mod table;
 pub mod value;
 
