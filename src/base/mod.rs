@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of Redis commands, clients or the data set.
 
+pub mod bits;
 pub mod clock;
 pub mod crc64;
 pub mod gauge;

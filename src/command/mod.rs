@@ -11,6 +11,7 @@ pub mod scan_options;
 pub mod spec;
 pub mod table;
 
+mod bitmap;
 mod client;
 mod client_filter;
 mod config;
@@ -51,6 +52,9 @@ pub use table::{Lookup, TABLE};
 
 /// The rows of every group.
 const GROUPS: &[&[CommandSpec]] = &[
+    bitmap::COMMANDS,
+    bitmap::field::COMMANDS,
+    bitmap::operation::COMMANDS,
     client::COMMANDS,
     config::COMMANDS,
     connection::COMMANDS,
