@@ -165,7 +165,7 @@ mod tests {
         ) {
             let mut model = bits_of(&bytes);
             let len = model.len();
-            model.resize(at as usize + 64, false);
+            model.resize(len.max(at as usize + 64), false);
             let read = (0..width).fold(0u64, |n, i| n << 1 | u64::from(model[at as usize + i as usize]));
             prop_assert_eq!(field(&bytes, at, width), read);
             if at as usize + width as usize <= len {
