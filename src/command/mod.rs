@@ -23,6 +23,7 @@ mod expire;
 mod generic;
 mod hash;
 mod help;
+mod hyperloglog;
 mod info;
 mod introspection;
 mod keys;
@@ -64,6 +65,7 @@ const GROUPS: &[&[CommandSpec]] = &[
     expire::COMMANDS,
     generic::COMMANDS,
     hash::COMMANDS,
+    hyperloglog::COMMANDS,
     info::COMMANDS,
     introspection::COMMANDS,
     latency::COMMANDS,

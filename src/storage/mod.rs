@@ -7,6 +7,7 @@ pub mod db;
 mod db_tests;
 pub mod digest;
 pub mod hash;
+pub mod hyperloglog;
 pub mod intset;
 pub mod keyspace;
 pub mod limits;
