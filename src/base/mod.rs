@@ -6,6 +6,7 @@ pub mod bits;
 pub mod clock;
 pub mod crc64;
 pub mod gauge;
+pub mod geo;
 pub mod glob;
 pub mod long_double;
 pub mod number;

@@ -21,6 +21,7 @@ mod debug;
 mod dump;
 mod expire;
 mod generic;
+mod geo;
 mod hash;
 mod help;
 mod hyperloglog;
@@ -64,6 +65,8 @@ const GROUPS: &[&[CommandSpec]] = &[
     dump::COMMANDS,
     expire::COMMANDS,
     generic::COMMANDS,
+    geo::COMMANDS,
+    geo::search::COMMANDS,
     hash::COMMANDS,
     hyperloglog::COMMANDS,
     info::COMMANDS,
