@@ -2,7 +2,7 @@
 
 use crate::base::clock::UnixMillis;
 use crate::config::Config;
-use crate::engine::effects::{Effects, Propagation};
+use crate::engine::effects::{Effects, NO_EVENT, Propagation};
 use crate::engine::{ClientId, Engine};
 use crate::resp::reply::Reply;
 use crate::storage::LiveDb;
@@ -61,6 +61,11 @@ impl<'a> Ctx<'a> {
     pub fn modified(&mut self, key: &[u8], event: &'static str) {
         self.record_expired();
         self.effects.modified(self.db_index, key, event);
+    }
+
+    /// Says that `key` has changed in a way that clients are not told of: no keyspace event, but all else as `modified`.
+    pub fn modified_silently(&mut self, key: &[u8]) {
+        self.modified(key, NO_EVENT);
     }
 
     /// Removes `key` if its collection has become empty, with the event that tells of it.

@@ -13,6 +13,7 @@ pub mod scan_options;
 pub mod spec;
 pub mod table;
 
+mod bitmap;
 mod client;
 mod client_filter;
 mod config;
@@ -22,10 +23,12 @@ mod debug;
 mod dump;
 mod expire;
 mod generic;
+mod geo;
 mod hash;
 mod hash_expiry;
 mod hash_getset;
 mod help;
+mod hyperloglog;
 mod info;
 mod introspection;
 mod keys;
@@ -56,6 +59,9 @@ pub use table::{Lookup, TABLE, rename_commands};
 
 /// The rows of every group.
 const GROUPS: &[&[CommandSpec]] = &[
+    bitmap::COMMANDS,
+    bitmap::field::COMMANDS,
+    bitmap::operation::COMMANDS,
     client::COMMANDS,
     config::COMMANDS,
     connection::COMMANDS,
@@ -64,9 +70,12 @@ const GROUPS: &[&[CommandSpec]] = &[
     dump::COMMANDS,
     expire::COMMANDS,
     generic::COMMANDS,
+    geo::COMMANDS,
+    geo::search::COMMANDS,
     hash::COMMANDS,
     hash_expiry::COMMANDS,
     hash_getset::COMMANDS,
+    hyperloglog::COMMANDS,
     info::COMMANDS,
     introspection::COMMANDS,
     latency::COMMANDS,

@@ -244,7 +244,7 @@ fn kind_of(name: &str) -> Kind {
         "entries-added",
         "entries-read",
     ];
-    const DOUBLES: [&str; 5] = ["score", "longitude", "latitude", "radius", "width"];
+    const DOUBLES: [&str; 6] = ["score", "longitude", "latitude", "radius", "width", "height"];
     match name {
         name if KEYS.contains(&name) => Kind::Key,
         name if INTEGERS.contains(&name) => Kind::Integer,

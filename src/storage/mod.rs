@@ -9,6 +9,7 @@ mod db_tests;
 pub mod digest;
 pub mod eviction;
 pub mod hash;
+pub mod hyperloglog;
 pub mod intset;
 pub mod keyspace;
 pub mod limits;
