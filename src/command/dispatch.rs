@@ -363,6 +363,12 @@ fn conclude(engine: &mut Engine, db_index: usize, args: &Args<'_>) {
             engine.notify(&change);
         }
     }
+    if !engine.upkeep.taken_out.is_empty() {
+        let (db, scratch) = (engine.keyspace.db_mut(db_index), &mut engine.upkeep.scratch);
+        for hash in std::mem::take(&mut engine.upkeep.taken_out) {
+            db.embed(hash, |value| scratch.give_back(value));
+        }
+    }
     if !engine.upkeep.garbage.is_empty() {
         let values = std::mem::take(&mut engine.upkeep.garbage);
         let bytes = std::mem::take(&mut engine.upkeep.garbage_bytes);

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use ahash::RandomState;
 use smallvec::SmallVec;
 
+use super::embedded::Embedded;
 use super::segment::{Entry, NewValue, Segment, Slot, VALUE_INLINE_MAX};
 use super::value::{Value, ValueRef, WrongType};
 use crate::base::number::parse_i64;
@@ -333,7 +334,31 @@ impl Db {
             Value::String(bytes) if bytes.len() <= VALUE_INLINE_MAX => {
                 self.put_string(key, &bytes, false, expires_at, access)
             }
-            value => self.put(key, NewValue::Object(value), expires_at, access),
+            value => match Embedded::of(&value) {
+                Some(embedded) => self.put(key, NewValue::Embedded(embedded), expires_at, access),
+                None => self.put(key, NewValue::Object(value), expires_at, access),
+            },
+        }
+    }
+
+    /// Takes a small collection out of its entry, to be changed as an object; the place stays the same.
+    pub(super) fn take_out(&mut self, found: Found, value: Value) {
+        self.change(found.segment, |segment| segment.replace(found.slot, NewValue::Object(value)));
+    }
+
+    /// Puts the collections at keys with this hash into their entries, those that are small. What they were is handed to
+    /// `spare`.
+    pub fn embed(&mut self, hash: u64, mut spare: impl FnMut(Value)) {
+        let index = self.segment_index(hash);
+        for slot in self.segments[index].objects_of_hash(hash) {
+            self.change(index, |segment| {
+                let Some(value) = segment.object(slot).cloned() else { return };
+                let Some(embedded) = Embedded::of(&value) else { return };
+                if segment.has_room_for(embedded.bytes_len()) {
+                    drop(segment.replace(slot, NewValue::Embedded(embedded)));
+                    spare(value);
+                }
+            });
         }
     }
 

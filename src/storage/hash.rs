@@ -107,6 +107,24 @@ impl Hash {
         }
     }
 
+    /// The number of fields and values, and their bytes, of a hash in its packed form.
+    pub(super) fn packed_entries(&self) -> Option<(usize, &[u8])> {
+        match &self.repr {
+            Repr::Packed(pairs) => Some((pairs.len(), pairs.entries())),
+            Repr::Large(_) => None,
+        }
+    }
+
+    /// Becomes the hash that has such a packed form.
+    pub(super) fn fill_packed(&mut self, count: usize, entries: &[u8]) {
+        if let Repr::Large(_) = self.repr {
+            self.repr = Repr::default();
+        }
+        if let Repr::Packed(pairs) = &mut self.repr {
+            pairs.fill(count, entries);
+        }
+    }
+
     /// Sets the field, whose expiry is cleared; true if it is new.
     pub fn insert(&mut self, field: &[u8], value: &[u8], limits: &EncodingLimits) -> bool {
         self.set(field, value, FieldExpiry::Clear, limits)

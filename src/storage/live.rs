@@ -7,7 +7,10 @@ mod fields;
 
 pub use fields::ExpiredFields;
 
+use smallvec::SmallVec;
+
 use super::db::{Db, Displaced, Found, Item};
+use super::embedded::Scratch;
 use super::limits::EncodingLimits;
 use super::segment::{NewValue, VALUE_INLINE_MAX};
 use super::value::{Collection, Value, ValueRef, WrongType};
@@ -88,6 +91,10 @@ pub struct Upkeep {
     pub held_bytes: u64,
     pub hits: u64,
     pub misses: u64,
+    /// The hashes of keys whose collection was taken out of its entry, or is new: to be embedded when the command is over.
+    pub taken_out: SmallVec<[u64; 4]>,
+    /// Where embedded collections are unfolded.
+    pub scratch: Scratch,
 }
 
 /// Values that take more allocations than this to free go to another thread.
@@ -192,7 +199,7 @@ impl<'a> LiveDb<'a> {
                 self.upkeep.hits += 1;
                 let (access, rng) = (self.access, &mut *self.rng);
                 self.db.touch(found, |old| access.touched(old, rng));
-                Some(self.db.entry(found).value)
+                Some(self.upkeep.scratch.unfold(self.db.entry(found).value))
             }
             None => {
                 self.upkeep.misses += 1;
@@ -204,7 +211,7 @@ impl<'a> LiveDb<'a> {
     /// The value at `key` without a trace: no hit, no miss, no access.
     pub fn peek(&mut self, key: &[u8]) -> Option<ValueRef<'_>> {
         let found = self.find(key)?;
-        Some(self.db.entry(found).value)
+        Some(self.upkeep.scratch.unfold(self.db.entry(found).value))
     }
 
     /// The value at `key`, for a command that asks about it only: counts as a hit or a miss, but not as an access.
@@ -212,7 +219,7 @@ impl<'a> LiveDb<'a> {
         match self.find(key) {
             Some(found) => {
                 self.upkeep.hits += 1;
-                Some(self.db.entry(found).value)
+                Some(self.upkeep.scratch.unfold(self.db.entry(found).value))
             }
             None => {
                 self.upkeep.misses += 1;
@@ -260,10 +267,11 @@ impl<'a> LiveDb<'a> {
                 self.upkeep.hits += 1;
                 let (access, rng) = (self.access, &mut *self.rng);
                 self.db.touch(found, |old| access.touched(old, rng));
-                match self.db.object(found).and_then(T::of) {
-                    Some(it) => Ok(Some(it)),
-                    None => Err(WrongType),
-                }
+                let value = match (self.db.object(found), self.db.entry(found).value) {
+                    (None, ValueRef::Embedded(embedded)) => Some(self.upkeep.scratch.fill(embedded)),
+                    (object, _) => object,
+                };
+                value.and_then(T::of).map(Some).ok_or(WrongType)
             }
             None => {
                 self.upkeep.misses += 1;
@@ -288,6 +296,7 @@ impl<'a> LiveDb<'a> {
         let access = self.access.initial();
         self.db.put_value(key, T::default().into_value(), None, access);
         let found = self.db.find(key).expect("the key was just put");
+        self.upkeep.taken_out.push(self.db.hash(key));
         self.write_found(found)
     }
 
@@ -424,7 +433,7 @@ impl<'a> LiveDb<'a> {
         let entry = self.db.entry(found);
         let expires_at = entry.expires_at.map(UnixMillis);
         let inline = match entry.value {
-            value @ (ValueRef::Int(_) | ValueRef::Str(_)) => Some(value),
+            value @ (ValueRef::Int(_) | ValueRef::Str(_) | ValueRef::Embedded(_)) => Some(value),
             _ => None,
         };
         let inline = inline.map(|value| value.to_value());
@@ -466,6 +475,7 @@ impl<'a> LiveDb<'a> {
             ValueRef::Str(bytes) if entry.is_raw || bytes.len() > EMBEDDED_MAX => "raw",
             ValueRef::Str(_) => "embstr",
             ValueRef::List(list) => list.encoding(),
+            ValueRef::Embedded(_) => "listpack",
             ValueRef::Hash(hash) => hash.encoding(),
             ValueRef::Set(set) => set.encoding(),
             ValueRef::SortedSet(sorted_set) => sorted_set.encoding(),
@@ -542,12 +552,30 @@ impl<'a> LiveDb<'a> {
 
     fn write_found<T: Collection + 'static>(&mut self, found: Found) -> Result<&mut T, WrongType> {
         // The type is checked on the shared segment: a command that fails copies nothing.
-        if self.db.object(found).and_then(T::of).is_none() {
-            return Err(WrongType);
-        }
+        self.expect_type::<T>(found)?;
         let (access, rng) = (self.access, &mut *self.rng);
         self.db.touch(found, |old| access.touched(old, rng));
+        self.take_out(found);
         self.db.object_mut(found).and_then(T::of_mut).ok_or(WrongType)
+    }
+
+    /// Whether there is a collection of this type.
+    fn expect_type<T: Collection>(&mut self, found: Found) -> Result<(), WrongType> {
+        let value = match (self.db.object(found), self.db.entry(found).value) {
+            (None, ValueRef::Embedded(embedded)) if T::EMBEDDED == Some(embedded.kind) => return Ok(()),
+            (object, _) => object,
+        };
+        value.and_then(T::of).map(|_| ()).ok_or(WrongType)
+    }
+
+    /// Makes an object of a collection that lies in its entry, until the command is over.
+    fn take_out(&mut self, found: Found) {
+        let entry = self.db.entry(found);
+        let ValueRef::Embedded(embedded) = entry.value else { return };
+        let scratch = &mut self.upkeep.scratch;
+        scratch.fill(embedded);
+        self.upkeep.taken_out.push(self.db.hash(entry.key));
+        self.db.take_out(found, scratch.take(embedded.kind));
     }
 
     fn find(&mut self, key: &[u8]) -> Option<Found> {

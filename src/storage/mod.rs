@@ -7,6 +7,7 @@ pub mod db;
 #[cfg(test)]
 mod db_tests;
 pub mod digest;
+pub mod embedded;
 pub mod eviction;
 pub mod hash;
 pub mod hyperloglog;

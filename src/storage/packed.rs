@@ -163,6 +163,24 @@ impl<const REVERSIBLE: bool> Packed<REVERSIBLE> {
         });
     }
 
+    /// The entries as they lie in the buffer.
+    pub(super) fn entries(&self) -> &[u8] {
+        let Span { start, end } = self.whole();
+        &self.buf[start..end]
+    }
+
+    /// Becomes the sequence of these entries, in the same buffer if nobody shares it and it is large enough.
+    pub(super) fn fill(&mut self, count: usize, entries: &[u8]) {
+        let end = HEADER_BYTES + entries.len();
+        if Arc::get_mut(&mut self.buf).is_none_or(|buf| buf.len() < end) {
+            self.buf = Arc::from(vec![0; round_to_allocation(end)]);
+        }
+        if let Some(buf) = Arc::get_mut(&mut self.buf) {
+            buf[HEADER_BYTES..end].copy_from_slice(entries);
+            write_header(buf, HEADER_BYTES, end, count);
+        }
+    }
+
     /// The allocation itself, for an encoding that borrows it.
     pub(super) fn buf(&self) -> &Arc<[u8]> {
         &self.buf

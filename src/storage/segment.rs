@@ -11,8 +11,10 @@
 use std::sync::Arc;
 
 use super::arena::{Address, Arena, PAGE_BYTES, PAGES_MAX};
+use super::embedded::{Embedded, EmbeddedKind};
 use super::prefetch::prefetch;
 use super::value::{Value, ValueRef};
+use smallvec::SmallVec;
 
 pub(super) const ENTRIES_MAX: usize = 384;
 const SLOTS_MAX: usize = 512;
@@ -36,6 +38,9 @@ const KIND_STR: u8 = 1;
 /// A short string that was changed in place, which Redis holds in its `raw` encoding.
 const KIND_RAW: u8 = 2;
 const KIND_OBJECT: u8 = 3;
+/// Small collections.
+const KIND_HASH: u8 = 4;
+const KIND_SET: u8 = 5;
 const HAS_EXPIRY: u8 = 0b0000_1000;
 const LONG_KEY: u8 = 0b0001_0000;
 
@@ -49,6 +54,8 @@ pub(super) enum NewValue<'a> {
         raw: bool,
     },
     Object(Value),
+    /// At most `VALUE_INLINE_MAX` bytes.
+    Embedded(Embedded<'a>),
 }
 
 impl NewValue<'_> {
@@ -58,6 +65,10 @@ impl NewValue<'_> {
             Self::Inline { raw: false, .. } => KIND_STR,
             Self::Inline { raw: true, .. } => KIND_RAW,
             Self::Object(_) => KIND_OBJECT,
+            Self::Embedded(embedded) => match embedded.kind {
+                EmbeddedKind::Hash => KIND_HASH,
+                EmbeddedKind::Set => KIND_SET,
+            },
         }
     }
 
@@ -66,6 +77,7 @@ impl NewValue<'_> {
             Self::Int(_) => 8,
             Self::Inline { bytes, .. } => bytes.len(),
             Self::Object(_) => 2,
+            Self::Embedded(embedded) => embedded.bytes_len(),
         }
     }
 }
@@ -234,7 +246,7 @@ impl Segment {
 
     /// Whether an entry may be given an expiry, after compaction at the most.
     pub fn has_room_for_expiry(&self) -> bool {
-        self.arena.live_bytes() + EXPIRY <= LIVE_BYTES_MAX
+        self.has_room_for(EXPIRY)
     }
 
     /// Stores `value` at `key`, new or in the place of `found`. The caller has asked `has_room`.
@@ -331,7 +343,7 @@ impl Segment {
             _ => {}
         }
         let size = entry_bytes(entry);
-        let mut bytes: smallvec::SmallVec<[u8; 512]> = smallvec::SmallVec::new();
+        let mut bytes: SmallVec<[u8; 512]> = SmallVec::new();
         bytes.extend_from_slice(&entry[..HEADER]);
         bytes[1] = (bytes[1] & !HAS_EXPIRY) | if expires_at.is_some() { HAS_EXPIRY } else { 0 };
         if let Some(at) = expires_at {
@@ -344,6 +356,49 @@ impl Segment {
         let at = self.allocate(bytes.len());
         self.arena.at_mut(at)[..bytes.len()].copy_from_slice(&bytes);
         self.slots[slot.0] = make_slot(tag, at);
+    }
+
+    /// Stores another form of the same value; the slot stays the same. The caller has asked `has_room_for`.
+    pub fn replace(&mut self, slot: Slot, value: NewValue<'_>) -> Option<Value> {
+        let at = address(self.slots[slot.0]);
+        let entry = self.arena.at(at);
+        let (size, start) = (entry_bytes(entry), value_start(entry));
+        let mut bytes: SmallVec<[u8; 512]> = SmallVec::from_slice(&entry[..start]);
+        bytes[1] = bytes[1] & !KIND | value.kind();
+        bytes[5] = value.len() as u8;
+        bytes.resize(start + value.len(), 0);
+        let displaced = self.object_index(slot).and_then(|index| self.objects[index].take());
+        write_value(&mut bytes[start..], value, &mut self.objects);
+        let tag = slot_tag(self.slots[slot.0]);
+        self.slots[slot.0] = make_slot(tag, DETACHED);
+        self.arena.free(at, size);
+        let at = self.allocate(bytes.len());
+        self.arena.at_mut(at)[..bytes.len()].copy_from_slice(&bytes);
+        self.slots[slot.0] = make_slot(tag, at);
+        displaced
+    }
+
+    /// Whether an entry may grow by so many bytes, after compaction at the most.
+    pub fn has_room_for(&self, bytes: usize) -> bool {
+        self.arena.live_bytes() + bytes <= LIVE_BYTES_MAX
+    }
+
+    /// The slots of objects whose keys may have this hash.
+    pub fn objects_of_hash(&self, hash: u64) -> SmallVec<[Slot; 4]> {
+        let mut found = SmallVec::new();
+        if self.slots.is_empty() {
+            return found;
+        }
+        let mask = self.slots.len() - 1;
+        let tag = hash as u16;
+        let mut i = tag as usize & mask;
+        while self.slots[i] != EMPTY {
+            if slot_tag(self.slots[i]) == tag && self.bytes(Slot(i))[1] & KIND == KIND_OBJECT {
+                found.push(Slot(i));
+            }
+            i = (i + 1) & mask;
+        }
+        found
     }
 
     /// Moves every entry whose hash has the bit after `depth` set into a new segment; both are one bit deeper.
@@ -401,6 +456,7 @@ impl Segment {
             let value = match (entry[1] & KIND, object) {
                 (KIND_OBJECT, Some(value)) => NewValue::Object(value),
                 (KIND_INT, _) => NewValue::Int(int(value(entry))),
+                (KIND_HASH | KIND_SET, _) => NewValue::Embedded(embedded(entry)),
                 (kind, _) => NewValue::Inline { bytes: value(entry), raw: kind == KIND_RAW },
             };
             sink(self.key_of(entry), value, expires_at(entry), access(entry));
@@ -428,6 +484,7 @@ impl Segment {
         match value {
             NewValue::Int(n) => entry[start..start + 8].copy_from_slice(&n.to_le_bytes()),
             NewValue::Inline { bytes, .. } => entry[start..start + bytes.len()].copy_from_slice(bytes),
+            NewValue::Embedded(embedded) => write_embedded(&mut entry[start..], embedded),
             NewValue::Object(_) => unreachable!("objects were excluded above"),
         }
         true
@@ -465,14 +522,7 @@ impl Segment {
         } else {
             to_key.copy_from_slice(key);
         }
-        match value {
-            NewValue::Int(n) => to_value.copy_from_slice(&n.to_le_bytes()),
-            NewValue::Inline { bytes, .. } => to_value.copy_from_slice(bytes),
-            NewValue::Object(value) => {
-                let index = store(&mut self.objects, value);
-                to_value.copy_from_slice(&index.to_le_bytes());
-            }
-        }
+        write_value(to_value, value, &mut self.objects);
         self.len += 1;
         self.link(make_slot(hash as u16, at));
     }
@@ -553,6 +603,7 @@ impl Segment {
                 let object = self.objects[u16_at(entry, value_start(entry))].as_ref();
                 object.expect("an object entry owns its object").as_ref()
             }
+            KIND_HASH | KIND_SET => ValueRef::Embedded(embedded(entry)),
             _ => ValueRef::Str(value(entry)),
         };
         let is_raw = entry[1] & KIND == KIND_RAW;
@@ -591,6 +642,28 @@ fn value(entry: &[u8]) -> &[u8] {
 
 fn entry_bytes(entry: &[u8]) -> usize {
     value_start(entry) + usize::from(entry[5])
+}
+
+/// The small collection of an entry that has one.
+fn embedded(entry: &[u8]) -> Embedded<'_> {
+    let kind = if entry[1] & KIND == KIND_HASH { EmbeddedKind::Hash } else { EmbeddedKind::Set };
+    let value = value(entry);
+    Embedded { kind, count: value[0], entries: &value[1..] }
+}
+
+fn write_embedded(to: &mut [u8], embedded: &Embedded<'_>) {
+    to[0] = embedded.count;
+    to[1..embedded.bytes_len()].copy_from_slice(embedded.entries);
+}
+
+/// Writes a value of its own length; an object goes into `objects`.
+fn write_value(to: &mut [u8], value: NewValue<'_>, objects: &mut Vec<Option<Value>>) {
+    match value {
+        NewValue::Int(n) => to.copy_from_slice(&n.to_le_bytes()),
+        NewValue::Inline { bytes, .. } => to.copy_from_slice(bytes),
+        NewValue::Embedded(embedded) => write_embedded(to, &embedded),
+        NewValue::Object(value) => to.copy_from_slice(&store(objects, value).to_le_bytes()),
+    }
 }
 
 fn int(bytes: &[u8]) -> i64 {

@@ -100,6 +100,24 @@ impl Set {
         }
     }
 
+    /// The number of members and their bytes, of a set in its packed form.
+    pub(super) fn packed_entries(&self) -> Option<(usize, &[u8])> {
+        match self.view() {
+            View::Packed(members) => Some((members.len(), members.entries())),
+            _ => None,
+        }
+    }
+
+    /// Becomes the set that has such a packed form.
+    pub(super) fn fill_packed(&mut self, count: usize, entries: &[u8]) {
+        if let Repr::Table(_) = self.repr {
+            self.repr = Repr::default();
+        }
+        if let Repr::Small(small) = &mut self.repr {
+            small.fill(count, entries);
+        }
+    }
+
     /// Adds a member; false if it is there already.
     pub fn insert(&mut self, member: &[u8], limits: &EncodingLimits) -> bool {
         if let Repr::Table(table) = &mut self.repr {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::embedded::{Embedded, EmbeddedKind};
 use super::segment::VALUE_INLINE_MAX;
 use super::{hash::Hash, list::List, set::Set, sorted_set::SortedSet, stream::Stream};
 
@@ -26,6 +27,8 @@ pub enum ValueRef<'a> {
     Set(&'a Set),
     SortedSet(&'a SortedSet),
     Stream(&'a Stream),
+    /// A small collection within its entry. Lookups through a `LiveDb` never answer this.
+    Embedded(Embedded<'a>),
 }
 
 /// The key holds a value of another type than the command works on.
@@ -64,6 +67,7 @@ impl ValueRef<'_> {
             Self::Set(_) => "set",
             Self::SortedSet(_) => "zset",
             Self::Stream(_) => "stream",
+            Self::Embedded(embedded) => embedded.type_name(),
         }
     }
 
@@ -71,7 +75,7 @@ impl ValueRef<'_> {
     pub fn memory_bytes(&self) -> usize {
         match self {
             Self::Str(bytes) if bytes.len() > VALUE_INLINE_MAX => bytes.len() + 40,
-            Self::Int(_) | Self::Str(_) => 0,
+            Self::Int(_) | Self::Str(_) | Self::Embedded(_) => 0,
             Self::List(list) => list.memory_bytes(),
             Self::Hash(hash) => hash.memory_bytes(),
             Self::Set(set) => set.memory_bytes(),
@@ -83,7 +87,7 @@ impl ValueRef<'_> {
     /// How many allocations freeing the value takes; the measure by which Redis, too, decides what is large.
     pub fn free_effort(&self) -> usize {
         match self {
-            Self::Int(_) => 0,
+            Self::Int(_) | Self::Embedded(_) => 0,
             Self::Str(bytes) => 1 + bytes.len() / (1 << 20),
             Self::List(list) => list.free_effort(),
             Self::Hash(hash) => hash.free_effort(),
@@ -103,12 +107,16 @@ impl ValueRef<'_> {
             Self::Set(set) => Value::Set(set.clone()),
             Self::SortedSet(sorted_set) => Value::SortedSet(sorted_set.clone()),
             Self::Stream(stream) => Value::Stream(stream.clone()),
+            Self::Embedded(embedded) => embedded.to_value(),
         }
     }
 }
 
 /// A collection type: how `Db` finds it among the values.
 pub trait Collection: Default {
+    /// What it is called when it lies within its entry; none if it never does.
+    const EMBEDDED: Option<EmbeddedKind>;
+
     fn of(value: &Value) -> Option<&Self>;
     fn of_mut(value: &mut Value) -> Option<&mut Self>;
     fn into_value(self) -> Value;
@@ -116,8 +124,10 @@ pub trait Collection: Default {
 }
 
 macro_rules! collection {
-    ($($name:ident)*) => {$(
+    ($($name:ident: $embedded:expr),*) => {$(
         impl Collection for $name {
+            const EMBEDDED: Option<EmbeddedKind> = $embedded;
+
             fn of(value: &Value) -> Option<&Self> {
                 if let Value::$name(it) = value { Some(it) } else { None }
             }
@@ -137,4 +147,10 @@ macro_rules! collection {
     )*};
 }
 
-collection!(List Hash Set SortedSet Stream);
+collection!(
+    List: None,
+    Hash: Some(EmbeddedKind::Hash),
+    Set: Some(EmbeddedKind::Set),
+    SortedSet: None,
+    Stream: None
+);

@@ -43,6 +43,10 @@ impl Encoder {
             key.map_or(Ok(()), |key| output.string(key))
         };
         match value {
+            ValueRef::Embedded(embedded) => {
+                let value = embedded.to_value();
+                self.object(output, key, value.as_ref(), version)
+            }
             ValueRef::Int(number) => {
                 head(output, kind::STRING)?;
                 output.int(number)

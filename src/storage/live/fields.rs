@@ -48,6 +48,7 @@ impl LiveDb<'_> {
     ) -> Result<R, WrongType> {
         let found = self.find(key).unwrap_or_else(|| {
             self.db.put_value(key, Hash::new().into_value(), None, self.access.initial());
+            self.upkeep.taken_out.push(self.db.hash(key));
             self.db.find(key).expect("the key was just put")
         });
         self.edit_found(found, edit)
@@ -55,11 +56,10 @@ impl LiveDb<'_> {
 
     fn edit_found<R>(&mut self, found: Found, edit: impl FnOnce(&mut Hash) -> R) -> Result<R, WrongType> {
         // The type is checked on the shared segment: a command that fails copies nothing.
-        if self.db.object(found).and_then(Hash::of).is_none() {
-            return Err(WrongType);
-        }
+        self.expect_type::<Hash>(found)?;
         let (access, rng) = (self.access, &mut *self.rng);
         self.db.touch(found, |old| access.touched(old, rng));
+        self.take_out(found);
         self.db.edit_hash(found, edit).ok_or(WrongType)
     }
 
@@ -124,7 +124,7 @@ mod tests {
     use crate::storage::db::Db;
     use crate::storage::hash::{Field, NEVER};
     use crate::storage::live::{AccessPolicy, NewExpiry, Upkeep, View};
-    use crate::storage::{EncodingLimits, ValueRef};
+    use crate::storage::{EncodingLimits, Value};
 
     fn with_db<R>(db: &mut Db, now: i64, expiry: ExpiryPolicy, f: impl FnOnce(&mut LiveDb<'_>) -> R) -> R {
         let limits = EncodingLimits { hash_max_listpack_entries: 4, ..EncodingLimits::default() };
@@ -230,8 +230,8 @@ mod tests {
     }
 
     fn contents(db: &Db) -> Model {
-        let hashes = db.iter().filter_map(|item| match item.value {
-            ValueRef::Hash(hash) => {
+        let hashes = db.iter().filter_map(|item| match item.value.to_value() {
+            Value::Hash(hash) => {
                 Some((item.key.to_vec(), hash.timed().map(|(field, _, at)| (field.to_vec(), at)).collect()))
             }
             _ => None,
