@@ -82,6 +82,10 @@ impl Play {
             "{at}\n  the effects do not reproduce the data: {effects}",
             effects = effects.iter().map(ToString::to_string).collect::<String>()
         );
+        if !effects.is_empty() {
+            let (ours, theirs) = (twin::groups_of(original), twin::groups_of(copy));
+            assert_eq!(ours, theirs, "{at}\n  the effects do not reproduce the groups");
+        }
         let (received, notes) = self.server.take_received();
         ShownStep { text: text.to_owned(), received, notes, effects }
     }

@@ -8,7 +8,8 @@ use russet::persistence::snapshot::{self, Duplicates, LoadOptions};
 use russet::replication::log::ReplOffset;
 use russet::replication::replica::MasterAddr;
 use russet::resp::request::{Batch, Decoder, Limits};
-use russet::storage::{Keyspace, digest};
+use russet::storage::stream::StreamId;
+use russet::storage::{Keyspace, ValueRef, digest};
 
 use crate::shown::{Effect, escape};
 
@@ -68,6 +69,32 @@ impl Twin {
     }
 }
 
+/// What the digest leaves out: groups, consumers, and whose the pending entries are. How often and when these were
+/// delivered is not compared, for reading them again is not propagated.
+pub fn groups_of(keyspace: &Keyspace) -> Vec<String> {
+    let mut groups = Vec::new();
+    for (index, item) in
+        keyspace.dbs().enumerate().flat_map(|(index, db)| db.iter().map(move |item| (index, item)))
+    {
+        let ValueRef::Stream(stream) = item.value else { continue };
+        let key = escape(item.key);
+        let (last, deleted, added) = (stream.last_id(), stream.max_deleted_id(), stream.entries_added());
+        groups.push(format!("db{index} {key} {last} {deleted} {added}"));
+        for (name, group) in stream.groups() {
+            let name = escape(name);
+            let consumers: Vec<String> = group.consumers().map(|(name, _)| escape(name)).collect();
+            let pending: Vec<String> = group
+                .pending_from(StreamId::MIN)
+                .map(|(id, pending)| format!("{id} {}", escape(&pending.consumer)))
+                .collect();
+            let (last, read) = (group.last_id, group.entries_read);
+            groups.push(format!("db{index} {key} {name} {last} {read:?} {consumers:?} {pending:?}"));
+        }
+    }
+    groups.sort();
+    groups
+}
+
 /// Writes the data set as an RDB file, reads it back, and compares.
 pub fn check_rdb_round_trip(engine: &Engine, name: &str) {
     let file = snapshot::write(&engine.keyspace, &engine.snapshot_options(), Vec::new(), || Ok(())).unwrap();
@@ -78,4 +105,9 @@ pub fn check_rdb_round_trip(engine: &Engine, name: &str) {
         .unwrap_or_else(|error| panic!("{name}: the saved data set is refused: {error}"));
     let is_equal = digest::of_keyspace(&engine.keyspace) == digest::of_keyspace(&loaded.keyspace);
     assert!(is_equal, "{name}: the data set that was saved and loaded is another one");
+    assert_eq!(
+        groups_of(&engine.keyspace),
+        groups_of(&loaded.keyspace),
+        "{name}: groups were saved and loaded"
+    );
 }

@@ -242,6 +242,14 @@ impl Block {
 
     /// Writes the numbers of live and deleted entries, which are the first elements.
     fn set_counts(&mut self, live: u64, deleted: u64) {
+        const BYTE_MAX: u64 = 127;
+        // As a rule both are of one byte, with one of backward length, before and after.
+        if let [old_live @ 0..=127, _, old_deleted @ 0..=127, ..] = &mut self.bytes[HEADER_BYTES..]
+            && live.max(deleted) <= BYTE_MAX
+        {
+            (*old_live, *old_deleted) = (live as u8, deleted as u8);
+            return;
+        }
         let mut counts = Vec::with_capacity(24);
         push_int(&mut counts, live as i64);
         push_int(&mut counts, deleted as i64);
