@@ -67,7 +67,8 @@ fn begin(search: BeginSearch, args: &Args<'_>) -> Option<usize> {
         BeginSearch::Index(index) => Some(index),
         BeginSearch::Keyword { word, start_from } => {
             let found = match usize::try_from(start_from) {
-                Ok(from) => (from..args.len()).find(|&i| args.is(i, word)),
+                // The last argument has nothing behind it that could be a key.
+                Ok(from) => (from..args.len().saturating_sub(1)).find(|&i| args.is(i, word)),
                 Err(_) => {
                     let from = args.len().checked_sub(start_from.unsigned_abs() as usize)?;
                     (1..=from).rev().find(|&i| args.is(i, word))
