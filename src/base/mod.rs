@@ -2,9 +2,11 @@
 //!
 //! Knows nothing of Redis commands, clients or the data set.
 
+pub mod bits;
 pub mod clock;
 pub mod crc64;
 pub mod gauge;
+pub mod geo;
 pub mod glob;
 pub mod long_double;
 pub mod number;

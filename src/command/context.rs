@@ -2,7 +2,7 @@
 
 use crate::base::clock::UnixMillis;
 use crate::config::Config;
-use crate::engine::effects::{Effects, Propagation};
+use crate::engine::effects::{Effects, NO_EVENT, Propagation};
 use crate::engine::{ClientId, Engine};
 use crate::resp::reply::Reply;
 use crate::storage::LiveDb;
@@ -63,6 +63,11 @@ impl<'a> Ctx<'a> {
         self.effects.modified(self.db_index, key, event);
     }
 
+    /// Says that `key` has changed in a way that clients are not told of: no keyspace event, but all else as `modified`.
+    pub fn modified_silently(&mut self, key: &[u8]) {
+        self.modified(key, NO_EVENT);
+    }
+
     /// Removes `key` if its collection has become empty, with the event that tells of it.
     pub fn remove_if_empty<T: crate::storage::value::Collection + 'static>(&mut self, key: &[u8]) {
         if self.db.remove_if_empty::<T>(key) {
@@ -106,6 +111,11 @@ impl<'a> Ctx<'a> {
         for expired in self.db.take_expired_fields() {
             self.effects.fields_expired(self.db_index, &expired);
         }
+    }
+
+    /// Whether effects are recorded at all: nobody need put together what nobody reads.
+    pub fn is_propagating(&self) -> bool {
+        self.effects.is_propagating
     }
 
     /// Propagates nothing, whatever has changed.

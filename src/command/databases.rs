@@ -84,6 +84,7 @@ fn empty_databases(engine: &mut Engine, indexes: std::ops::Range<usize>) {
         engine.watched.touch_db(&mut engine.clients, db_index, before, |_| Presence::Missing);
         engine.effects.dirty += db.len() as u64;
         emptied.push(engine.keyspace.take_db(db_index));
+        engine.blocked.signal_db(db_index);
     }
     if !emptied.is_empty() {
         engine.free_databases(emptied, bytes);

@@ -310,7 +310,8 @@ fn settle(
                 db_index: client.db_index,
                 keys: block.keys,
                 command: usize::from(index),
-                args: args.to_owned(),
+                args: block.args.unwrap_or_else(|| args.to_owned()),
+                wakes_without_value: block.wakes_without_value,
             };
             let state = BlockedState { on, deadline: block.deadline, on_timeout: block.on_timeout };
             engine.blocked.block(&mut engine.clients, id, state);
@@ -426,12 +427,15 @@ pub fn serve_blocked(engine: &mut Engine) {
     }
 }
 
-/// Serves those who wait for one key, until it is gone or nobody is left who wants a value of its type.
+/// Serves those who wait for one key, until it is gone or nobody is left who wants what is there.
 fn serve_waiters(engine: &mut Engine, db_index: usize, key: &[u8]) {
     // Ends because with each round either a waiter leaves the queue or the position behind it comes next.
     let mut position = 0;
     while let Some(id) = engine.blocked.waiter(db_index, key, position) {
-        let Some(type_name) = type_of(engine, id, db_index, key) else { break };
+        let type_name = type_of(engine, id, db_index, key);
+        if type_name.is_none() && !engine.blocked.wakes_without_value(db_index, key) {
+            break;
+        }
         let is_served = wants(engine, id, type_name) && retry(engine, id);
         position += usize::from(!is_served);
     }
@@ -447,16 +451,20 @@ fn type_of(engine: &mut Engine, id: ClientId, db_index: usize, key: &[u8]) -> Op
     Ctx::new(engine, id, db_index, expiry)?.db.peek(key).map(|value| value.type_name())
 }
 
-/// Whether a waiting client's command takes values of this type. A client on its way out takes none.
-fn wants(engine: &Engine, id: ClientId, type_name: &str) -> bool {
+/// Whether a waiting client's command takes values of this type, or is to learn that there is none of its type. A client
+/// on its way out takes none.
+fn wants(engine: &Engine, id: ClientId, type_name: Option<&str>) -> bool {
     let Some(client) = engine.clients.get(id) else { return false };
-    let Some(BlockedOn::Keys { command, .. }) = client.blocked.as_deref().map(|state| &state.on) else {
+    let Some(BlockedOn::Keys { command, wakes_without_value, .. }) =
+        client.blocked.as_deref().map(|state| &state.on)
+    else {
         return false;
     };
     let group = TABLE.row(*command as u16).group;
     // The group of a blocking command is named after its type, but for sorted sets.
-    client.closing == Closing::No
-        && (group == type_name || (type_name == "zset" && group.starts_with("sorted")))
+    let is_of_type =
+        type_name.is_some_and(|name| group == name || (name == "zset" && group.starts_with("sorted")));
+    client.closing == Closing::No && (is_of_type || *wakes_without_value)
 }
 
 /// Runs a blocked client's command again. If it does not block any more, the client goes on: whether it does.

@@ -13,6 +13,7 @@ pub mod scan_options;
 pub mod spec;
 pub mod table;
 
+mod bitmap;
 mod client;
 mod client_filter;
 mod config;
@@ -22,10 +23,12 @@ mod debug;
 mod dump;
 mod expire;
 mod generic;
+mod geo;
 mod hash;
 mod hash_expiry;
 mod hash_getset;
 mod help;
+mod hyperloglog;
 mod info;
 mod introspection;
 mod keys;
@@ -43,6 +46,7 @@ mod set_algebra;
 mod slowlog;
 mod sort;
 mod sorted_set;
+mod stream;
 mod string;
 mod transactions;
 mod usage;
@@ -55,6 +59,9 @@ pub use table::{Lookup, TABLE, rename_commands};
 
 /// The rows of every group.
 const GROUPS: &[&[CommandSpec]] = &[
+    bitmap::COMMANDS,
+    bitmap::field::COMMANDS,
+    bitmap::operation::COMMANDS,
     client::COMMANDS,
     config::COMMANDS,
     connection::COMMANDS,
@@ -63,9 +70,12 @@ const GROUPS: &[&[CommandSpec]] = &[
     dump::COMMANDS,
     expire::COMMANDS,
     generic::COMMANDS,
+    geo::COMMANDS,
+    geo::search::COMMANDS,
     hash::COMMANDS,
     hash_expiry::COMMANDS,
     hash_getset::COMMANDS,
+    hyperloglog::COMMANDS,
     info::COMMANDS,
     introspection::COMMANDS,
     latency::COMMANDS,
@@ -88,6 +98,14 @@ const GROUPS: &[&[CommandSpec]] = &[
     sorted_set::lookup::COMMANDS,
     sorted_set::pop::COMMANDS,
     sorted_set::range::COMMANDS,
+    stream::add::COMMANDS,
+    stream::claim::COMMANDS,
+    stream::group::COMMANDS,
+    stream::info::COMMANDS,
+    stream::pending::COMMANDS,
+    stream::range::COMMANDS,
+    stream::read::COMMANDS,
+    stream::trim::COMMANDS,
     string::COMMANDS,
     string::counter::COMMANDS,
     string::lcs::COMMANDS,

@@ -57,6 +57,18 @@ pub fn timeout(arg: &[u8], now: UnixMillis) -> Result<Option<UnixMillis>, ErrorR
     Ok((ms > 0.0).then(|| UnixMillis(now.0 + ms as i64)))
 }
 
+/// The timeout of a blocking command in whole milliseconds: the instant at which it ends, none for 0.
+pub fn timeout_ms(arg: &[u8], now: UnixMillis) -> Result<Option<UnixMillis>, ErrorReply> {
+    match parse_i64(arg).ok_or(ErrorReply::TIMEOUT_NOT_AN_INTEGER)? {
+        0 => Ok(None),
+        ..0 => Err(ErrorReply::TIMEOUT_NEGATIVE),
+        ms => match now.0.checked_add(ms) {
+            Some(at) => Ok(Some(UnixMillis(at))),
+            None => Err(ErrorReply::fixed("ERR timeout is out of range")),
+        },
+    }
+}
+
 /// The number of a database.
 pub fn db_index(arg: &[u8], databases: usize) -> Result<usize, ErrorReply> {
     let n = parse_i64(arg).ok_or(ErrorReply::fixed("ERR invalid DB index"))?;

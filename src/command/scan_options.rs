@@ -118,8 +118,8 @@ mod tests {
             ("1 ", None),
             ("-", None),
             ("0x1", None),
-            ("\07", Some(0)),
-            ("7\0x", Some(7)),
+            ("\x007", Some(0)),
+            ("7\x00x", Some(7)),
         ] {
             assert_eq!(cursor(text.as_bytes()).ok(), expected, "{text:?}");
         }

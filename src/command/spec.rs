@@ -3,7 +3,7 @@
 use super::context::Ctx;
 use crate::base::clock::UnixMillis;
 use crate::engine::{ClientId, Engine, TimeoutReply};
-use crate::resp::args::Args;
+use crate::resp::args::{Args, OwnedArgs};
 use crate::resp::error::ErrorReply;
 
 /// Properties of a command, by which alone the dispatcher decides what to do with it. The names are Redis' own.
@@ -128,7 +128,7 @@ pub type CommandResult = Result<Flow, ErrorReply>;
 pub enum Flow {
     /// The reply is written.
     Done,
-    /// Nothing was done or written: the command is run again when one of the keys was modified.
+    /// Nothing was written: the command is run again when one of the keys was modified.
     Block(BlockOnKeys),
     /// The client was parked by the handler; whoever unparks it writes the reply.
     Parked,
@@ -139,6 +139,16 @@ pub struct BlockOnKeys {
     pub keys: Vec<Vec<u8>>,
     pub deadline: Option<UnixMillis>,
     pub on_timeout: TimeoutReply,
+    /// The command as it is to be run again, where that is not as it came: what was meant at the time it came.
+    pub args: Option<OwnedArgs>,
+    /// Run it again even if a key is gone or holds another type: it fails then.
+    pub wakes_without_value: bool,
+}
+
+impl BlockOnKeys {
+    pub fn new(keys: Vec<Vec<u8>>, deadline: Option<UnixMillis>, on_timeout: TimeoutReply) -> Self {
+        Self { keys, deadline, on_timeout, args: None, wakes_without_value: false }
+    }
 }
 
 /// What COMMAND DOCS tells of a command.

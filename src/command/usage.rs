@@ -208,7 +208,7 @@ fn value(name: &str) -> Argument {
 fn kind_of(name: &str) -> Kind {
     const KEYS: [&str; 8] =
         ["key", "newkey", "source", "destination", "destkey", "key1", "key2", "sourcekey"];
-    const INTEGERS: [&str; 32] = [
+    const INTEGERS: [&str; 34] = [
         "count",
         "offset",
         "seconds",
@@ -241,8 +241,10 @@ fn kind_of(name: &str) -> Kind {
         "port",
         "threshold",
         "version",
+        "entries-added",
+        "entries-read",
     ];
-    const DOUBLES: [&str; 5] = ["score", "longitude", "latitude", "radius", "width"];
+    const DOUBLES: [&str; 6] = ["score", "longitude", "latitude", "radius", "width", "height"];
     match name {
         name if KEYS.contains(&name) => Kind::Key,
         name if INTEGERS.contains(&name) => Kind::Integer,

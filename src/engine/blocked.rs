@@ -16,7 +16,15 @@ use crate::resp::args::OwnedArgs;
 #[derive(Debug)]
 pub enum BlockedOn {
     /// One of these keys of database `db_index`; the command is run again when one was modified.
-    Keys { db_index: usize, keys: Vec<Vec<u8>>, command: usize, args: OwnedArgs },
+    Keys {
+        db_index: usize,
+        keys: Vec<Vec<u8>>,
+        command: usize,
+        args: OwnedArgs,
+        /// The command is run again even if the key is gone or of another type: it fails then, and its client
+        /// must not wait on.
+        wakes_without_value: bool,
+    },
     /// WAIT: `needed` replicas that have acknowledged `offset`.
     Replicas { offset: u64, needed: usize },
     /// The end of CLIENT PAUSE or of a failover: the command has not been run yet.
@@ -62,6 +70,8 @@ impl Equivalent<Place> for PlaceRef<'_> {
 #[derive(Debug, Default)]
 struct Queue {
     waiters: VecDeque<ClientId>,
+    /// How many of them are woken without a value of their type.
+    without_value: usize,
     /// The key is in `ready` since the queue came to be.
     is_ready: bool,
 }
@@ -126,6 +136,11 @@ impl BlockedClients {
         self.queues.get(&PlaceRef(db_index, key))?.waiters.get(position).copied()
     }
 
+    /// Whether somebody waits for this key who is woken without a value of the right type.
+    pub fn wakes_without_value(&self, db_index: usize, key: &[u8]) -> bool {
+        self.queues.get(&PlaceRef(db_index, key)).is_some_and(|queue| queue.without_value > 0)
+    }
+
     /// Keys that somebody waits for.
     pub fn keys_len(&self) -> usize {
         self.queues.len()
@@ -145,12 +160,13 @@ impl BlockedClients {
     pub fn block(&mut self, clients: &mut Clients, id: ClientId, state: BlockedState) {
         let Some(client) = clients.get_mut(id) else { return };
         debug_assert!(client.blocked.is_none(), "a blocked client runs no command");
-        if let BlockedOn::Keys { db_index, keys, .. } = &state.on {
+        if let BlockedOn::Keys { db_index, keys, wakes_without_value, .. } = &state.on {
             for key in keys {
                 let queue = self.queues.entry((*db_index, key.clone())).or_default();
                 // The same key may be named twice; then this client is the last already.
                 if queue.waiters.back() != Some(&id) {
                     queue.waiters.push_back(id);
+                    queue.without_value += usize::from(*wakes_without_value);
                 }
             }
         }
@@ -164,15 +180,19 @@ impl BlockedClients {
     /// Ends a client's block and wakes it; answers what it waited for.
     pub fn unblock(&mut self, clients: &mut Clients, id: ClientId) -> Option<Box<BlockedState>> {
         let state = clients.get_mut(id)?.blocked.take()?;
-        if let BlockedOn::Keys { db_index, keys, .. } = &state.on {
+        if let BlockedOn::Keys { db_index, keys, wakes_without_value, .. } = &state.on {
             for key in keys {
                 let place = PlaceRef(*db_index, key);
                 let Some(queue) = self.queues.get_mut(&place) else { continue };
+                let waiters = queue.waiters.len();
                 // Who is served is first, as a rule.
                 if queue.waiters.front() == Some(&id) {
                     queue.waiters.pop_front();
                 } else {
                     queue.waiters.retain(|&waiter| waiter != id);
+                }
+                if *wakes_without_value {
+                    queue.without_value -= waiters - queue.waiters.len();
                 }
                 if queue.waiters.is_empty() {
                     self.queues.remove(&place);
@@ -198,6 +218,7 @@ mod tests {
             keys: keys.iter().map(|key| key.as_bytes().to_vec()).collect(),
             command: 0,
             args: [b"BLPOP"].into_iter().collect(),
+            wakes_without_value: false,
         };
         BlockedState { on, deadline: deadline.map(UnixMillis), on_timeout: TimeoutReply::NullArray }
     }
@@ -218,6 +239,24 @@ mod tests {
         blocked.unblock(&mut clients, ids[0]);
         assert!(!blocked.has_key_waiters());
         assert_eq!(blocked.len, 0);
+    }
+
+    #[test]
+    fn who_is_woken_without_a_value_is_known_by_key() {
+        let (mut blocked, mut clients, ids) = with_clients(2);
+        for &id in &ids {
+            let mut state = wait(&["k", "k"], None);
+            if let BlockedOn::Keys { wakes_without_value, .. } = &mut state.on {
+                *wakes_without_value = true;
+            }
+            blocked.block(&mut clients, id, state);
+        }
+        blocked.unblock(&mut clients, ids[1]);
+        assert!(blocked.wakes_without_value(0, b"k"));
+        let other = wait(&["k"], None);
+        blocked.block(&mut clients, ids[1], other);
+        blocked.unblock(&mut clients, ids[0]);
+        assert!(!blocked.wakes_without_value(0, b"k"));
     }
 
     #[test]

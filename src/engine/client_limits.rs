@@ -60,8 +60,8 @@ impl Engine {
         let stream = self.role.stream();
         let Some(lowest) = stream.replicas.lowest_position() else { return };
         let limit = self.config.client_output_buffer_limits.replica;
+        // After a failover a replica may be ahead for a moment, until it hears that it must begin anew.
         let bound = [limit.hard_bytes, limit.soft_bytes].into_iter().filter(|&bytes| bytes > 0).min();
-        // A replica may still be at a place of a history that this server has left.
         if bound.is_some_and(|bound| stream.log.end_offset().0.saturating_sub(lowest.0) > bound) {
             for id in stream.replicas.ids() {
                 self.enforce_output_limit(ClientId(id.0));

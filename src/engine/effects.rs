@@ -31,6 +31,9 @@ pub struct Effects {
     ends: Vec<(usize, usize)>,
 }
 
+/// The event of a change that keyspace notifications do not tell of.
+pub const NO_EVENT: &str = "";
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Modification {
     pub db_index: usize,

@@ -4,14 +4,14 @@
 //! messages stay in this server: a replica tells of the changes that it makes itself.
 
 use super::Engine;
-use super::effects::Modification;
+use super::effects::{Modification, NO_EVENT};
 use crate::config::NotifyFlags;
 
 impl Engine {
     /// Tells subscribers of keyspace events about a change.
     pub fn notify(&mut self, change: &Modification) {
         let wanted = self.config.notify_keyspace_events;
-        if wanted.is_empty() || !wanted.contains(class_of(change.event)) {
+        if wanted.is_empty() || change.event == NO_EVENT || !wanted.contains(class_of(change.event)) {
             return;
         }
         if wanted.contains(NotifyFlags::KEYSPACE) {
@@ -29,7 +29,7 @@ impl Engine {
 /// The class of an event. What is not about one type of value is generic.
 fn class_of(event: &str) -> NotifyFlags {
     match event {
-        "set" | "append" | "setrange" | "setbit" | "incrby" | "incrbyfloat" => NotifyFlags::STRING,
+        "set" | "append" | "setrange" | "setbit" | "incrby" | "incrbyfloat" | "pfadd" => NotifyFlags::STRING,
         "lpush" | "rpush" | "lpop" | "rpop" | "linsert" | "lset" | "lrem" | "ltrim" | "sortstore" => {
             NotifyFlags::LIST
         }
@@ -37,6 +37,7 @@ fn class_of(event: &str) -> NotifyFlags {
         "expired" => NotifyFlags::EXPIRED,
         "evicted" => NotifyFlags::EVICTED,
         _ if event.starts_with('h') => NotifyFlags::HASH,
+        "geosearchstore" | "georadiusstore" => NotifyFlags::ZSET,
         _ if event.starts_with('z') => NotifyFlags::ZSET,
         _ if event.starts_with('x') => NotifyFlags::STREAM,
         _ => NotifyFlags::GENERIC,
@@ -54,11 +55,14 @@ mod tests {
                 NotifyFlags::GENERIC,
                 "del expire persist restore rename_from rename_to move_from move_to copy_to",
             ),
-            (NotifyFlags::STRING, "set append setrange incrby incrbyfloat"),
+            (NotifyFlags::STRING, "set append setrange setbit incrby incrbyfloat pfadd"),
             (NotifyFlags::LIST, "lpush rpush lpop rpop linsert lset lrem ltrim sortstore"),
             (NotifyFlags::SET, "sadd srem spop sinterstore sunionstore sdiffstore"),
             (NotifyFlags::HASH, "hset hdel hincrby hincrbyfloat hexpire hexpired hpersist"),
-            (NotifyFlags::ZSET, "zadd zincr zrem zpopmin zremrangebyscore zunionstore zrangestore"),
+            (
+                NotifyFlags::ZSET,
+                "zadd zincr zrem zpopmin zremrangebyscore zunionstore zrangestore geosearchstore",
+            ),
             (NotifyFlags::EXPIRED, "expired"),
         ];
         for (class, events) in classes {

@@ -142,6 +142,15 @@ impl<'a> Reply<'a> {
         }
     }
 
+    /// A double in digits that the caller has chosen.
+    pub fn double_as(&mut self, digits: &str) {
+        if self.is_resp3() {
+            self.line(b',', digits.as_bytes());
+        } else {
+            self.bulk(digits);
+        }
+    }
+
     /// A text with a three-letter format ("txt", "mkd"): a plain bulk string in RESP2.
     pub fn verbatim(&mut self, format: &str, text: impl AsRef<[u8]>) {
         debug_assert_eq!(format.len(), 3);

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use ahash::RandomState;
 use smallvec::SmallVec;
 
-use super::prefetch::prefetch;
 use super::segment::{Entry, NewValue, Segment, Slot, VALUE_INLINE_MAX};
 use super::value::{Value, ValueRef, WrongType};
 use crate::base::number::parse_i64;
@@ -178,11 +177,20 @@ impl Db {
         self.copied_bytes = 0;
     }
 
+    /// Changes entries of the segment at `index`: of copies, if a snapshot holds it.
+    fn change<R>(&mut self, index: usize, change: impl FnOnce(&mut Segment) -> R) -> R {
+        let segment = self.segment_mut(index);
+        let changed = change(segment);
+        let copied_bytes = segment.take_copied_bytes();
+        self.copied_bytes += copied_bytes;
+        changed
+    }
+
     /// The segment at `index`, to be changed: a copy, if a snapshot holds it.
     fn segment_mut(&mut self, index: usize) -> &mut Segment {
         let segment = &mut self.segments[index];
         if Arc::strong_count(segment) > 1 {
-            self.copied_bytes += segment.memory_bytes() as u64;
+            self.copied_bytes += segment.clone_bytes() as u64;
         }
         Arc::make_mut(segment)
     }
@@ -234,13 +242,13 @@ impl Db {
         if new != old
             && let Some(segment) = Arc::get_mut(segment)
         {
-            segment.set_access(found.slot, new);
+            segment.touch(found.slot, new);
         }
     }
 
     /// Sets the access stamp, as a loader does.
     pub(super) fn set_access(&mut self, found: Found, access: u32) {
-        self.segment_mut(found.segment).set_access(found.slot, access);
+        self.change(found.segment, |segment| segment.set_access(found.slot, access));
     }
 
     /// The collection or long string at a place.
@@ -342,14 +350,13 @@ impl Db {
             self.split(index);
             index = self.segment_index(hash);
         }
-        let segment = self.segment_mut(index);
-        let found = segment.find(hash, key);
-        let old_expires_at = found.and_then(|slot| segment.expires_at(slot));
         let field_expiry = field_expiry::of_new(&value);
-        let object = segment.put(hash, key, found, value, expires_at, access);
-        if found.is_none() {
-            self.len += 1;
-        }
+        let (object, is_new, old_expires_at) = self.change(index, |segment| {
+            let found = segment.find(hash, key);
+            let old_expires_at = found.and_then(|slot| segment.expires_at(slot));
+            (segment.put(hash, key, found, value, expires_at, access), found.is_none(), old_expires_at)
+        });
+        self.len += usize::from(is_new);
         self.count_expiry(index, old_expires_at.is_some(), expires_at.is_some());
         if let Some(at) = expires_at {
             self.next_expiry[index] = self.next_expiry[index].min(at);
@@ -360,7 +367,7 @@ impl Db {
 
     /// Overwrites an integer in place.
     pub(super) fn set_integer(&mut self, found: Found, n: i64) {
-        self.segment_mut(found.segment).set_integer(found.slot, n);
+        self.change(found.segment, |segment| segment.set_integer(found.slot, n));
     }
 
     pub(super) fn set_expires_at(&mut self, key: &[u8], expires_at: Option<i64>) {
@@ -370,10 +377,12 @@ impl Db {
             self.split(index);
             index = self.segment_index(hash);
         }
-        let segment = self.segment_mut(index);
-        let slot = segment.find(hash, key).expect("the caller has found the key");
-        let had_expiry = segment.expires_at(slot).is_some();
-        segment.set_expiry(slot, expires_at);
+        let had_expiry = self.change(index, |segment| {
+            let slot = segment.find(hash, key).expect("the caller has found the key");
+            let had_expiry = segment.expires_at(slot).is_some();
+            segment.set_expiry(slot, expires_at);
+            had_expiry
+        });
         self.count_expiry(index, had_expiry, expires_at.is_some());
         if let Some(at) = expires_at {
             self.next_expiry[index] = self.next_expiry[index].min(at);
@@ -382,10 +391,10 @@ impl Db {
 
     /// Removes a key; answers its object, if it had one.
     pub(super) fn remove(&mut self, found: Found) -> Option<Value> {
-        let segment = self.segment_mut(found.segment);
-        let had_expiry = segment.expires_at(found.slot).is_some();
-        let object = segment.remove(found.slot);
-        let len = segment.len();
+        let (object, had_expiry, len) = self.change(found.segment, |segment| {
+            let had_expiry = segment.expires_at(found.slot).is_some();
+            (segment.remove(found.slot), had_expiry, segment.len())
+        });
         self.len -= 1;
         self.count_expiry(found.segment, had_expiry, false);
         self.note_field_expiry(found.segment, field_expiry::of(object.as_ref()), NEVER);
@@ -402,7 +411,7 @@ impl Db {
         for key in keys.take(PREFETCH_KEYS_MAX) {
             let hash = self.hash(key);
             let index = self.segment_index(hash);
-            prefetch(Arc::as_ptr(&self.segments[index]));
+            Segment::prefetch(Arc::as_ptr(&self.segments[index]));
             places.push((hash, index));
         }
         for &(hash, index) in &places {

@@ -8,6 +8,7 @@ use sha1::{Digest as _, Sha1};
 use crate::base::number::format_g17;
 
 use super::hash::NEVER;
+use super::stream::StreamId;
 use super::{Db, Keyspace, ValueRef};
 
 /// A SHA-1 sized digest.
@@ -77,6 +78,18 @@ fn mix_value(digest: &mut Digest, value: ValueRef<'_>, has_expiry: bool) {
                     xor(&mut pair, b"!!hexpire!!");
                 }
                 xor(digest, &pair);
+            }
+        }
+        ValueRef::Stream(stream) => {
+            // Groups do not count, as they do not for Redis.
+            kind(6);
+            for entry in stream.range(StreamId::MIN, StreamId::MAX) {
+                mix(digest, format!("{}.{}", entry.id.ms, entry.id.seq).as_bytes());
+                let (mut name_digits, mut value_digits) = (itoa::Buffer::new(), itoa::Buffer::new());
+                for (name, value) in entry.fields() {
+                    mix(digest, name.as_bytes(&mut name_digits));
+                    mix(digest, value.as_bytes(&mut value_digits));
+                }
             }
         }
     }

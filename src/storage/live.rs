@@ -324,6 +324,13 @@ impl<'a> LiveDb<'a> {
         self.store_string(key, bytes, true, NewExpiry::Keep);
     }
 
+    /// Replaces whatever is at `key` by a string that was put together elsewhere (Redis' `raw` encoding).
+    pub fn set_raw_bytes(&mut self, key: &[u8], bytes: Vec<u8>) {
+        let access = self.access_of_overwritten(key);
+        let displaced = self.db.put_raw_string(key, bytes, None, access);
+        self.displace(key, displaced);
+    }
+
     /// Replaces the value of `key` by an integer.
     pub fn set_integer(&mut self, key: &[u8], n: i64, expiry: NewExpiry) {
         let expires_at = self.expiry_of(key, expiry);
@@ -462,6 +469,7 @@ impl<'a> LiveDb<'a> {
             ValueRef::Hash(hash) => hash.encoding(),
             ValueRef::Set(set) => set.encoding(),
             ValueRef::SortedSet(sorted_set) => sorted_set.encoding(),
+            ValueRef::Stream(_) => "stream",
         })
     }
 

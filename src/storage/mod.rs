@@ -2,22 +2,26 @@
 //!
 //! Knows nothing of RESP, clients, commands or clocks: instants come in as arguments.
 
+mod arena;
 pub mod db;
 #[cfg(test)]
 mod db_tests;
 pub mod digest;
 pub mod eviction;
 pub mod hash;
+pub mod hyperloglog;
 pub mod intset;
 pub mod keyspace;
 pub mod limits;
 pub mod list;
+pub mod listpack;
 pub mod live;
 pub mod packed;
 mod prefetch;
 mod segment;
 pub mod set;
 pub mod sorted_set;
+pub mod stream;
 pub mod table;
 pub mod value;
 

@@ -1,20 +1,20 @@
 //! A few hundred keys with their values: the unit that a snapshot shares and a writer copies.
 //!
-//! Entries lie packed in one arena, so that a key costs little more than its bytes, and a small open-addressing table
-//! of 32-bit slots finds them: 16 bits of the hash and 16 bits of the offset in the arena. Collections and long strings
-//! lie beside the arena in `objects`.
+//! Entries lie packed in an arena of pages, so that a key costs little more than its bytes, and a small open-addressing
+//! table of 32-bit slots finds them: 16 bits of the hash and 16 bits of the address in the arena. Collections and long
+//! strings lie beside the arena in `objects`.
 //!
 //! Layout of an entry: key length (1), meta (1), access stamp (3), value length (1), expiry (8, if any), key, value.
-//! Invariant: the arena never exceeds `ARENA_MAX` bytes and a segment never holds more than `ENTRIES_MAX` entries; the
-//! owner splits it before that. Does not know its place in the database, nor what time it is.
+//! Invariant: entries never take more than `LIVE_BYTES_MAX` and there are never more than `ENTRIES_MAX`; the owner splits
+//! the segment before that. Does not know its place in the database, nor what time it is.
 
 use std::sync::Arc;
 
+use super::arena::{Address, Arena, PAGE_BYTES, PAGES_MAX};
 use super::prefetch::prefetch;
 use super::value::{Value, ValueRef};
 
 pub(super) const ENTRIES_MAX: usize = 384;
-const ARENA_MAX: usize = u16::MAX as usize;
 const SLOTS_MAX: usize = 512;
 
 /// Longer keys lie in `long_keys`.
@@ -24,6 +24,9 @@ pub(super) const VALUE_INLINE_MAX: usize = 192;
 
 const HEADER: usize = 6;
 const EXPIRY: usize = 8;
+const ENTRY_BYTES_MAX: usize = HEADER + EXPIRY + KEY_INLINE_MAX + VALUE_INLINE_MAX;
+/// With no more than this in all pages, there is always one in which another entry fits.
+const LIVE_BYTES_MAX: usize = PAGES_MAX * (PAGE_BYTES - ENTRY_BYTES_MAX);
 
 const EMPTY: u32 = u32::MAX;
 
@@ -68,17 +71,19 @@ impl NewValue<'_> {
 }
 
 #[derive(Debug, Clone, Default)]
+#[repr(C)]
 pub(super) struct Segment {
     slots: Vec<u32>,
-    arena: Vec<u8>,
+    arena: Arena,
     objects: Vec<Option<Value>>,
     long_keys: Vec<Option<Arc<[u8]>>>,
     len: usize,
-    /// Bytes of the arena that belong to no entry.
-    garbage: usize,
     /// How many leading bits of the hash all entries share.
     pub(super) depth: u8,
 }
+
+/// How much of a segment a lookup reads: the slots' place and those of the pages.
+const LOOKUP_BYTES: usize = 192;
 
 /// One entry's place; valid until the segment changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,10 +121,17 @@ impl Segment {
             if slot == EMPTY {
                 return None;
             }
-            if slot_tag(slot) == tag && self.key_at(slot_offset(slot)) == key {
+            if slot_tag(slot) == tag && self.key_of(self.arena.at(address(slot))) == key {
                 return Some(Slot(i));
             }
             i = (i + 1) & mask;
+        }
+    }
+
+    /// Begins to load what every lookup reads first. `segment` is only an address here.
+    pub fn prefetch(segment: *const Self) {
+        for line in 0..LOOKUP_BYTES / 64 {
+            prefetch(segment.cast::<u8>().wrapping_add(line * 64));
         }
     }
 
@@ -141,44 +153,57 @@ impl Segment {
                 return;
             }
             if slot_tag(slot) == tag {
-                let offset = slot_offset(slot);
-                prefetch(&self.arena[offset]);
-                // An entry seldom fits one line.
-                prefetch(self.arena.as_ptr().wrapping_add(offset + 64));
+                if let Some(entry) = self.arena.pointer(address(slot)) {
+                    prefetch(entry);
+                    // An entry seldom fits one line.
+                    prefetch(entry.wrapping_add(64));
+                }
                 return;
             }
         }
     }
 
+    fn bytes(&self, slot: Slot) -> &[u8] {
+        self.arena.at(address(self.slots[slot.0]))
+    }
+
+    fn bytes_mut(&mut self, slot: Slot) -> &mut [u8] {
+        self.arena.at_mut(address(self.slots[slot.0]))
+    }
+
     pub fn entry(&self, slot: Slot) -> Entry<'_> {
-        self.entry_at(slot_offset(self.slots[slot.0]))
+        self.decode(self.bytes(slot))
     }
 
     pub fn expires_at(&self, slot: Slot) -> Option<i64> {
-        self.expires_at_offset(slot_offset(self.slots[slot.0]))
+        expires_at(self.bytes(slot))
     }
 
     pub fn access(&self, slot: Slot) -> u32 {
-        let offset = slot_offset(self.slots[slot.0]);
-        let [a, b, c] = [self.arena[offset + 2], self.arena[offset + 3], self.arena[offset + 4]];
-        u32::from_le_bytes([a, b, c, 0])
+        access(self.bytes(slot))
     }
 
     pub fn set_access(&mut self, slot: Slot, access: u32) {
-        let offset = slot_offset(self.slots[slot.0]);
-        self.arena[offset + 2..offset + 5].copy_from_slice(&access.to_le_bytes()[..3]);
+        self.bytes_mut(slot)[2..5].copy_from_slice(&access.to_le_bytes()[..3]);
+    }
+
+    /// Sets the access stamp unless a snapshot shares the entry: reading never copies.
+    pub fn touch(&mut self, slot: Slot, access: u32) {
+        if let Some(entry) = self.arena.at_mut_unshared(address(self.slots[slot.0])) {
+            entry[2..5].copy_from_slice(&access.to_le_bytes()[..3]);
+        }
     }
 
     /// Overwrites the value of an entry that holds an integer.
     pub fn set_integer(&mut self, slot: Slot, n: i64) {
-        let offset = slot_offset(self.slots[slot.0]);
-        debug_assert_eq!(self.arena[offset + 1] & KIND, KIND_INT);
-        let start = self.value_start(offset);
-        self.arena[start..start + 8].copy_from_slice(&n.to_le_bytes());
+        let entry = self.bytes_mut(slot);
+        debug_assert_eq!(entry[1] & KIND, KIND_INT);
+        let start = value_start(entry);
+        entry[start..start + 8].copy_from_slice(&n.to_le_bytes());
     }
 
     pub fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
-        self.slots.iter().filter(|&&slot| slot != EMPTY).map(|&slot| self.entry_at(slot_offset(slot)))
+        self.slots().map(|slot| self.entry(slot))
     }
 
     pub fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
@@ -187,32 +212,29 @@ impl Segment {
 
     /// The collection or long string of an entry.
     pub fn object(&self, slot: Slot) -> Option<&Value> {
-        let offset = slot_offset(self.slots[slot.0]);
-        if self.arena[offset + 1] & KIND != KIND_OBJECT {
-            return None;
-        }
-        self.objects[self.object_index(offset)].as_ref()
+        self.objects[self.object_index(slot)?].as_ref()
     }
 
     /// The collection or long string of an entry, to be changed in place.
     pub fn object_mut(&mut self, slot: Slot) -> Option<&mut Value> {
-        let offset = slot_offset(self.slots[slot.0]);
-        if self.arena[offset + 1] & KIND != KIND_OBJECT {
-            return None;
-        }
-        let index = self.object_index(offset);
+        let index = self.object_index(slot)?;
         self.objects[index].as_mut()
+    }
+
+    fn object_index(&self, slot: Slot) -> Option<usize> {
+        let entry = self.bytes(slot);
+        (entry[1] & KIND == KIND_OBJECT).then(|| u16_at(entry, value_start(entry)))
     }
 
     /// Whether an entry of such a key and value would fit, after compaction at the most.
     pub fn has_room(&self, key: &[u8], value: &NewValue<'_>) -> bool {
         let entry = HEADER + EXPIRY + key.len().min(KEY_INLINE_MAX) + value.len();
-        self.len < ENTRIES_MAX && self.arena.len() - self.garbage + entry <= ARENA_MAX
+        self.len < ENTRIES_MAX && self.arena.live_bytes() + entry <= LIVE_BYTES_MAX
     }
 
     /// Whether an entry may be given an expiry, after compaction at the most.
     pub fn has_room_for_expiry(&self) -> bool {
-        self.arena.len() - self.garbage + EXPIRY <= ARENA_MAX
+        self.arena.live_bytes() + EXPIRY <= LIVE_BYTES_MAX
     }
 
     /// Stores `value` at `key`, new or in the place of `found`. The caller has asked `has_room`.
@@ -240,37 +262,54 @@ impl Segment {
 
     /// Removes an entry; answers its object, if it had one.
     pub fn remove(&mut self, slot: Slot) -> Option<Value> {
-        let offset = slot_offset(self.slots[slot.0]);
-        let size = self.size_at(offset);
-        let meta = self.arena[offset + 1];
-        if meta & LONG_KEY != 0 {
-            let index = self.long_key_index(offset);
+        let at = address(self.slots[slot.0]);
+        let entry = self.arena.at(at);
+        let size = entry_bytes(entry);
+        if entry[1] & LONG_KEY != 0 {
+            let index = u16_at(entry, key_start(entry));
             self.long_keys[index] = None;
         }
-        let object = (meta & KIND == KIND_OBJECT).then(|| {
-            let index = self.object_index(offset);
-            self.objects[index].take().expect("an object entry owns its object")
-        });
-        if offset + size == self.arena.len() {
-            self.arena.truncate(offset);
-        } else {
-            self.garbage += size;
-        }
+        let object = self
+            .object_index(slot)
+            .map(|index| self.objects[index].take().expect("an object entry owns its object"));
+        self.arena.free(at, size);
         self.len -= 1;
         self.close_gap(slot.0);
         // Where much has been removed, its memory is given back; not sooner, or a key that comes and goes would have
         // everything copied each time.
-        if (self.arena.len() - self.garbage) * 3 < self.arena.capacity() * 2 {
+        if self.arena.live_bytes() * 3 < self.arena.memory_bytes() * 2 {
             self.give_back();
         }
         object
     }
 
-    /// Gives back what entries do not need, if the allocator gains by it.
+    /// Gives back the pages that entries do not need.
     pub fn give_back(&mut self) {
-        if round_capacity(self.arena.len() - self.garbage) < self.arena.capacity() {
-            self.compact(0);
+        let garbage = self.arena.memory_bytes() - self.arena.live_bytes();
+        // The last page is half empty anyway, and each page has an end in which no entry fits.
+        if garbage > PAGE_BYTES + self.arena.memory_bytes() / 8 {
+            self.repack();
         }
+    }
+
+    /// Moves all entries to as few new pages as they need.
+    fn repack(&mut self) {
+        let mut arena = Arena::default();
+        for slot in &mut self.slots {
+            if *slot == EMPTY || address(*slot) == DETACHED {
+                continue;
+            }
+            let entry = self.arena.at(address(*slot));
+            let size = entry_bytes(entry);
+            let at = arena.take_room(size).or_else(|| {
+                arena.add_page();
+                arena.take_room(size)
+            });
+            let at = at.expect("what fits scattered fits packed");
+            arena.at_mut(at)[..size].copy_from_slice(&entry[..size]);
+            *slot = make_slot(slot_tag(*slot), at);
+        }
+        self.arena = arena;
     }
 
     /// How many entries have an expiry.
@@ -280,28 +319,30 @@ impl Segment {
 
     /// Sets or clears the expiry of an entry; its slot stays the same.
     pub fn set_expiry(&mut self, slot: Slot, expires_at: Option<i64>) {
-        let offset = slot_offset(self.slots[slot.0]);
-        let had = self.arena[offset + 1] & HAS_EXPIRY != 0;
+        let at = address(self.slots[slot.0]);
+        let entry = self.arena.at(at);
+        let had = entry[1] & HAS_EXPIRY != 0;
         match expires_at {
             Some(at) if had => {
-                self.arena[offset + HEADER..][..EXPIRY].copy_from_slice(&at.to_le_bytes());
+                self.bytes_mut(slot)[HEADER..][..EXPIRY].copy_from_slice(&at.to_le_bytes());
                 return;
             }
             None if !had => return,
             _ => {}
         }
-        let size = self.size_at(offset);
+        let size = entry_bytes(entry);
         let mut bytes: smallvec::SmallVec<[u8; 512]> = smallvec::SmallVec::new();
-        bytes.extend_from_slice(&self.arena[offset..offset + HEADER]);
+        bytes.extend_from_slice(&entry[..HEADER]);
         bytes[1] = (bytes[1] & !HAS_EXPIRY) | if expires_at.is_some() { HAS_EXPIRY } else { 0 };
         if let Some(at) = expires_at {
             bytes.extend_from_slice(&at.to_le_bytes());
         }
-        bytes.extend_from_slice(&self.arena[offset + HEADER + if had { EXPIRY } else { 0 }..offset + size]);
-        self.garbage += size;
+        bytes.extend_from_slice(&entry[HEADER + if had { EXPIRY } else { 0 }..size]);
         let tag = slot_tag(self.slots[slot.0]);
         self.slots[slot.0] = make_slot(tag, DETACHED);
-        let at = self.append(&bytes);
+        self.arena.free(at, size);
+        let at = self.allocate(bytes.len());
+        self.arena.at_mut(at)[..bytes.len()].copy_from_slice(&bytes);
         self.slots[slot.0] = make_slot(tag, at);
     }
 
@@ -310,9 +351,6 @@ impl Segment {
         let depth = self.depth + 1;
         let mut old = std::mem::take(self);
         let (mut low, mut high) = (Segment::new(depth), Segment::new(depth));
-        let half = old.arena.len() / 2;
-        low.arena.reserve_exact(round_capacity(half));
-        high.arena.reserve_exact(round_capacity(half));
         old.drain(|key, value, expires_at, access| {
             let hash = hash(key);
             let half = if hash << (depth - 1) >> 63 == 0 { &mut low } else { &mut high };
@@ -328,10 +366,20 @@ impl Segment {
         other.drain(|key, value, expires_at, access| self.push(hash(key), key, value, expires_at, access));
     }
 
+    /// Bytes of pages that a snapshot shared and that were copied since the last call.
+    pub fn take_copied_bytes(&mut self) -> u64 {
+        self.arena.take_copied_bytes()
+    }
+
+    /// Bytes that cloning takes at once: pages are copied when they are changed.
+    pub fn clone_bytes(&self) -> usize {
+        self.memory_bytes() - self.arena.memory_bytes()
+    }
+
     /// Bytes on the heap, without what the objects hold.
     pub fn memory_bytes(&self) -> usize {
         self.slots.capacity() * 4
-            + self.arena.capacity()
+            + self.arena.memory_bytes()
             + self.objects.capacity() * size_of::<Option<Value>>()
             + self.long_keys.iter().flatten().map(|key| key.len() + 32).sum::<usize>()
             + size_of::<Self>()
@@ -339,7 +387,7 @@ impl Segment {
 
     /// Bytes that one entry takes in the arena and the table.
     pub fn entry_bytes(&self, slot: Slot) -> usize {
-        self.size_at(slot_offset(self.slots[slot.0])) + 6
+        entry_bytes(self.bytes(slot)) + 6
     }
 
     /// Hands every entry to `sink` and leaves the segment useless.
@@ -348,41 +396,38 @@ impl Segment {
             if self.slots[i] == EMPTY {
                 continue;
             }
-            let offset = slot_offset(self.slots[i]);
-            let meta = self.arena[offset + 1];
-            let object = (meta & KIND == KIND_OBJECT).then(|| self.object_index(offset));
-            let object = object.and_then(|index| self.objects[index].take());
-            let entry = RawEntry::of(self, offset);
-            let value = match (meta & KIND, object) {
+            let object = self.object_index(Slot(i)).and_then(|index| self.objects[index].take());
+            let entry = self.bytes(Slot(i));
+            let value = match (entry[1] & KIND, object) {
                 (KIND_OBJECT, Some(value)) => NewValue::Object(value),
-                (KIND_INT, _) => NewValue::Int(entry.int()),
-                (kind, _) => NewValue::Inline { bytes: entry.value, raw: kind == KIND_RAW },
+                (KIND_INT, _) => NewValue::Int(int(value(entry))),
+                (kind, _) => NewValue::Inline { bytes: value(entry), raw: kind == KIND_RAW },
             };
-            sink(entry.key, value, entry.expires_at, entry.access);
+            sink(self.key_of(entry), value, expires_at(entry), access(entry));
         }
     }
 
     /// Overwrites an entry whose new value has the same size and layout.
     fn overwrite(&mut self, slot: Slot, value: &NewValue<'_>, expires_at: Option<i64>, access: u32) -> bool {
-        let offset = slot_offset(self.slots[slot.0]);
-        let meta = self.arena[offset + 1];
+        let entry = self.bytes(slot);
+        let meta = entry[1];
         if meta & KIND == KIND_OBJECT
             || matches!(value, NewValue::Object(_))
             || (meta & HAS_EXPIRY != 0) != expires_at.is_some()
-            || self.value_len_at(offset) != value.len()
+            || usize::from(entry[5]) != value.len()
         {
             return false;
         }
-        self.arena[offset + 1] = meta & !KIND | value.kind();
-        self.arena[offset + 2..offset + 5].copy_from_slice(&access.to_le_bytes()[..3]);
-        self.arena[offset + 5] = value.len() as u8;
+        let entry = self.bytes_mut(slot);
+        entry[1] = meta & !KIND | value.kind();
+        entry[2..5].copy_from_slice(&access.to_le_bytes()[..3]);
         if let Some(at) = expires_at {
-            self.arena[offset + HEADER..][..EXPIRY].copy_from_slice(&at.to_le_bytes());
+            entry[HEADER..][..EXPIRY].copy_from_slice(&at.to_le_bytes());
         }
-        let start = self.value_start(offset);
+        let start = value_start(entry);
         match value {
-            NewValue::Int(n) => self.arena[start..start + 8].copy_from_slice(&n.to_le_bytes()),
-            NewValue::Inline { bytes, .. } => self.arena[start..start + bytes.len()].copy_from_slice(bytes),
+            NewValue::Int(n) => entry[start..start + 8].copy_from_slice(&n.to_le_bytes()),
+            NewValue::Inline { bytes, .. } => entry[start..start + bytes.len()].copy_from_slice(bytes),
             NewValue::Object(_) => unreachable!("objects were excluded above"),
         }
         true
@@ -394,72 +439,73 @@ impl Segment {
         }
         let long = key.len() > KEY_INLINE_MAX;
         let key_len = if long { 2 } else { key.len() };
-        let size = HEADER + expires_at.map_or(0, |_| EXPIRY) + key_len + value.len();
-        self.reserve(size);
-        let offset = self.arena.len();
+        let start = HEADER + expires_at.map_or(0, |_| EXPIRY);
+        let size = start + key_len + value.len();
+        let at = self.allocate(size);
+        let entry = &mut self.arena.at_mut(at)[..size];
         let meta = value.kind()
             | if expires_at.is_some() { HAS_EXPIRY } else { 0 }
             | if long { LONG_KEY } else { 0 };
         let stamp = access.to_le_bytes();
-        self.arena.extend_from_slice(&[key_len as u8, meta, stamp[0], stamp[1], stamp[2], value.len() as u8]);
+        entry[..HEADER].copy_from_slice(&[
+            key_len as u8,
+            meta,
+            stamp[0],
+            stamp[1],
+            stamp[2],
+            value.len() as u8,
+        ]);
         if let Some(at) = expires_at {
-            self.arena.extend_from_slice(&at.to_le_bytes());
+            entry[HEADER..start].copy_from_slice(&at.to_le_bytes());
         }
+        let (to_key, to_value) = entry[start..].split_at_mut(key_len);
         if long {
             let index = store(&mut self.long_keys, key.into());
-            self.arena.extend_from_slice(&index.to_le_bytes());
+            to_key.copy_from_slice(&index.to_le_bytes());
         } else {
-            self.arena.extend_from_slice(key);
+            to_key.copy_from_slice(key);
         }
         match value {
-            NewValue::Int(n) => self.arena.extend_from_slice(&n.to_le_bytes()),
-            NewValue::Inline { bytes, .. } => self.arena.extend_from_slice(bytes),
+            NewValue::Int(n) => to_value.copy_from_slice(&n.to_le_bytes()),
+            NewValue::Inline { bytes, .. } => to_value.copy_from_slice(bytes),
             NewValue::Object(value) => {
                 let index = store(&mut self.objects, value);
-                self.arena.extend_from_slice(&index.to_le_bytes());
+                to_value.copy_from_slice(&index.to_le_bytes());
             }
         }
         self.len += 1;
-        self.link(make_slot(hash as u16, offset));
+        self.link(make_slot(hash as u16, at));
     }
 
-    /// Copies the bytes of an entry to the end of the arena; its offset.
-    fn append(&mut self, bytes: &[u8]) -> usize {
-        self.reserve(bytes.len());
-        let offset = self.arena.len();
-        self.arena.extend_from_slice(bytes);
-        offset
-    }
-
-    /// Makes room for `size` more bytes: by compaction when an eighth is garbage or the limit is near, else by growth.
-    fn reserve(&mut self, size: usize) {
-        let needed = self.arena.len() + size;
-        if needed <= self.arena.capacity() && needed <= ARENA_MAX {
-            return;
-        }
-        if self.garbage * 8 >= self.arena.len() || needed > ARENA_MAX {
-            self.compact(size);
-        } else {
-            self.arena.reserve_exact(round_capacity(needed) - self.arena.len());
-        }
-        assert!(self.arena.len() + size <= ARENA_MAX, "the owner splits a segment before its arena is full");
-    }
-
-    /// Rewrites the arena without garbage, leaving room for `spare` bytes.
-    fn compact(&mut self, spare: usize) {
-        let mut arena = Vec::with_capacity(round_capacity(self.arena.len() - self.garbage + spare));
-        for i in 0..self.slots.len() {
-            let slot = self.slots[i];
-            if slot == EMPTY || slot_offset(slot) == DETACHED {
-                continue;
+    /// A place for `size` more bytes: in a page with room, else in one whose garbage is worth to be swept together, else in
+    /// a new one.
+    fn allocate(&mut self, size: usize) -> Address {
+        loop {
+            if let Some(at) = self.arena.take_room(size) {
+                return at;
             }
-            let offset = slot_offset(slot);
-            let size = self.size_at(offset);
-            self.slots[i] = make_slot(slot_tag(slot), arena.len());
-            arena.extend_from_slice(&self.arena[offset..offset + size]);
+            if let Some(page) = self.arena.page_to_compact(size, false) {
+                self.compact(page);
+            } else if !self.arena.add_page() {
+                let page = self.arena.page_to_compact(size, true);
+                self.compact(page.expect("the owner splits a segment before all its pages are full"));
+            }
         }
-        self.arena = arena;
-        self.garbage = 0;
+    }
+
+    /// Moves the entries of one page together.
+    fn compact(&mut self, page: usize) {
+        let of_page = |slot: u32| slot != EMPTY && address(slot).page() == page && address(slot) != DETACHED;
+        let mut entries: Vec<(Address, usize, usize)> = (0..self.slots.len())
+            .filter(|&i| of_page(self.slots[i]))
+            .map(|i| (address(self.slots[i]), entry_bytes(self.arena.at(address(self.slots[i]))), i))
+            .collect();
+        entries.sort_unstable_by_key(|&(at, ..)| at.0);
+        let mut slots_of = entries.iter().map(|&(_, _, i)| i);
+        self.arena.compact(page, entries.iter().map(|&(at, size, _)| (at, size)), |_, to| {
+            let i = slots_of.next().expect("every entry has a slot");
+            self.slots[i] = make_slot(slot_tag(self.slots[i]), to);
+        });
     }
 
     fn grow_slots(&mut self) {
@@ -500,106 +546,74 @@ impl Segment {
         self.slots[gap] = EMPTY;
     }
 
-    fn entry_at(&self, offset: usize) -> Entry<'_> {
-        let raw = RawEntry::of(self, offset);
-        let value = match raw.meta & KIND {
-            KIND_INT => ValueRef::Int(raw.int()),
+    fn decode<'a>(&'a self, entry: &'a [u8]) -> Entry<'a> {
+        let value = match entry[1] & KIND {
+            KIND_INT => ValueRef::Int(int(value(entry))),
             KIND_OBJECT => {
-                let index = self.object_index(offset);
-                self.objects[index].as_ref().expect("an object entry owns its object").as_ref()
+                let object = self.objects[u16_at(entry, value_start(entry))].as_ref();
+                object.expect("an object entry owns its object").as_ref()
             }
-            _ => ValueRef::Str(raw.value),
+            _ => ValueRef::Str(value(entry)),
         };
-        let is_raw = raw.meta & KIND == KIND_RAW;
-        Entry { key: raw.key, value, expires_at: raw.expires_at, access: raw.access, is_raw }
+        let is_raw = entry[1] & KIND == KIND_RAW;
+        Entry { key: self.key_of(entry), value, expires_at: expires_at(entry), access: access(entry), is_raw }
     }
 
-    fn key_at(&self, offset: usize) -> &[u8] {
-        let meta = self.arena[offset + 1];
-        if meta & LONG_KEY != 0 {
-            let index = self.long_key_index(offset);
+    fn key_of<'a>(&'a self, entry: &'a [u8]) -> &'a [u8] {
+        let start = key_start(entry);
+        if entry[1] & LONG_KEY != 0 {
+            let index = u16_at(entry, start);
             return self.long_keys[index].as_deref().expect("an entry with a long key owns it");
         }
-        let start = self.key_start(offset);
-        &self.arena[start..start + self.arena[offset] as usize]
-    }
-
-    fn expires_at_offset(&self, offset: usize) -> Option<i64> {
-        (self.arena[offset + 1] & HAS_EXPIRY != 0).then(|| {
-            let bytes = self.arena[offset + HEADER..][..EXPIRY].try_into();
-            i64::from_le_bytes(bytes.expect("the slice has the size of the array"))
-        })
-    }
-
-    fn key_start(&self, offset: usize) -> usize {
-        offset + HEADER + if self.arena[offset + 1] & HAS_EXPIRY != 0 { EXPIRY } else { 0 }
-    }
-
-    fn value_start(&self, offset: usize) -> usize {
-        self.key_start(offset) + self.arena[offset] as usize
-    }
-
-    fn value_len_at(&self, offset: usize) -> usize {
-        self.arena[offset + 5] as usize
-    }
-
-    fn size_at(&self, offset: usize) -> usize {
-        self.value_start(offset) - offset + self.value_len_at(offset)
-    }
-
-    fn object_index(&self, offset: usize) -> usize {
-        self.u16_at(self.value_start(offset))
-    }
-
-    fn long_key_index(&self, offset: usize) -> usize {
-        self.u16_at(self.key_start(offset))
-    }
-
-    fn u16_at(&self, at: usize) -> usize {
-        usize::from(u16::from_le_bytes([self.arena[at], self.arena[at + 1]]))
+        &entry[start..start + usize::from(entry[0])]
     }
 }
 
-/// The parts of an entry as they lie in the arena.
-struct RawEntry<'a> {
-    meta: u8,
-    key: &'a [u8],
-    value: &'a [u8],
-    expires_at: Option<i64>,
-    access: u32,
+fn access(entry: &[u8]) -> u32 {
+    u32::from_le_bytes([entry[2], entry[3], entry[4], 0])
 }
 
-impl<'a> RawEntry<'a> {
-    fn of(segment: &'a Segment, offset: usize) -> Self {
-        let arena = &segment.arena;
-        let start = segment.value_start(offset);
-        Self {
-            meta: arena[offset + 1],
-            key: segment.key_at(offset),
-            value: &arena[start..start + segment.value_len_at(offset)],
-            expires_at: segment.expires_at_offset(offset),
-            access: u32::from_le_bytes([arena[offset + 2], arena[offset + 3], arena[offset + 4], 0]),
-        }
-    }
-
-    fn int(&self) -> i64 {
-        i64::from_le_bytes(self.value.try_into().expect("an integer takes eight bytes"))
-    }
+fn expires_at(entry: &[u8]) -> Option<i64> {
+    (entry[1] & HAS_EXPIRY != 0).then(|| int(&entry[HEADER..HEADER + EXPIRY]))
 }
 
-/// The offset of an entry that is on its way to another place; no entry can start there.
-const DETACHED: usize = u16::MAX as usize - 1;
+fn key_start(entry: &[u8]) -> usize {
+    HEADER + if entry[1] & HAS_EXPIRY != 0 { EXPIRY } else { 0 }
+}
+
+fn value_start(entry: &[u8]) -> usize {
+    key_start(entry) + usize::from(entry[0])
+}
+
+fn value(entry: &[u8]) -> &[u8] {
+    &entry[value_start(entry)..][..usize::from(entry[5])]
+}
+
+fn entry_bytes(entry: &[u8]) -> usize {
+    value_start(entry) + usize::from(entry[5])
+}
+
+fn int(bytes: &[u8]) -> i64 {
+    i64::from_le_bytes(bytes.try_into().expect("an integer takes eight bytes"))
+}
+
+fn u16_at(entry: &[u8], at: usize) -> usize {
+    usize::from(u16::from_le_bytes([entry[at], entry[at + 1]]))
+}
+
+/// The address of an entry that is on its way to another place; no entry can start there.
+const DETACHED: Address = Address(u16::MAX - 1);
 
 fn slot_tag(slot: u32) -> u16 {
     (slot >> 16) as u16
 }
 
-fn slot_offset(slot: u32) -> usize {
-    usize::from(slot as u16)
+fn address(slot: u32) -> Address {
+    Address(slot as u16)
 }
 
-fn make_slot(tag: u16, offset: usize) -> u32 {
-    u32::from(tag) << 16 | offset as u32
+fn make_slot(tag: u16, at: Address) -> u32 {
+    u32::from(tag) << 16 | u32::from(at.0)
 }
 
 /// Puts `item` into a free place of `slab`; its index.
@@ -612,11 +626,4 @@ fn store<T>(slab: &mut Vec<Option<T>>, item: T) -> u16 {
     });
     slab[index] = Some(item);
     index as u16
-}
-
-/// The allocator's size class at or above `bytes`: growing by class wastes nothing of what is allocated anyway.
-fn round_capacity(bytes: usize) -> usize {
-    let bytes = bytes.max(64);
-    let step = (bytes - 1).next_power_of_two() / 8;
-    bytes.next_multiple_of(step.max(16)).min(ARENA_MAX.max(bytes))
 }

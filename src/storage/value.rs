@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::segment::VALUE_INLINE_MAX;
-use super::{hash::Hash, list::List, set::Set, sorted_set::SortedSet};
+use super::{hash::Hash, list::List, set::Set, sorted_set::SortedSet, stream::Stream};
 
 /// A value on its own, as a loader builds it and a removal hands it back.
 #[derive(Debug, Clone)]
@@ -13,6 +13,7 @@ pub enum Value {
     Hash(Hash),
     Set(Set),
     SortedSet(SortedSet),
+    Stream(Stream),
 }
 
 /// A value as it lies in the data set. A string that is a canonical 64-bit integer is stored as one.
@@ -24,6 +25,7 @@ pub enum ValueRef<'a> {
     Hash(&'a Hash),
     Set(&'a Set),
     SortedSet(&'a SortedSet),
+    Stream(&'a Stream),
 }
 
 /// The key holds a value of another type than the command works on.
@@ -47,6 +49,7 @@ impl Value {
             Self::Hash(hash) => ValueRef::Hash(hash),
             Self::Set(set) => ValueRef::Set(set),
             Self::SortedSet(sorted_set) => ValueRef::SortedSet(sorted_set),
+            Self::Stream(stream) => ValueRef::Stream(stream),
         }
     }
 }
@@ -60,6 +63,7 @@ impl ValueRef<'_> {
             Self::Hash(_) => "hash",
             Self::Set(_) => "set",
             Self::SortedSet(_) => "zset",
+            Self::Stream(_) => "stream",
         }
     }
 
@@ -72,6 +76,7 @@ impl ValueRef<'_> {
             Self::Hash(hash) => hash.memory_bytes(),
             Self::Set(set) => set.memory_bytes(),
             Self::SortedSet(sorted_set) => sorted_set.memory_bytes(),
+            Self::Stream(stream) => stream.memory_bytes(),
         }
     }
 
@@ -84,6 +89,7 @@ impl ValueRef<'_> {
             Self::Hash(hash) => hash.free_effort(),
             Self::Set(set) => set.free_effort(),
             Self::SortedSet(sorted_set) => sorted_set.free_effort(),
+            Self::Stream(stream) => stream.free_effort(),
         }
     }
 
@@ -96,6 +102,7 @@ impl ValueRef<'_> {
             Self::Hash(hash) => Value::Hash(hash.clone()),
             Self::Set(set) => Value::Set(set.clone()),
             Self::SortedSet(sorted_set) => Value::SortedSet(sorted_set.clone()),
+            Self::Stream(stream) => Value::Stream(stream.clone()),
         }
     }
 }
@@ -130,4 +137,4 @@ macro_rules! collection {
     )*};
 }
 
-collection!(List Hash Set SortedSet);
+collection!(List Hash Set SortedSet Stream);

@@ -67,8 +67,11 @@ impl Writer {
 
 /// One random change to keys that nobody waits for.
 pub fn disturb(client: ClientId, node: &mut Node, network: &mut Network, rng: &mut fastrand::Rng) {
-    let key =
-        format!("{}:{}", rng.choice(["str", "list", "set", "hash", "num"]).expect("some"), rng.u32(0..12));
+    let key = format!(
+        "{}:{}",
+        rng.choice(["str", "list", "set", "hash", "num", "stream"]).expect("some"),
+        rng.u32(0..12)
+    );
     let value = rng.u32(0..1000).to_string();
     let ttl_ms = rng.u32(1..3000).to_string();
     let kind = key.split(':').next().expect("a key has a kind");
@@ -82,6 +85,15 @@ pub fn disturb(client: ClientId, node: &mut Node, network: &mut Network, rng: &m
         ("list", _) => vec![vec!["RPUSH", &key, &value, "x"]],
         ("set", 2) => vec![vec!["SPOP", &key]],
         ("set", _) => vec![vec!["SADD", &key, &value, "7"]],
+        ("stream", 2) => {
+            vec![vec!["XTRIM", &key, "MAXLEN", "~", "3"], vec!["XADD", &key, "MAXLEN", "9", "*", "n", &value]]
+        }
+        ("stream", 3) => vec![
+            vec!["XGROUP", "CREATE", &key, "group", "0", "MKSTREAM"],
+            vec!["XREADGROUP", "GROUP", "group", "consumer", "COUNT", "2", "STREAMS", &key, ">"],
+            vec!["XAUTOCLAIM", &key, "group", "other", "0", "0"],
+        ],
+        ("stream", _) => vec![vec!["XADD", &key, "*", "n", &value]],
         ("hash", 2) => vec![vec!["HDEL", &key, "a"]],
         ("hash", 3) => vec![
             vec!["HSETEX", &key, "PX", &ttl_ms, "FIELDS", "2", "a", &value, &value, "c"],

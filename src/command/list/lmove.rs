@@ -83,7 +83,7 @@ fn brpoplpush(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
 
 fn wait_for_source(args: &Args<'_>, deadline: Option<crate::base::clock::UnixMillis>) -> Flow {
     let keys = vec![args.bytes(1).to_vec()];
-    Flow::Block(BlockOnKeys { keys, deadline, on_timeout: TimeoutReply::NullArrayAfterWait })
+    Flow::Block(BlockOnKeys::new(keys, deadline, TimeoutReply::NullArrayAfterWait))
 }
 
 /// Moves an element between the lists that the first two arguments name, and replies with it. False if the source is

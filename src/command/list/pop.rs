@@ -125,7 +125,7 @@ fn blocking_pop(ctx: &mut Ctx<'_>, args: &Args<'_>, end: End) -> CommandResult {
     let keys = args.iter().take(last).skip(1);
     let Some(key) = first_list(ctx, keys.clone())? else {
         let keys = keys.map(<[u8]>::to_vec).collect();
-        return Ok(Flow::Block(BlockOnKeys { keys, deadline, on_timeout: TimeoutReply::NullArray }));
+        return Ok(Flow::Block(BlockOnKeys::new(keys, deadline, TimeoutReply::NullArray)));
     };
     ctx.reply.array(2);
     ctx.reply.bulk(key);
@@ -142,7 +142,7 @@ fn blmpop(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
         return Ok(Flow::Done);
     }
     let keys = request.keys().map(<[u8]>::to_vec).collect();
-    Ok(Flow::Block(BlockOnKeys { keys, deadline, on_timeout: TimeoutReply::NullArray }))
+    Ok(Flow::Block(BlockOnKeys::new(keys, deadline, TimeoutReply::NullArray)))
 }
 
 /// What LMPOP and BLMPOP are asked for.

@@ -102,16 +102,27 @@ impl AddOptions {
 /// `ZADD key [NX | XX] [GT | LT] [CH] [INCR] score member [score member ...]`
 fn zadd(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     let (options, at) = AddOptions::parse(args)?;
-    add(ctx, args, options, at)
+    add(ctx, args, options, at)?;
+    Ok(Flow::Done)
+}
+
+/// Does what the command `zadd` says, for another one that has been turned into it, and propagates that.
+pub(in crate::command) fn zadd_in_place_of(ctx: &mut Ctx<'_>, zadd: &Args<'_>) -> CommandResult {
+    let (options, at) = AddOptions::parse(zadd)?;
+    if add(ctx, zadd, options, at)? {
+        ctx.propagate_as(zadd.iter());
+    }
+    Ok(Flow::Done)
 }
 
 /// `ZINCRBY key increment member`
 fn zincrby(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
-    add(ctx, args, AddOptions { increments: true, ..AddOptions::default() }, 2)
+    add(ctx, args, AddOptions { increments: true, ..AddOptions::default() }, 2)?;
+    Ok(Flow::Done)
 }
 
-/// Adds the pairs from argument `at` on.
-fn add(ctx: &mut Ctx<'_>, args: &Args<'_>, options: AddOptions, at: usize) -> CommandResult {
+/// Adds the pairs from argument `at` on; whether that changed anything.
+fn add(ctx: &mut Ctx<'_>, args: &Args<'_>, options: AddOptions, at: usize) -> Result<bool, ErrorReply> {
     let key = args.bytes(1);
     let pairs = args.from(at);
     // One bad score spoils all pairs, so all are read first.
@@ -151,7 +162,7 @@ fn add(ctx: &mut Ctx<'_>, args: &Args<'_>, options: AddOptions, at: usize) -> Co
         _ if options.counts_changed => ctx.reply.integer((added + updated) as i64),
         _ => ctx.reply.integer(added as i64),
     }
-    Ok(Flow::Done)
+    Ok(added + updated > 0)
 }
 
 /// Adds one member if the options let it be; what that did and the member's score.

@@ -38,7 +38,7 @@ fn score(arg: &[u8]) -> Result<f64, ErrorReply> {
 }
 
 /// Gives a member a score. A listpack keeps integers as such, and so has but one zero.
-fn insert(set: &mut SortedSet, score: f64, member: &[u8], limits: &EncodingLimits) -> Change {
+pub(super) fn insert(set: &mut SortedSet, score: f64, member: &[u8], limits: &EncodingLimits) -> Change {
     let score = if score == 0.0 && set.encoding() == "listpack" { 0.0 } else { score };
     set.insert(score, member, limits)
 }
@@ -75,7 +75,7 @@ fn write_pair(reply: &mut Reply<'_>, member: &[u8], score: f64) {
 }
 
 /// Replaces whatever is at `key` by a result, or removes it if the result is empty. Answers the result's size.
-fn store(ctx: &mut Ctx<'_>, key: &[u8], result: SortedSet, event: &'static str) {
+pub(super) fn store(ctx: &mut Ctx<'_>, key: &[u8], result: SortedSet, event: &'static str) {
     let len = result.len();
     if len > 0 {
         ctx.db.insert(key, Value::SortedSet(result), None);

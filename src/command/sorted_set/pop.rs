@@ -193,11 +193,8 @@ fn blocking_pop(ctx: &mut Ctx<'_>, args: &Args<'_>, end: End) -> CommandResult {
 }
 
 fn block<'a>(keys: impl Iterator<Item = &'a [u8]>, deadline: Option<UnixMillis>) -> Flow {
-    Flow::Block(BlockOnKeys {
-        keys: keys.map(<[u8]>::to_vec).collect(),
-        deadline,
-        on_timeout: TimeoutReply::NullArray,
-    })
+    let keys = keys.map(<[u8]>::to_vec).collect();
+    Flow::Block(BlockOnKeys::new(keys, deadline, TimeoutReply::NullArray))
 }
 
 /// The part that ZMPOP and BZMPOP have in common.

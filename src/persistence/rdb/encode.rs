@@ -6,6 +6,7 @@ use super::intset::write_intset;
 use super::kind;
 use super::listpack::ListpackBuilder;
 use super::output::Output;
+use super::stream::write_stream;
 use super::values::{self, Hash, List, NEVER, Set, SortedSet, ValueRef};
 
 /// A list node takes elements up to this size, or a single larger one.
@@ -16,6 +17,8 @@ const LISTPACK_BYTES_MAX: usize = 1 << 20;
 const PLAIN_NODE_BYTES_MIN: usize = 1 << 29;
 /// The first version that knows sets in listpacks.
 const SET_LISTPACK_VERSION: u16 = 11;
+/// The first version that knows when a consumer was last active.
+const STREAM_ACTIVITY_VERSION: u16 = 11;
 /// Integers up to here are doubles exactly, and as scores are written as integers.
 const EXACT_INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
 
@@ -88,6 +91,11 @@ impl Encoder {
             ValueRef::SortedSet(sorted_set) => {
                 head(output, kind::ZSET_2)?;
                 write_sorted_set(output, sorted_set)
+            }
+            ValueRef::Stream(stream) => {
+                let has_activity = version >= STREAM_ACTIVITY_VERSION;
+                head(output, if has_activity { kind::STREAM_LISTPACKS_3 } else { kind::STREAM_LISTPACKS_2 })?;
+                write_stream(output, stream, has_activity)
             }
         }
     }

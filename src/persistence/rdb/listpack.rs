@@ -5,12 +5,8 @@
 
 use super::error::Reason;
 use super::packed::{Cursor, Element, Packed, i24};
-use crate::base::number::parse_i64;
+use crate::storage::listpack::{self, COUNT_UNKNOWN, END, HEADER_BYTES, backward_length};
 
-const HEADER_BYTES: usize = 6;
-const END: u8 = 0xff;
-/// The count of a listpack that holds at least so many: unknown.
-const COUNT_UNKNOWN: usize = 0xffff;
 /// More than the longest encoded integer or header of a string, and the longest backward length.
 const ELEMENT_OVERHEAD_BYTES_MAX: usize = 14;
 
@@ -80,23 +76,6 @@ impl<'a> Packed<'a> for Listpack<'a> {
     }
 }
 
-/// The size of an element as it stands behind it: seven bits a byte, the highest first.
-fn backward_length(size: usize, out: &mut [u8; 5]) -> &[u8] {
-    // The bounds are Redis', which spends a byte more than needed on the last number of each length.
-    let count = match size {
-        0..=127 => 1,
-        128..=16382 => 2,
-        16383..=2_097_150 => 3,
-        2_097_151..=268_435_454 => 4,
-        _ => 5,
-    };
-    for (index, byte) in out[..count].iter_mut().enumerate() {
-        let bits = (size >> (7 * (count - 1 - index))) as u8 & 0x7f;
-        *byte = if index == 0 { bits } else { bits | 0x80 };
-    }
-    &out[..count]
-}
-
 /// A listpack being written, into a buffer that is used again.
 pub(super) struct ListpackBuilder {
     bytes: Vec<u8>,
@@ -124,49 +103,14 @@ impl ListpackBuilder {
         self.bytes.len() + length + ELEMENT_OVERHEAD_BYTES_MAX
     }
 
-    /// Appends a string; a canonical integer is written as one, since Redis looks for it so.
+    /// Appends a string; a canonical integer is written as one.
     pub(super) fn push(&mut self, element: &[u8]) {
-        match parse_i64(element) {
-            Some(number) => self.push_int(number),
-            None => self.push_bytes(element),
-        }
+        listpack::push(&mut self.bytes, element);
+        self.count += 1;
     }
 
     pub(super) fn push_int(&mut self, number: i64) {
-        let start = self.bytes.len();
-        match number {
-            0..=127 => self.bytes.push(number as u8),
-            -4096..=4095 => {
-                let bits = number as u16 & 0x1fff;
-                self.bytes.extend((0xc000 | bits).to_be_bytes());
-            }
-            -0x8000..=0x7fff => self.append(0xf1, &(number as i16).to_le_bytes()),
-            -0x80_0000..=0x7f_ffff => self.append(0xf2, &(number as i32).to_le_bytes()[..3]),
-            -0x8000_0000..=0x7fff_ffff => self.append(0xf3, &(number as i32).to_le_bytes()),
-            _ => self.append(0xf4, &number.to_le_bytes()),
-        }
-        self.close(start);
-    }
-
-    fn push_bytes(&mut self, element: &[u8]) {
-        let start = self.bytes.len();
-        match element.len() {
-            length @ 0..=63 => self.bytes.push(0x80 | length as u8),
-            length @ 64..=4095 => self.bytes.extend((0xe000 | length as u16).to_be_bytes()),
-            length => self.append(0xf0, &(length as u32).to_le_bytes()),
-        }
-        self.bytes.extend_from_slice(element);
-        self.close(start);
-    }
-
-    fn append(&mut self, encoding: u8, data: &[u8]) {
-        self.bytes.push(encoding);
-        self.bytes.extend_from_slice(data);
-    }
-
-    fn close(&mut self, start: usize) {
-        let size = self.bytes.len() - start;
-        self.bytes.extend_from_slice(backward_length(size, &mut [0; 5]));
+        listpack::push_int(&mut self.bytes, number);
         self.count += 1;
     }
 

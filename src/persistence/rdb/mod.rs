@@ -21,6 +21,7 @@ mod object;
 mod output;
 mod packed;
 mod reader;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod values;

@@ -9,6 +9,7 @@ use super::intset::Intset;
 use super::kind;
 use super::listpack::Listpack;
 use super::packed::{Element, Packed};
+use super::stream::read_stream;
 use super::values::{self, Hash, List, Set, SortedSet, Value};
 use super::ziplist::Ziplist;
 use super::zipmap::Zipmap;
@@ -22,7 +23,8 @@ pub(super) fn check_kind(kind: u8) -> Result<(), Reason> {
         | kind::HASH_ZIPMAP..=kind::LIST_QUICKLIST
         | kind::HASH_LISTPACK..=kind::LIST_QUICKLIST_2
         | kind::SET_LISTPACK
-        | kind::HASH_METADATA_PRE_GA..=kind::HASH_LISTPACK_EX => Ok(()),
+        | kind::HASH_METADATA_PRE_GA..=kind::HASH_LISTPACK_EX
+        | kind::STREAM_LISTPACKS..=kind::STREAM_LISTPACKS_3 => Ok(()),
         other => Err(unsupported(other)),
     }
 }
@@ -50,6 +52,9 @@ pub(super) fn read_object<R: Read>(
         }
         kind::LIST_QUICKLIST => Value::List(quicklist(input, limits)?),
         kind::LIST_QUICKLIST_2 => Value::List(quicklist_2(input, limits)?),
+        kind::STREAM_LISTPACKS | kind::STREAM_LISTPACKS_2 | kind::STREAM_LISTPACKS_3 => {
+            Value::Stream(read_stream(input, kind)?)
+        }
         kind::HASH_ZIPMAP
         | kind::LIST_ZIPLIST
         | kind::SET_INTSET
@@ -85,9 +90,6 @@ fn packed_object(kind: u8, bytes: &[u8], limits: &EncodingLimits) -> Result<Valu
 
 fn unsupported(kind: u8) -> Reason {
     match kind {
-        kind::STREAM_LISTPACKS | kind::STREAM_LISTPACKS_2 | kind::STREAM_LISTPACKS_3 => {
-            Reason::UnsupportedType("stream")
-        }
         kind::MODULE | kind::MODULE_2 => Reason::UnsupportedType("module"),
         other => Reason::malformed("an opcode or value type", format!("byte {other}")),
     }

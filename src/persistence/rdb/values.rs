@@ -8,6 +8,7 @@ pub(super) use crate::storage::hash::{Hash, NEVER};
 pub(super) use crate::storage::list::List;
 pub(super) use crate::storage::set::Set;
 pub(super) use crate::storage::sorted_set::SortedSet;
+pub(super) use crate::storage::stream::Stream;
 pub(super) use crate::storage::value::{Value, ValueRef};
 
 pub(super) fn push(list: &mut List, element: &[u8], limits: &EncodingLimits) {
@@ -73,6 +74,8 @@ pub(super) fn unless_empty(value: Value) -> Option<Value> {
         Value::Hash(hash) => hash.is_empty(),
         Value::Set(set) => set.is_empty(),
         Value::SortedSet(sorted_set) => sorted_set.is_empty(),
+        // A stream without entries is still one.
+        Value::Stream(_) => false,
     };
     (!empty).then_some(value)
 }
@@ -84,6 +87,7 @@ pub(super) fn as_ref(value: &Value) -> ValueRef<'_> {
         Value::Hash(hash) => ValueRef::Hash(hash),
         Value::Set(set) => ValueRef::Set(set),
         Value::SortedSet(sorted_set) => ValueRef::SortedSet(sorted_set),
+        Value::Stream(stream) => ValueRef::Stream(stream),
     }
 }
 

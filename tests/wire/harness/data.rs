@@ -35,6 +35,14 @@ pub fn fill(client: &mut Client, keys: usize) {
                 }
             }
         }
+        add(&["XGROUP", "CREATE", "big stream", "group", "0", "MKSTREAM"]);
+        for i in 1..=600 {
+            let (id, value) = (format!("{i}-{}", i % 3), format!("value {i}"));
+            add(&["XADD", "big stream", &id, "field", &value, "number", &i.to_string()]);
+        }
+        add(&["XREADGROUP", "GROUP", "group", "consumer", "COUNT", "50", "STREAMS", "big stream", ">"]);
+        add(&["XDEL", "big stream", "7-1", "300-0"]);
+        add(&["XACK", "big stream", "group", "8-2"]);
     }
     add(&["SELECT", "0"]);
     let mut sender = client.sender();

@@ -1,0 +1,187 @@
+//! The bytes of a segment's entries, in pages that snapshots share: a writer copies the one page that it changes.
+//!
+//! Pages are all of one size and never move, so that a growing data set leaves no holes behind for the allocator, and an
+//! entry lies in one page as a whole. An address is the number of the page and the place in it, in 16 bits.
+//!
+//! The arena knows how many bytes of a page are garbage, but not which: its owner knows the living entries and moves them
+//! together (`compact`).
+
+use std::sync::Arc;
+
+/// With the two counters of its `Arc`, a page fills a size class of the allocator.
+pub(super) const PAGE_BYTES: usize = 4096 - 16;
+pub(super) const PAGES_MAX: usize = 16;
+
+const PLACE_BITS: u32 = 12;
+const PLACE_MASK: usize = (1 << PLACE_BITS) - 1;
+
+type Page = [u8; PAGE_BYTES];
+
+/// Where an entry begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Address(pub u16);
+
+impl Address {
+    fn new(page: usize, place: usize) -> Self {
+        Self((page << PLACE_BITS | place) as u16)
+    }
+
+    pub fn page(self) -> usize {
+        usize::from(self.0) >> PLACE_BITS
+    }
+
+    fn place(self) -> usize {
+        usize::from(self.0) & PLACE_MASK
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+#[repr(C)]
+pub(super) struct Arena {
+    pages: [Option<Arc<Page>>; PAGES_MAX],
+    /// Where the free end of each page begins.
+    used: [u16; PAGES_MAX],
+    /// Bytes before it that belong to no entry.
+    garbage: [u16; PAGES_MAX],
+    /// How many pages there are: the first ones.
+    len: u8,
+    /// Where the last entry was put.
+    current: u8,
+    /// Bytes that entries take.
+    live_bytes: u32,
+    /// Bytes of shared pages that were copied to be changed, since they were last asked for.
+    copied_bytes: u32,
+}
+
+impl Arena {
+    /// The bytes from an entry's first to the end of its page.
+    #[inline]
+    pub fn at(&self, address: Address) -> &[u8] {
+        let page = self.pages[address.page()].as_ref().expect("an address names a page");
+        &page[address.place()..]
+    }
+
+    #[inline]
+    pub fn at_mut(&mut self, address: Address) -> &mut [u8] {
+        &mut self.page_mut(address.page())[address.place()..]
+    }
+
+    /// The same if no snapshot shares the page.
+    #[inline]
+    pub fn at_mut_unshared(&mut self, address: Address) -> Option<&mut [u8]> {
+        let page = Arc::get_mut(self.pages[address.page()].as_mut()?)?;
+        Some(&mut page[address.place()..])
+    }
+
+    /// The address in memory, for a prefetch.
+    #[inline]
+    pub fn pointer(&self, address: Address) -> Option<*const u8> {
+        self.pages[address.page()].as_ref().map(|page| page.as_ptr().wrapping_add(address.place()))
+    }
+
+    fn page_mut(&mut self, index: usize) -> &mut Page {
+        let page = self.pages[index].as_mut().expect("an address names a page");
+        if Arc::strong_count(page) > 1 {
+            self.copied_bytes = self.copied_bytes.saturating_add(PAGE_BYTES as u32);
+        }
+        Arc::make_mut(page)
+    }
+
+    /// Bytes that entries take.
+    pub fn live_bytes(&self) -> usize {
+        self.live_bytes as usize
+    }
+
+    fn live_in(&self, page: usize) -> usize {
+        usize::from(self.used[page] - self.garbage[page])
+    }
+
+    fn pages_in_use(&self) -> std::ops::Range<usize> {
+        0..usize::from(self.len)
+    }
+
+    /// Bytes on the heap.
+    pub fn memory_bytes(&self) -> usize {
+        usize::from(self.len) * (PAGE_BYTES + 16)
+    }
+
+    /// What was copied since the last call.
+    pub fn take_copied_bytes(&mut self) -> u64 {
+        u64::from(std::mem::take(&mut self.copied_bytes))
+    }
+
+    /// A place for `size` bytes in a page that has room at its end; none if there is no such page. They count as living.
+    pub fn take_room(&mut self, size: usize) -> Option<Address> {
+        let has_room = |&page: &usize| usize::from(self.used[page]) + size <= PAGE_BYTES;
+        let current =
+            Some(usize::from(self.current)).filter(|page| *page < usize::from(self.len) && has_room(page));
+        let page = current.or_else(|| self.pages_in_use().find(has_room))?;
+        self.current = page as u8;
+        let address = Address::new(page, usize::from(self.used[page]));
+        self.used[page] += size as u16;
+        self.live_bytes += size as u32;
+        Some(address)
+    }
+
+    /// The page that has the most garbage, if moving its entries together makes room for `size` bytes; unless there is
+    /// need, only if that is worth the work.
+    pub fn page_to_compact(&self, size: usize, is_needed: bool) -> Option<usize> {
+        let worth = if is_needed { 1 } else { PAGE_BYTES / 8 };
+        self.pages_in_use()
+            .filter(|&page| {
+                self.live_in(page) + size <= PAGE_BYTES && usize::from(self.garbage[page]) >= worth
+            })
+            .max_by_key(|&page| self.garbage[page])
+    }
+
+    /// Adds an empty page; false if there are as many as can be.
+    pub fn add_page(&mut self) -> bool {
+        let index = usize::from(self.len);
+        if index == PAGES_MAX {
+            return false;
+        }
+        self.pages[index] = Some(Arc::new([0; PAGE_BYTES]));
+        (self.used[index], self.garbage[index]) = (0, 0);
+        self.len += 1;
+        true
+    }
+
+    /// Gives back the bytes of an entry.
+    pub fn free(&mut self, address: Address, size: usize) {
+        let page = address.page();
+        self.live_bytes -= size as u32;
+        if address.place() + size == usize::from(self.used[page]) {
+            self.used[page] -= size as u16;
+        } else {
+            self.garbage[page] += size as u16;
+        }
+        if self.garbage[page] == self.used[page] {
+            (self.used[page], self.garbage[page]) = (0, 0);
+        }
+        // Pages at the end go; one in the middle is filled again.
+        while self.len > 1 && self.used[usize::from(self.len) - 1] == 0 {
+            self.len -= 1;
+            self.pages[usize::from(self.len)] = None;
+        }
+    }
+
+    /// Moves the living entries of a page together. `entries` are all of them with their sizes, in the order in which they
+    /// lie; each is told its new address.
+    pub fn compact(
+        &mut self,
+        page: usize,
+        entries: impl Iterator<Item = (Address, usize)>,
+        mut moved: impl FnMut(Address, Address),
+    ) {
+        let bytes = self.page_mut(page);
+        let mut end = 0;
+        for (from, size) in entries {
+            debug_assert_eq!(from.page(), page);
+            bytes.copy_within(from.place()..from.place() + size, end);
+            moved(from, Address::new(page, end));
+            end += size;
+        }
+        self.used[page] = end as u16;
+        self.garbage[page] = 0;
+    }
+}
