@@ -33,6 +33,8 @@ fn rdb_reader_loads_or_refuses_corpus_and_mutations() {
         b"\xc3\x02\x40\xff",
         b"\x00",
         b"\x12",
+        b"\x18\x01f\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00",
+        b"\x19",
     ];
     run_target("rdb_reader", russet::persistence::rdb::check_reader, tokens, 20_000);
 }

@@ -55,8 +55,9 @@ impl<'a> ScanOptions<'a> {
     }
 }
 
-/// A cursor as C's `strtoull` reads it, sign and empty text included; leading space is refused.
+/// A cursor as C's `strtoull` reads it, sign and empty text included; leading space is refused. A zero byte ends it.
 pub fn cursor(arg: &[u8]) -> Result<u64, ErrorReply> {
+    let arg = arg.split(|&byte| byte == 0).next().unwrap_or_default();
     let (negative, digits) = match arg {
         [] => return Ok(0),
         [b'-', digits @ ..] => (true, digits),
@@ -117,6 +118,8 @@ mod tests {
             ("1 ", None),
             ("-", None),
             ("0x1", None),
+            ("\x007", Some(0)),
+            ("7\x00x", Some(7)),
         ] {
             assert_eq!(cursor(text.as_bytes()).ok(), expected, "{text:?}");
         }

@@ -58,7 +58,7 @@ mod tests {
             (NotifyFlags::STRING, "set append setrange setbit incrby incrbyfloat pfadd"),
             (NotifyFlags::LIST, "lpush rpush lpop rpop linsert lset lrem ltrim sortstore"),
             (NotifyFlags::SET, "sadd srem spop sinterstore sunionstore sdiffstore"),
-            (NotifyFlags::HASH, "hset hdel hincrby hincrbyfloat"),
+            (NotifyFlags::HASH, "hset hdel hincrby hincrbyfloat hexpire hexpired hpersist"),
             (
                 NotifyFlags::ZSET,
                 "zadd zincr zrem zpopmin zremrangebyscore zunionstore zrangestore geosearchstore",
