@@ -5,8 +5,7 @@
 
 use super::dispatch;
 use crate::engine::Engine;
-use crate::storage::LiveDb;
-use crate::storage::live::{ExpiryPolicy, View};
+use crate::storage::live::ExpiryPolicy;
 
 /// Segments that one slice looks at. Most of them are passed over by one comparison.
 const SEGMENTS_MAX: usize = 512;
@@ -17,7 +16,6 @@ pub fn expire_slice(engine: &mut Engine, keys_max: usize) -> bool {
     if !engine.active_expire_enabled || engine.expiry_policy() != ExpiryPolicy::Remove {
         return false;
     }
-    engine.effects.is_observed = engine.has_observers();
     let now = engine.now();
     let mut keys_left = keys_max;
     let mut due = Vec::new();
@@ -44,14 +42,8 @@ pub fn expire_slice(engine: &mut Engine, keys_max: usize) -> bool {
 
 /// Looking a key up removes it, here as anywhere; its DEL is a unit of its own.
 fn remove_due(engine: &mut Engine, db_index: usize, key: &[u8]) {
-    let view = View {
-        now: engine.now(),
-        expiry: ExpiryPolicy::Remove,
-        access: engine.access_policy(),
-        limits: &engine.limits,
-    };
-    let db = engine.keyspace.db_mut(db_index);
-    LiveDb::new(db, view, &mut engine.access_rng, &mut engine.upkeep).contains(key);
+    dispatch::begin_removal(engine);
+    engine.live_db(db_index).contains(key);
     dispatch::conclude_removal(engine, db_index);
 }
 

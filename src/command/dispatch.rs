@@ -357,11 +357,15 @@ fn conclude(engine: &mut Engine, db_index: usize, args: &Args<'_>) {
     }
 }
 
-/// Draws the consequences of keys that no command has removed but the passing of time or a lack of memory, as a unit of
-/// their own.
-pub fn conclude_removal(engine: &mut Engine, db_index: usize) {
-    engine.effects.dirty = 0;
+/// Begins a unit in which keys go that no command removes: their time has passed, there is no memory for them, or they
+/// are somewhere else by now.
+pub fn begin_removal(engine: &mut Engine) {
+    begin_command(engine);
     engine.effects.propagation = Propagation::Replaced;
+}
+
+/// Draws the consequences of what was removed since `begin_removal`, and ends the unit.
+pub fn conclude_removal(engine: &mut Engine, db_index: usize) {
     conclude(engine, db_index, &Args::new(&[], &[]));
     end_unit(engine, None);
     if engine.blocked.has_ready() {

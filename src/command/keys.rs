@@ -41,6 +41,14 @@ pub fn keys_of(row: &CommandSpec, args: &Args<'_>) -> Option<Vec<KeyArg>> {
             keys.push(KeyArg { index, flags });
         }
     }
+    if row.name == "migrate" && args.bytes(3).is_empty() {
+        let words = (6..args.len()).find(|&i| args.is(i, "KEYS"));
+        let named = words.map_or(3..4, |word| word + 1..args.len());
+        return Some(named.map(|index| KeyArg { index, flags: RW | ACCESS | DELETE }).collect());
+    }
+    if row.name == "migrate" {
+        return Some(vec![KeyArg { index: 3, flags: RW | ACCESS | DELETE }]);
+    }
     if row.name == "sort" {
         // The last STORE counts, and LIMIT, GET and BY may be followed by a word that reads like it.
         let mut i = 2;

@@ -17,6 +17,7 @@ pub mod latency;
 pub mod master_stream;
 pub mod monitor;
 pub mod lazyfree;
+pub mod migration;
 mod notify;
 pub mod persistence;
 pub mod process;
@@ -36,7 +37,7 @@ use crate::config::{Config, MaxmemoryPolicy};
 use crate::replication::replica_manager::ReplicaId;
 use crate::replication::replid::ReplId;
 use crate::replication::role::Role;
-use crate::storage::live::{AccessPolicy, ExpiryPolicy, Upkeep};
+use crate::storage::live::{AccessPolicy, ExpiryPolicy, LiveDb, Upkeep, View};
 use crate::storage::{EncodingLimits, Keyspace};
 
 pub use blocked::{BlockedClients, BlockedOn, TimeoutReply};
@@ -119,6 +120,9 @@ pub struct Engine {
     pub process: ProcessInfo,
     /// 40 hexadecimal digits, new with every start.
     pub run_id: ReplId,
+
+    /// Connections that MIGRATE keeps for the next time.
+    pub migrate_cached_sockets: usize,
 
     pub jobs: Vec<Job>,
     pub log_lines: Vec<LogLine>,
@@ -265,6 +269,7 @@ impl Engine {
             is_cron_paused: false,
             process: ProcessInfo::default(),
             run_id,
+            migrate_cached_sockets: 0,
             jobs: Vec::new(),
             log_lines: Vec::new(),
             config,
@@ -320,6 +325,17 @@ impl Engine {
         !self.watched.is_empty()
             || self.blocked.has_key_waiters()
             || !self.config.notify_keyspace_events.is_empty()
+    }
+
+    /// A database as this server sees it by itself, whoever asks.
+    pub fn live_db(&mut self, db_index: usize) -> LiveDb<'_> {
+        let view = View {
+            now: self.now(),
+            expiry: self.expiry_policy(),
+            access: self.access_policy(),
+            limits: &self.limits,
+        };
+        LiveDb::new(self.keyspace.db_mut(db_index), view, &mut self.access_rng, &mut self.upkeep)
     }
 
     /// Brings the figures of memory up to date.

@@ -14,6 +14,7 @@ mod loader;
 mod log;
 mod master_link;
 mod memory;
+mod migrate;
 mod replica_feed;
 mod saver;
 
