@@ -261,6 +261,7 @@ fn begin_command(engine: &mut Engine) {
     engine.effects.dirty = 0;
     engine.effects.propagation = Propagation::default();
     engine.effects.is_observed = engine.has_observers();
+    engine.upkeep.notes_expiries = !engine.role.is_master() && !engine.config.replica_read_only;
 }
 
 fn invoke(
@@ -327,6 +328,10 @@ fn conclude(engine: &mut Engine, db_index: usize, args: &Args<'_>) {
         for key in std::mem::take(&mut engine.upkeep.expired) {
             engine.effects.expired(db_index, &key);
         }
+    }
+    if !engine.upkeep.own_expiries.is_empty() {
+        let keys = std::mem::take(&mut engine.upkeep.own_expiries);
+        engine.own_expiries.extend(keys.into_iter().map(|key| (db_index, key)));
     }
     if engine.effects.is_propagating {
         let wanted = match engine.effects.propagation {

@@ -45,8 +45,7 @@ pub fn evict_slice(engine: &mut Engine) -> bool {
 /// if they are told to.
 fn is_allowed(engine: &Engine) -> bool {
     let is_exempt = engine.config.replica_ignore_maxmemory && !engine.role.is_master();
-    let is_paused = engine.pause.is_some_and(|pause| pause.until > engine.now());
-    !is_exempt && !is_paused && engine.persistence.loading.is_none()
+    !is_exempt && !engine.is_paused() && engine.persistence.loading.is_none()
 }
 
 fn slice(engine: &mut Engine) -> Outcome {

@@ -66,7 +66,7 @@ impl Engine {
     /// backlog, values that another thread is about to free, and what snapshots alone hold.
     pub fn uncounted_bytes(&self) -> u64 {
         let snapshots = if self.keyspace.is_shared() { self.upkeep.held_bytes } else { 0 };
-        self.unread_log_bytes()
+        self.log_bytes_beyond_backlog()
             + self.lazyfree.pending_bytes()
             + self.upkeep.garbage_bytes
             + self.keyspace.snapshot_bytes()
@@ -81,18 +81,24 @@ impl Engine {
         }
     }
 
-    /// Bytes of the replication log that are kept for slow replicas alone, with what is on its way to them.
+    /// Bytes of the replication log that are kept for slow replicas alone.
     pub fn unread_log_bytes(&self) -> u64 {
-        let (stream, backlog_bytes) = (self.role.stream(), self.config.repl_backlog_size);
-        let replicas = stream.replicas.ids();
-        if replicas.is_empty() || stream.log.histlen() <= backlog_bytes {
+        let histlen = self.role.stream().log.histlen();
+        if histlen > self.config.repl_backlog_size { self.log_bytes_beyond_backlog() } else { 0 }
+    }
+
+    /// What the replication log takes besides the bytes of the backlog: those that replicas have yet to read, with what
+    /// is on its way to them, and the room at its end. 0 without a replica.
+    fn log_bytes_beyond_backlog(&self) -> u64 {
+        let (log, replicas) = (&self.role.stream().log, self.role.stream().replicas.ids());
+        if replicas.is_empty() {
             return 0;
         }
         let clients = replicas.iter().filter_map(|id| self.clients.get(ClientId(id.0)));
         let sending = clients.map(|client| client.traffic.unwritten_len()).filter(|&bytes| bytes > 0);
         // A piece keeps the whole block alive that it is of.
         let sending: usize = sending.map(|bytes| bytes + BLOCK_BYTES).sum();
-        stream.log.memory_bytes() as u64 - backlog_bytes + sending as u64
+        (log.memory_bytes() + sending) as u64 - log.histlen().min(self.config.repl_backlog_size)
     }
 
     /// An estimate of what `keys` of all keys take, with their values; 0 while nobody asks for it.

@@ -28,7 +28,7 @@ pub mod slowlog;
 pub mod stats;
 pub mod watch;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::mem;
 use std::sync::Arc;
 
@@ -72,6 +72,11 @@ pub struct Engine {
     /// Database and segment at which the active expire cycle goes on.
     pub expire_cursor: (usize, usize),
     pub upkeep: Upkeep,
+    /// On a replica that its own clients may write to: the keys, by database, that they gave an expiry. Nobody else will
+    /// remove them.
+    pub own_expiries: BTreeSet<(usize, Vec<u8>)>,
+    /// Where looking for those that are due goes on.
+    pub own_expiries_seen: Option<(usize, Vec<u8>)>,
     pub effects: Effects,
 
     pub clients: Clients,
@@ -244,6 +249,8 @@ impl Engine {
             active_expire_enabled: true,
             expire_cursor: (0, 0),
             upkeep: Upkeep::default(),
+            own_expiries: BTreeSet::new(),
+            own_expiries_seen: None,
             effects: Effects::default(),
             clients: Clients::default(),
             blocked: BlockedClients::default(),
@@ -303,8 +310,7 @@ impl Engine {
 
     /// How lookups of an ordinary client treat keys that are due. Nothing is removed while writes are paused.
     pub fn expiry_policy(&self) -> ExpiryPolicy {
-        let is_paused = self.pause.is_some_and(|pause| pause.until > self.now());
-        if self.role.is_master() && !is_paused { ExpiryPolicy::Remove } else { ExpiryPolicy::Hide }
+        if self.role.is_master() && !self.is_paused() { ExpiryPolicy::Remove } else { ExpiryPolicy::Hide }
     }
 
     /// How an access changes a key's stamp.

@@ -37,6 +37,10 @@ const APPLY_REQUESTS_MAX: usize = 256;
 const APPLY_BYTES_MAX: usize = 64 * 1024;
 /// Pieces of the snapshot that may wait for the thread that loads them.
 const LOAD_PIECES_MAX: usize = 16;
+/// How soon a stream that CLIENT PAUSE holds goes on after the pause.
+const HELD_PERIOD: Duration = Duration::from_millis(10);
+/// What is read ahead of a stream that is held.
+const HELD_BYTES_MAX: usize = 1 << 20;
 const ACK_PERIOD: Duration = Duration::from_secs(1);
 
 /// Follows whatever master the engine names, as long as the server runs.
@@ -192,8 +196,15 @@ impl Link {
         let mut last_read = Instant::now();
         loop {
             buf.reserve(READ_BYTES);
+            let held_bytes = self.applier.as_ref().and_then(Applier::held_bytes);
             let read = tokio::select! {
-                read = self.stream.read_buf(&mut buf) => read?,
+                read = self.stream.read_buf(&mut buf), if held_bytes.is_none_or(|held| held < HELD_BYTES_MAX) => read?,
+                () = tokio::time::sleep(HELD_PERIOD), if held_bytes.is_some() => {
+                    // It is this side that keeps the other waiting.
+                    last_read = Instant::now();
+                    self.apply(&mut buf).await?;
+                    continue;
+                }
                 _ = acks.tick() => {
                     self.check_silence(last_read.elapsed())?;
                     self.acknowledge().await?;
@@ -395,6 +406,8 @@ struct Applier {
     limits: Limits,
     stream: MasterStream,
     pending: BytesMut,
+    /// CLIENT PAUSE: what is pending has to wait.
+    is_held: bool,
 }
 
 impl Applier {
@@ -407,6 +420,7 @@ impl Applier {
             limits: Limits { authenticated: true, ..limits },
             stream: MasterStream::new(engine),
             pending: BytesMut::new(),
+            is_held: false,
         }
     }
 
@@ -419,9 +433,15 @@ impl Applier {
         }
     }
 
-    /// Runs what is complete; answers the acknowledgements that were asked for.
+    /// How much waits for the end of a pause; none while there is none.
+    fn held_bytes(&self) -> Option<usize> {
+        self.is_held.then_some(self.pending.len())
+    }
+
+    /// Runs what is complete, unless a pause holds it; answers the acknowledgements that were asked for.
     fn run(&mut self, hub: &Hub, epoch: u64) -> anyhow::Result<Vec<u8>> {
         let mut acks = Vec::new();
+        self.is_held = false;
         loop {
             let used = self
                 .decoder
@@ -434,9 +454,17 @@ impl Applier {
                 if engine.link_epoch != epoch {
                     return Err(anyhow::anyhow!("another master was named meanwhile"));
                 }
-                self.run_batch(engine, used, &mut acks);
+                self.is_held = engine.is_paused();
+                if !self.is_held {
+                    self.run_batch(engine, used, &mut acks);
+                }
                 Ok(())
             })?;
+            if self.is_held {
+                // What was not run is decoded again.
+                self.decoder = Decoder::new();
+                return Ok(acks);
+            }
             self.pending.advance(used);
         }
     }

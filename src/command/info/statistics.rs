@@ -94,7 +94,7 @@ pub(super) fn stats(engine: &Engine, lines: &mut Lines) {
     // A snapshot is a clone, not a fork.
     lines.zeros(&["latest_fork_usec", "total_forks"]);
     lines.field("migrate_cached_sockets", engine.migrate_cached_sockets);
-    lines.field("slave_expires_tracked_keys", 0);
+    lines.field("slave_expires_tracked_keys", engine.own_expiries.len());
     lines.zeros(&[
         "active_defrag_hits",
         "active_defrag_misses",
