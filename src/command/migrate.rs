@@ -25,13 +25,15 @@ const KEYS: &[KeySpec] = &[
 ];
 
 pub(super) const COMMANDS: &[CommandSpec] =
-    &[CommandSpec::engine("migrate", -6, WRITE | MOVABLE_KEYS | DANGEROUS, "generic", migrate).keys(KEYS).docs(
-        "2.6.0",
-        "O(N) where N is the size of the values, which are sent over the network.",
-        "Moves keys to another server.",
-        "host port <key | \"\"> destination-db timeout [COPY] [REPLACE] \
+    &[CommandSpec::engine("migrate", -6, WRITE | MOVABLE_KEYS | DANGEROUS, "generic", migrate)
+        .keys(KEYS)
+        .docs(
+            "2.6.0",
+            "O(N) where N is the size of the values, which are sent over the network.",
+            "Moves keys to another server.",
+            "host port <key | \"\"> destination-db timeout [COPY] [REPLACE] \
          [AUTH password | AUTH2 <username password>] [KEYS key [key ...]]",
-    )];
+        )];
 
 /// Without a usable one, as long as Redis waits.
 const DEFAULT_TIMEOUT_MS: u64 = 1000;
@@ -180,7 +182,9 @@ fn remove_delivered<'k>(
         engine.effects.modified(db_index, key, "del");
     }
     if !removed.is_empty() {
-        engine.effects.propagate(db_index, [b"DEL"].into_iter().map(|it| &it[..]).chain(removed).collect::<Vec<_>>());
+        engine
+            .effects
+            .propagate(db_index, [b"DEL"].into_iter().map(|it| &it[..]).chain(removed).collect::<Vec<_>>());
     }
     dispatch::conclude_removal(engine, db_index);
     changed

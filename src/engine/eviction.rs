@@ -1,7 +1,8 @@
 //! How much memory counts against `maxmemory`, and how far eviction is. Which keys leave is decided in
 //! `command/eviction`.
 
-use super::{ClientId, Engine, LogLevel};
+use super::client::ClientKind;
+use super::{Engine, LogLevel};
 use crate::config::MaxmemoryPolicy;
 use crate::replication::log::BLOCK_BYTES;
 use crate::storage::db::Sampled;
@@ -83,21 +84,20 @@ impl Engine {
 
     /// Bytes of the replication log that are kept for slow replicas alone.
     pub fn unread_log_bytes(&self) -> u64 {
-        let histlen = self.role.stream().log.histlen();
-        if histlen > self.config.repl_backlog_size { self.log_bytes_beyond_backlog() } else { 0 }
+        let stream = self.role.stream();
+        let is_beyond = stream.log.histlen() > self.config.repl_backlog_size;
+        if is_beyond && !stream.replicas.ids().is_empty() { self.log_bytes_beyond_backlog() } else { 0 }
     }
 
     /// What the replication log takes besides the bytes of the backlog: those that replicas have yet to read, with what
-    /// is on its way to them, and the room at its end. 0 without a replica.
+    /// is on its way to them, and what whole blocks have too much.
     fn log_bytes_beyond_backlog(&self) -> u64 {
-        let (log, replicas) = (&self.role.stream().log, self.role.stream().replicas.ids());
-        if replicas.is_empty() {
-            return 0;
-        }
-        let clients = replicas.iter().filter_map(|id| self.clients.get(ClientId(id.0)));
-        let sending = clients.map(|client| client.traffic.unwritten_len()).filter(|&bytes| bytes > 0);
-        // A piece keeps the whole block alive that it is of.
-        let sending: usize = sending.map(|bytes| bytes + BLOCK_BYTES).sum();
+        let log = &self.role.stream().log;
+        // Those too that are being closed.
+        let replicas = self.clients.iter().filter(|client| client.kind == ClientKind::Replica);
+        let sending = replicas.map(|client| client.traffic.unwritten_len()).filter(|&bytes| bytes > 0);
+        // A piece keeps the whole block alive that it is of; the first and the last one may be parts of theirs.
+        let sending: usize = sending.map(|bytes| bytes + 2 * BLOCK_BYTES).sum();
         (log.memory_bytes() + sending) as u64 - log.histlen().min(self.config.repl_backlog_size)
     }
 
@@ -155,7 +155,8 @@ impl Engine {
 
     /// For how long memory has been above the limit, now and in total, in milliseconds.
     pub fn eviction_exceeded_ms(&self) -> (u64, u64) {
-        let current = self.stats.eviction_exceeded_since.map_or(0, |since| self.time.mark().saturating_sub(since));
+        let current =
+            self.stats.eviction_exceeded_since.map_or(0, |since| self.time.mark().saturating_sub(since));
         (current / 1_000_000, (self.stats.eviction_exceeded_nanos + current) / 1_000_000)
     }
 }

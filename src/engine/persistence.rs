@@ -17,8 +17,8 @@ use crate::persistence::snapshot::{Duplicates, LoadOptions, Loaded, SnapshotOpti
 use crate::replication::log::ReplOffset;
 use crate::replication::replid::ReplId;
 use crate::resp::error::ErrorReply;
-use crate::storage::{Db, Keyspace};
 use crate::storage::live::AccessPolicy;
+use crate::storage::{Db, Keyspace};
 
 /// A save that failed is not tried again by itself before this has passed.
 const RETRY_MS: i64 = 5_000;

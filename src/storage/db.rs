@@ -34,7 +34,7 @@ pub struct Db {
     depth: u8,
     len: usize,
     expires: usize,
-    /// Bytes of segments that writers have copied because a snapshot holds them.
+    /// Bytes of segments and long strings that writers have copied because a snapshot holds them.
     copied_bytes: u64,
     hasher: RandomState,
 }
@@ -158,7 +158,7 @@ impl Db {
         self.len > before
     }
 
-    /// Bytes of segments that writers have copied because a snapshot holds them.
+    /// Bytes of segments and long strings that writers have copied because a snapshot holds them.
     pub fn copied_bytes(&self) -> u64 {
         self.copied_bytes
     }
@@ -245,6 +245,11 @@ impl Db {
             Some(Value::String(_)) => {}
             Some(_) => return Err(WrongType),
         }
+        let shared_bytes = match self.object(found) {
+            Some(Value::String(bytes)) if Arc::strong_count(bytes) > 1 => bytes.capacity(),
+            _ => 0,
+        };
+        self.copied_bytes += shared_bytes as u64;
         Ok(self.object_mut(found).and_then(|value| match value {
             Value::String(bytes) => Some(Arc::make_mut(bytes)),
             _ => None,

@@ -322,7 +322,9 @@ impl Server {
         let refused = ErrorReply::fixed("ERR Target instance replied with error: BUSYKEY");
         let (first_arrives, outcome) = match migration.host.as_str() {
             "busy" => (true, Err(refused)),
-            "silent" => (false, Err(ErrorReply::fixed("IOERR error or timeout reading from target instance"))),
+            "silent" => {
+                (false, Err(ErrorReply::fixed("IOERR error or timeout reading from target instance")))
+            }
             _ => (true, Ok(())),
         };
         let is_delivered: Vec<bool> =
@@ -332,9 +334,7 @@ impl Server {
             let client = self.connection("other");
             self.send_only(client, "APPEND", &keys[0], "more");
         }
-        let rest = self.enter(|engine| {
-            command::finish_migration(engine, migration, &is_delivered, outcome)
-        });
+        let rest = self.enter(|engine| command::finish_migration(engine, migration, &is_delivered, outcome));
         if let Some(rest) = rest {
             self.migrate(Migration { host: "target".to_owned(), ..rest });
         }
