@@ -111,17 +111,19 @@ fn migrates(from: Make, to: Make) {
     let (mut sender, mut receiver) = (source.client(), target.client());
     fill(&mut sender, 400);
     let before = digest(&mut sender);
-    let Value::Array(keys) = sender.call("KEYS *") else { panic!("KEYS answers an array") };
     let port = target.port.to_string();
-    let mut request: Vec<Vec<u8>> = ["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"]
-        .map(|word| word.as_bytes().to_vec())
-        .to_vec();
-    for key in keys {
-        let Value::Bulk(key) = key else { panic!("a key is a string") };
-        request.push(key.to_vec());
+    for db in ["0", "3"] {
+        sender.call(&format!("SELECT {db}"));
+        let Value::Array(keys) = sender.call("KEYS *") else { panic!("KEYS answers an array") };
+        let words = ["MIGRATE", "127.0.0.1", &port, "", db, "5000", "KEYS"];
+        let mut request: Vec<Vec<u8>> = words.map(|word| word.as_bytes().to_vec()).to_vec();
+        for key in keys {
+            let Value::Bulk(key) = key else { panic!("a key is a string") };
+            request.push(key);
+        }
+        assert_eq!(sender.call_args(&request), ok());
+        assert_eq!(sender.integer("DBSIZE"), 0);
     }
-    assert_eq!(sender.call_args(&request), ok());
-    assert_eq!(sender.integer("DBSIZE"), 0);
     assert_eq!(digest(&mut receiver), before);
 }
 
