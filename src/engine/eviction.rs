@@ -41,7 +41,7 @@ impl Engine {
         let seconds = (self.now().0 / 1000) as u32;
         let idle = Ranking::Idle { seconds: seconds & 0xff_ffff };
         let rare =
-            Ranking::Rare { minutes: seconds / 60 & 0xffff, decay_minutes: self.config.lfu_decay_time };
+            Ranking::Rare { minutes: (seconds / 60) & 0xffff, decay_minutes: self.config.lfu_decay_time };
         match self.config.maxmemory_policy {
             MaxmemoryPolicy::NoEviction => Choice::Nothing,
             MaxmemoryPolicy::AllkeysRandom => Choice::Random(Sampled::AllKeys),

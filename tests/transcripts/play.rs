@@ -91,8 +91,8 @@ impl Play {
 impl Server {
     fn new(config: Config, clock: ManualClock, seed: u64) -> Self {
         let mut engine = command::new_engine(config, Box::new(clock.clone()), seed);
-        // A key takes 100 bytes, whatever it holds.
-        engine.memory_meter = |engine| 100 * engine.keyspace.keys_len() as u64;
+        // A key takes 100 bytes, whatever it holds, and what does not count is there too.
+        engine.memory_meter = |engine| 100 * engine.keyspace.keys_len() as u64 + engine.uncounted_bytes();
         Self { engine, clock, connections: BTreeMap::new(), notes: Vec::new(), file: None }
     }
 
