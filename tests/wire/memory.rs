@@ -3,7 +3,7 @@
 use russet::resp::reply::write_request;
 use russet::resp::value::Value;
 
-use crate::harness::{Client, Server, becomes, bulk, digest, fill, ok};
+use crate::harness::{Client, Server, becomes, bulk, digest, eventually, fill, ok};
 use crate::replication::{Make, become_equal, replica_of, start, wait_until_linked};
 
 const MAXMEMORY: u64 = 24 << 20;
@@ -84,6 +84,11 @@ fn replicas_follow_evictions() {
         assert_ne!(client.info("evicted_keys"), "0");
         // Or acknowledgements, which take memory too, would evict between one look and the other.
         assert_eq!(client.call("CONFIG SET maxmemory 0"), ok());
+        // Digests of many keys, asked for without a pause, would keep the replica from what it has yet to apply.
+        let offset: u64 = client.info("master_repl_offset").parse().unwrap();
+        eventually("the replica has all", || {
+            reader.info("slave_repl_offset").parse::<u64>().unwrap() >= offset
+        });
         become_equal(&mut client, &mut reader);
     }
 }
