@@ -3,10 +3,11 @@
 //! It works in slices bounded by counts, so that it needs no clock; whoever drives it decides how many slices there is
 //! time for. A slice goes on where the last one has ended, database by database.
 
+use std::ops::Bound;
+
 use super::dispatch;
 use crate::engine::Engine;
-use crate::storage::LiveDb;
-use crate::storage::live::{ExpiryPolicy, View};
+use crate::storage::live::ExpiryPolicy;
 
 /// Segments that one slice looks at. Most of them are passed over by one comparison.
 const SEGMENTS_MAX: usize = 512;
@@ -20,11 +21,13 @@ enum Target {
 
 /// Removes up to `keys_max` keys that are due, and up to as many fields of hashes. Whether there may be more of them.
 pub fn expire_slice(engine: &mut Engine, keys_max: usize) -> bool {
-    // A replica waits for its master's DEL, and nothing changes while writes are paused.
+    // A replica waits for its master's DEL, but for keys of its own, and nothing changes while writes are paused.
+    if engine.active_expire_enabled && !engine.own_expiries.is_empty() && !engine.is_paused() {
+        return expire_own_slice(engine, keys_max);
+    }
     if !engine.active_expire_enabled || engine.expiry_policy() != ExpiryPolicy::Remove {
         return false;
     }
-    engine.effects.is_observed = engine.has_observers();
     let has_more_keys = expire_targets(engine, Target::Keys, keys_max);
     let has_more_fields = expire_targets(engine, Target::Fields, keys_max);
     has_more_keys || has_more_fields
@@ -72,17 +75,40 @@ fn cursor(engine: &mut Engine, target: Target) -> &mut (usize, usize) {
     }
 }
 
+/// Looks at up to `keys_max` of the keys that clients of this replica gave an expiry. Whether a round is still under way.
+fn expire_own_slice(engine: &mut Engine, keys_max: usize) -> bool {
+    if engine.role.is_master() {
+        // From here on they expire as all others do.
+        engine.own_expiries.clear();
+        engine.own_expiries_seen = None;
+        return true;
+    }
+    let from = engine.own_expiries_seen.take().map_or(Bound::Unbounded, Bound::Excluded);
+    let places: Vec<(usize, Vec<u8>)> =
+        engine.own_expiries.range((from, Bound::Unbounded)).take(keys_max).cloned().collect();
+    let now = engine.now();
+    for (db_index, key) in &places {
+        let expires_at = engine.keyspace.db(*db_index).item(key).and_then(|item| item.expires_at);
+        if expires_at.is_some_and(|at| at > now.0) {
+            continue;
+        }
+        if expires_at.is_some() {
+            dispatch::begin_removal(engine);
+            engine.live_db(*db_index).expire(key);
+            dispatch::conclude_removal(engine, *db_index);
+        }
+        engine.own_expiries.remove(&(*db_index, key.clone()));
+    }
+    let has_more = places.len() == keys_max;
+    engine.own_expiries_seen = places.into_iter().next_back().filter(|_| has_more);
+    has_more
+}
+
 /// Looking a key up removes it, here as anywhere; its DEL is a unit of its own, and so is the HDEL of each field. How many
 /// keys or fields were removed.
 fn remove_due(engine: &mut Engine, db_index: usize, key: &[u8], target: Target, max: usize) -> usize {
-    let view = View {
-        now: engine.now(),
-        expiry: ExpiryPolicy::Remove,
-        access: engine.access_policy(),
-        limits: &engine.limits,
-    };
-    let db = engine.keyspace.db_mut(db_index);
-    let mut db = LiveDb::new(db, view, &mut engine.access_rng, &mut engine.upkeep);
+    dispatch::begin_removal(engine);
+    let mut db = engine.live_db(db_index);
     let removed = match target {
         Target::Keys => usize::from(!db.contains(key)),
         Target::Fields => db.expire_due_fields(key, max),
@@ -98,6 +124,7 @@ mod tests {
     use crate::command::{Lookup, TABLE, new_engine};
     use crate::config::Config;
     use crate::engine::ClientId;
+    use crate::replication::replica::MasterAddr;
     use crate::resp::args::OwnedArgs;
 
     fn server() -> (Engine, ClientId, ManualClock) {
@@ -173,6 +200,35 @@ mod tests {
         engine.pause = Some(crate::engine::Pause { until, writes_only: true });
         assert!(!expire_slice(&mut engine, 100));
         assert_eq!(engine.keyspace.keys_len(), 20);
+    }
+
+    #[test]
+    fn a_writable_replica_removes_what_its_own_clients_wrote_and_nothing_else() {
+        let (mut engine, id, clock) = server();
+        run(&mut engine, id, "SET of_master x PX 50");
+        engine.follow(MasterAddr { host: "master".to_owned(), port: 1 });
+        engine.config.replica_read_only = false;
+        for n in 0..200 {
+            run(&mut engine, id, &format!("SET own:{n} x PX 50"));
+            run(&mut engine, id, &format!("SET later:{n} x"));
+            run(&mut engine, id, &format!("EXPIRE later:{n} 1000"));
+        }
+        run(&mut engine, id, "PERSIST later:7");
+        run(&mut engine, id, "DEL later:8");
+        clock.advance_ms(60);
+        engine.time.sample();
+        let mut slices = 1;
+        while expire_slice(&mut engine, 64) {
+            slices += 1;
+        }
+        assert_eq!(slices, 400 / 64 + 1);
+        assert_eq!(engine.keyspace.keys_len(), 200, "the master's key, and those that are not due");
+        assert_eq!(engine.stats.expired_keys, 200);
+        assert_eq!(engine.own_expiries.len(), 198);
+        engine.stop_following();
+        while expire_slice(&mut engine, 64) {}
+        assert_eq!(engine.own_expiries.len(), 0);
+        assert_eq!(engine.keyspace.keys_len(), 199);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::config::{reply_ok, wait_inside};
 use super::context::Ctx;
 use super::help;
+use super::options::integer;
 use super::spec::*;
 use crate::base::glob;
 use crate::base::number::{parse_f64, parse_i64};
@@ -46,13 +47,15 @@ const SUBCOMMANDS: &[Subcommand] = &[
     ("dict-resizing", 3..=3, Run::Nothing),
     ("digest", 2..=2, Run::Engine(digest_all)),
     ("digest-value", 2..=ANY, Run::Data(digest_values)),
-    ("drop-cluster-packet-filter", 3..=3, Run::Nothing),
+    ("drop-cluster-packet-filter", 3..=3, Run::Engine(drop_cluster_packet_filter)),
     ("error", 3..=3, Run::Engine(error)),
     ("help", 2..=2, Run::Engine(help_text)),
     ("htstats", 3..=4, Run::Engine(htstats)),
     ("htstats-key", 3..=4, Run::Data(htstats_key)),
     ("listpack", 3..=3, Run::Data(listpack)),
     ("log", 3..=3, Run::Engine(log)),
+    ("mallctl", 3..=4, Run::Engine(mallctl)),
+    ("mallctl-str", 3..=4, Run::Engine(mallctl_str)),
     ("object", 3..=4, Run::Data(object)),
     ("pause-cron", 3..=3, Run::Engine(pause_cron)),
     ("populate", 3..=5, Run::Data(populate)),
@@ -60,7 +63,8 @@ const SUBCOMMANDS: &[Subcommand] = &[
     ("quicklist", 3..=4, Run::Data(quicklist)),
     ("quicklist-packed-threshold", 3..=3, Run::Engine(quicklist_packed_threshold)),
     ("reload", 2..=ANY, Run::Engine(reload)),
-    ("replybuffer", 4..=4, Run::Nothing),
+    ("replybuffer", 4..=4, Run::Engine(replybuffer)),
+    ("sdslen", 3..=3, Run::Data(sdslen)),
     ("set-active-expire", 3..=3, Run::Engine(set_active_expire)),
     ("set-disable-deny-scripts", 3..=3, Run::Nothing),
     ("set-skip-checksum-validation", 3..=3, Run::Nothing),
@@ -88,11 +92,15 @@ fn debug(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
                 None => Ok(Flow::Done),
             }
         }
-        None => Err(ErrorReply::new(format!(
-            "ERR unknown subcommand or wrong number of arguments for '{}'. Try DEBUG HELP.",
-            String::from_utf8_lossy(&args.bytes(1)[..args.bytes(1).len().min(128)])
-        ))),
+        None => Err(unknown(args)),
     }
+}
+
+fn unknown(args: &Args<'_>) -> ErrorReply {
+    ErrorReply::new(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{}'. Try DEBUG HELP.",
+        String::from_utf8_lossy(&args.bytes(1)[..args.bytes(1).len().min(128)])
+    ))
 }
 
 /// Calls `write` with the client's reply.
@@ -253,6 +261,56 @@ fn quicklist_packed_threshold(engine: &mut Engine, id: ClientId, args: &Args<'_>
         ));
     }
     done(engine, id)
+}
+
+/// `DEBUG REPLYBUFFER <PEAK-RESET-TIME <milliseconds | NEVER | RESET> | RESIZING <0 | 1>>`: checked; buffers here are given
+/// back as soon as they are written, and have no peak.
+fn replybuffer(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
+    if args.is(2, "peak-reset-time") {
+        if !args.is(3, "never") && !args.is(3, "reset") {
+            integer(args.bytes(3))?;
+        }
+    } else if !args.is(2, "resizing") {
+        return Err(unknown(args));
+    }
+    done(engine, id)
+}
+
+/// `DEBUG DROP-CLUSTER-PACKET-FILTER type`: checked; there are no such packets.
+fn drop_cluster_packet_filter(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
+    integer(args.bytes(2))?;
+    done(engine, id)
+}
+
+const NO_SUCH_ALLOCATOR_VALUE: ErrorReply = ErrorReply::fixed("ERR No such file or directory");
+
+/// `DEBUG MALLCTL name`: of the allocator's many numbers, the size of its pages.
+fn mallctl(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
+    if !args.is(2, "arenas.page") || args.len() > 3 {
+        return Err(NO_SUCH_ALLOCATOR_VALUE);
+    }
+    let bytes = engine.process.page_bytes;
+    with_reply(engine, id, |reply| reply.integer(bytes as i64))
+}
+
+/// `DEBUG MALLCTL-STR name`
+fn mallctl_str(_: &mut Engine, _: ClientId, _: &Args<'_>) -> CommandResult {
+    Err(NO_SUCH_ALLOCATOR_VALUE)
+}
+
+/// `DEBUG SDSLEN key`: key and value take what they are long, and nothing is kept spare behind them.
+fn sdslen(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
+    let key = args.bytes(2);
+    let len = match ctx.db.peek(key).ok_or(ErrorReply::NO_SUCH_KEY)? {
+        ValueRef::Str(bytes) => bytes.len(),
+        _ => return Err(ErrorReply::fixed("ERR Not an sds encoded string.")),
+    };
+    let key_len = key.len();
+    ctx.reply.simple(&format!(
+        "key_sds_len:{key_len}, key_sds_avail:0, key_zmalloc: {key_len}, val_sds_len:{len}, val_sds_avail:0, \
+         val_zmalloc: {len}"
+    ));
+    Ok(Flow::Done)
 }
 
 /// `DEBUG POPULATE count [prefix] [size]`: not propagated, and no change that a save point counts.
@@ -427,6 +485,7 @@ fn help_text(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
             ("HTSTATS-KEY <key>", &["Tell of the table of a value."]),
             ("LISTPACK <key>", &["Check that a value is a listpack."]),
             ("LOG <message>", &["Write into the log."]),
+            ("MALLCTL arenas.page", &["Show the size of the allocator's pages."]),
             ("OBJECT <key>", &["Tell how a value is stored."]),
             ("PAUSE-CRON <0|1>", &["Let nothing happen by itself."]),
             ("POPULATE <count> [<prefix>] [<size>]", &["Create keys named <prefix>:<number>."]),
@@ -439,6 +498,7 @@ fn help_text(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
                     "NOFLUSH adds to the data at hand, MERGE lets the file win.",
                 ],
             ),
+            ("SDSLEN <key>", &["Show how long a key and its string are."]),
             ("SET-ACTIVE-EXPIRE <0|1>", &["Look for expired keys in the background, or not."]),
             ("SLEEP <seconds>", &["Stop the server for so long."]),
             ("STRINGMATCH-LEN <length> <pattern>", &["Match as many letters a against a pattern."]),

@@ -268,6 +268,7 @@ fn begin_command(engine: &mut Engine) {
     engine.effects.dirty = 0;
     engine.effects.propagation = Propagation::default();
     engine.effects.is_observed = engine.has_observers();
+    engine.upkeep.notes_expiries = !engine.role.is_master() && !engine.config.replica_read_only;
 }
 
 fn invoke(
@@ -341,6 +342,10 @@ fn conclude(engine: &mut Engine, db_index: usize, args: &Args<'_>) {
             engine.effects.fields_expired(db_index, &expired);
         }
     }
+    if !engine.upkeep.own_expiries.is_empty() {
+        let keys = std::mem::take(&mut engine.upkeep.own_expiries);
+        engine.own_expiries.extend(keys.into_iter().map(|key| (db_index, key)));
+    }
     if engine.effects.is_propagating {
         let wanted = match engine.effects.propagation {
             Propagation::Verbatim => engine.effects.dirty > 0,
@@ -377,11 +382,15 @@ fn conclude(engine: &mut Engine, db_index: usize, args: &Args<'_>) {
     }
 }
 
-/// Draws the consequences of keys that no command has removed but the passing of time or a lack of memory, and of fields
-/// that time has removed, as a unit of their own.
-pub fn conclude_removal(engine: &mut Engine, db_index: usize) {
-    engine.effects.dirty = 0;
+/// Begins a unit in which keys go that no command removes: their time has passed, there is no memory for them, or they
+/// are somewhere else by now; fields of hashes go so, too.
+pub fn begin_removal(engine: &mut Engine) {
+    begin_command(engine);
     engine.effects.propagation = Propagation::Replaced;
+}
+
+/// Draws the consequences of what was removed since `begin_removal`, and ends the unit.
+pub fn conclude_removal(engine: &mut Engine, db_index: usize) {
     conclude(engine, db_index, &Args::new(&[], &[]));
     engine.effects.are_separate = true;
     end_unit(engine, None);

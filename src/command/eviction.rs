@@ -8,9 +8,7 @@
 use super::dispatch;
 use crate::engine::eviction::Choice;
 use crate::engine::{Engine, latency};
-use crate::storage::LiveDb;
 use crate::storage::db::Sampled;
-use crate::storage::live::View;
 
 /// Keys that are removed between two looks at the clock.
 const KEYS_PER_LOOK: u32 = 16;
@@ -47,8 +45,7 @@ pub fn evict_slice(engine: &mut Engine) -> bool {
 /// if they are told to.
 fn is_allowed(engine: &Engine) -> bool {
     let is_exempt = engine.config.replica_ignore_maxmemory && !engine.role.is_master();
-    let is_paused = engine.pause.is_some_and(|pause| pause.until > engine.now());
-    !is_exempt && !is_paused && engine.persistence.loading.is_none()
+    !is_exempt && !engine.is_paused() && engine.persistence.loading.is_none()
 }
 
 fn slice(engine: &mut Engine) -> Outcome {
@@ -148,15 +145,8 @@ fn eligible_len(which: Sampled, db: &crate::storage::Db) -> usize {
 /// Removes one key, as a unit of its own.
 fn remove(engine: &mut Engine, db_index: usize, key: &[u8]) {
     let started = engine.time.monotonic_nanos();
-    engine.effects.is_observed = engine.has_observers();
-    let view = View {
-        now: engine.now(),
-        expiry: engine.expiry_policy(),
-        access: engine.access_policy(),
-        limits: &engine.limits,
-    };
-    let db = engine.keyspace.db_mut(db_index);
-    if !LiveDb::new(db, view, &mut engine.access_rng, &mut engine.upkeep).evict(key) {
+    dispatch::begin_removal(engine);
+    if !engine.live_db(db_index).evict(key) {
         return;
     }
     engine.effects.evicted(db_index, key, engine.config.lazyfree_lazy_eviction);

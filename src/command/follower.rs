@@ -193,6 +193,8 @@ pub struct StreamApplier {
     /// How many bytes of `pending` are done with, and how many behind them are decoded.
     applied: usize,
     decoded: usize,
+    /// CLIENT PAUSE: what is pending has to wait.
+    is_held: bool,
 }
 
 impl StreamApplier {
@@ -206,6 +208,7 @@ impl StreamApplier {
             pending: Vec::new(),
             applied: 0,
             decoded: 0,
+            is_held: false,
         }
     }
 
@@ -225,10 +228,21 @@ impl StreamApplier {
         Ok(self.decoded > 0)
     }
 
-    /// Runs what was decoded; answers the acknowledgements that were asked for.
-    pub fn apply(&mut self, engine: &mut Engine) -> Result<Vec<u8>, LinkError> {
+    /// How much waits for the end of a pause; none while there is none.
+    pub fn held_bytes(&self) -> Option<usize> {
+        self.is_held.then(|| self.pending.len() - self.applied)
+    }
+
+    /// Runs what was decoded; answers the acknowledgements that were asked for, or none if a pause holds the stream: then
+    /// the same is to be decoded again later.
+    pub fn apply(&mut self, engine: &mut Engine) -> Result<Option<Vec<u8>>, LinkError> {
         if engine.link_epoch != self.epoch {
             return Err(LinkError::Superseded);
+        }
+        self.is_held = engine.is_paused();
+        if self.is_held {
+            (self.decoder, self.decoded) = (Decoder::new(), 0);
+            return Ok(None);
         }
         let now = engine.now();
         if let Some(replica) = engine.role.as_replica_mut() {
@@ -247,6 +261,6 @@ impl StreamApplier {
         engine.stats.net_input_bytes += self.decoded as u64;
         engine.trim_backlog();
         self.applied += std::mem::take(&mut self.decoded);
-        Ok(acks)
+        Ok(Some(acks))
     }
 }

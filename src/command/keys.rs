@@ -41,6 +41,16 @@ pub fn keys_of(row: &CommandSpec, args: &Args<'_>) -> Option<Vec<KeyArg>> {
             keys.push(KeyArg { index, flags });
         }
     }
+    if row.name == "migrate" {
+        // Either one key, or an empty one and those behind KEYS, which may be the value of another option.
+        let word = (6..args.len()).find(|&i| args.is(i, "KEYS"));
+        let named = match word {
+            None => 3..4,
+            Some(word) if args.get(3).is_some_and(<[u8]>::is_empty) => word + 1..args.len(),
+            Some(_) => return None,
+        };
+        return Some(named.map(|index| KeyArg { index, flags: RW | ACCESS | DELETE }).collect());
+    }
     if row.name == "sort" {
         // The last STORE counts, and LIMIT, GET and BY may be followed by a word that reads like it.
         let mut i = 2;

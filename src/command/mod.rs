@@ -35,6 +35,7 @@ mod keys;
 mod latency;
 mod list;
 mod memory;
+mod migrate;
 mod object;
 mod persistence;
 mod pubsub;
@@ -54,6 +55,7 @@ mod usage;
 pub use config::set_config;
 pub use context::Ctx;
 pub use dispatch::Executed;
+pub use migrate::{finish_migration, restore_request};
 pub use spec::{CommandResult, CommandSpec, Flow};
 pub use table::{Lookup, TABLE, rename_commands};
 
@@ -81,6 +83,7 @@ const GROUPS: &[&[CommandSpec]] = &[
     latency::COMMANDS,
     list::COMMANDS,
     memory::COMMANDS,
+    migrate::COMMANDS,
     object::COMMANDS,
     list::MOVE_COMMANDS,
     list::POP_COMMANDS,

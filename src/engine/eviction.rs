@@ -1,7 +1,8 @@
 //! How much memory counts against `maxmemory`, and how far eviction is. Which keys leave is decided in
 //! `command/eviction`.
 
-use super::{ClientId, Engine, LogLevel};
+use super::client::ClientKind;
+use super::{Engine, LogLevel};
 use crate::config::MaxmemoryPolicy;
 use crate::replication::log::BLOCK_BYTES;
 use crate::storage::db::Sampled;
@@ -66,7 +67,7 @@ impl Engine {
     /// backlog, values that another thread is about to free, and what snapshots alone hold.
     pub fn uncounted_bytes(&self) -> u64 {
         let snapshots = if self.keyspace.is_shared() { self.upkeep.held_bytes } else { 0 };
-        self.unread_log_bytes()
+        self.log_bytes_beyond_backlog()
             + self.lazyfree.pending_bytes()
             + self.upkeep.garbage_bytes
             + self.keyspace.snapshot_bytes()
@@ -81,18 +82,23 @@ impl Engine {
         }
     }
 
-    /// Bytes of the replication log that are kept for slow replicas alone, with what is on its way to them.
+    /// Bytes of the replication log that are kept for slow replicas alone.
     pub fn unread_log_bytes(&self) -> u64 {
-        let (stream, backlog_bytes) = (self.role.stream(), self.config.repl_backlog_size);
-        let replicas = stream.replicas.ids();
-        if replicas.is_empty() || stream.log.histlen() <= backlog_bytes {
-            return 0;
-        }
-        let clients = replicas.iter().filter_map(|id| self.clients.get(ClientId(id.0)));
-        let sending = clients.map(|client| client.traffic.unwritten_len()).filter(|&bytes| bytes > 0);
-        // A piece keeps the whole block alive that it is of.
-        let sending: usize = sending.map(|bytes| bytes + BLOCK_BYTES).sum();
-        stream.log.memory_bytes() as u64 - backlog_bytes + sending as u64
+        let stream = self.role.stream();
+        let is_beyond = stream.log.histlen() > self.config.repl_backlog_size;
+        if is_beyond && !stream.replicas.ids().is_empty() { self.log_bytes_beyond_backlog() } else { 0 }
+    }
+
+    /// What the replication log takes besides the bytes of the backlog: those that replicas have yet to read, with what
+    /// is on its way to them, and what whole blocks have too much.
+    fn log_bytes_beyond_backlog(&self) -> u64 {
+        let log = &self.role.stream().log;
+        // Those too that are being closed.
+        let replicas = self.clients.iter().filter(|client| client.kind == ClientKind::Replica);
+        let sending = replicas.map(|client| client.traffic.unwritten_len()).filter(|&bytes| bytes > 0);
+        // A piece keeps the whole block alive that it is of; the first and the last one may be parts of theirs.
+        let sending: usize = sending.map(|bytes| bytes + 2 * BLOCK_BYTES).sum();
+        (log.memory_bytes() + sending) as u64 - log.histlen().min(self.config.repl_backlog_size)
     }
 
     /// An estimate of what `keys` of all keys take, with their values; 0 while nobody asks for it.

@@ -75,6 +75,11 @@ impl Engine {
         good < config.min_replicas_to_write as usize
     }
 
+    /// Whether CLIENT PAUSE holds writes at this moment, those of a master included.
+    pub fn is_paused(&self) -> bool {
+        self.pause.is_some_and(|pause| pause.until > self.now())
+    }
+
     /// Whether a client's command has to wait for the end of CLIENT PAUSE.
     pub fn must_wait_for_pause(&self, id: ClientId, is_write: bool) -> bool {
         let Some(pause) = self.pause else { return false };

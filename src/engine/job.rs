@@ -1,6 +1,7 @@
 //! What the engine wants done outside: it decides, the runtime does it and reports back.
 
 use super::client::ClientId;
+use super::migration::Migration;
 use super::persistence::SaveRequest;
 use crate::storage::{Db, Value};
 
@@ -16,6 +17,8 @@ pub enum Job {
     MasterChanged,
     /// A client's connection is to be closed.
     Close(ClientId),
+    /// Deliver keys to another server, then call `command::finish_migration`.
+    Migrate(Box<Migration>),
     /// Write a snapshot, then call `Engine::save_finished`.
     Save(Box<SaveRequest>),
     /// To be done before anybody else enters the engine.

@@ -16,6 +16,7 @@ pub mod job;
 pub mod latency;
 pub mod lazyfree;
 pub mod master_stream;
+pub mod migration;
 pub mod monitor;
 mod notify;
 pub mod persistence;
@@ -27,7 +28,7 @@ pub mod slowlog;
 pub mod stats;
 pub mod watch;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::mem;
 use std::sync::Arc;
 
@@ -36,7 +37,7 @@ use crate::config::{Config, MaxmemoryPolicy};
 use crate::replication::replica_manager::ReplicaId;
 use crate::replication::replid::ReplId;
 use crate::replication::role::Role;
-use crate::storage::live::{AccessPolicy, ExpiryPolicy, Upkeep};
+use crate::storage::live::{AccessPolicy, ExpiryPolicy, LiveDb, Upkeep, View};
 use crate::storage::{EncodingLimits, Keyspace};
 
 pub use blocked::{BlockedClients, BlockedOn, TimeoutReply};
@@ -73,6 +74,11 @@ pub struct Engine {
     /// The same for fields of hashes.
     pub field_expire_cursor: (usize, usize),
     pub upkeep: Upkeep,
+    /// On a replica that its own clients may write to: the keys, by database, that they gave an expiry. Nobody else will
+    /// remove them.
+    pub own_expiries: BTreeSet<(usize, Vec<u8>)>,
+    /// Where looking for those that are due goes on.
+    pub own_expiries_seen: Option<(usize, Vec<u8>)>,
     pub effects: Effects,
 
     pub clients: Clients,
@@ -121,6 +127,9 @@ pub struct Engine {
     pub process: ProcessInfo,
     /// 40 hexadecimal digits, new with every start.
     pub run_id: ReplId,
+
+    /// Connections that MIGRATE keeps for the next time.
+    pub migrate_cached_sockets: usize,
 
     pub jobs: Vec<Job>,
     pub log_lines: Vec<LogLine>,
@@ -249,6 +258,8 @@ impl Engine {
             expire_cursor: (0, 0),
             field_expire_cursor: (0, 0),
             upkeep: Upkeep::default(),
+            own_expiries: BTreeSet::new(),
+            own_expiries_seen: None,
             effects: Effects::default(),
             clients: Clients::default(),
             blocked: BlockedClients::default(),
@@ -274,6 +285,7 @@ impl Engine {
             is_cron_paused: false,
             process: ProcessInfo::default(),
             run_id,
+            migrate_cached_sockets: 0,
             jobs: Vec::new(),
             log_lines: Vec::new(),
             config,
@@ -307,8 +319,7 @@ impl Engine {
 
     /// How lookups of an ordinary client treat keys that are due. Nothing is removed while writes are paused.
     pub fn expiry_policy(&self) -> ExpiryPolicy {
-        let is_paused = self.pause.is_some_and(|pause| pause.until > self.now());
-        if self.role.is_master() && !is_paused { ExpiryPolicy::Remove } else { ExpiryPolicy::Hide }
+        if self.role.is_master() && !self.is_paused() { ExpiryPolicy::Remove } else { ExpiryPolicy::Hide }
     }
 
     /// How an access changes a key's stamp.
@@ -329,6 +340,17 @@ impl Engine {
         !self.watched.is_empty()
             || self.blocked.has_key_waiters()
             || !self.config.notify_keyspace_events.is_empty()
+    }
+
+    /// A database as this server sees it by itself, whoever asks.
+    pub fn live_db(&mut self, db_index: usize) -> LiveDb<'_> {
+        let view = View {
+            now: self.now(),
+            expiry: self.expiry_policy(),
+            access: self.access_policy(),
+            limits: &self.limits,
+        };
+        LiveDb::new(self.keyspace.db_mut(db_index), view, &mut self.access_rng, &mut self.upkeep)
     }
 
     /// Brings the figures of memory up to date.

@@ -11,6 +11,8 @@ pub struct ProcessInfo {
     pub os: String,
     pub system_memory_bytes: u64,
     pub is_multi_threaded: bool,
+    /// What the allocator takes from the system at a time.
+    pub page_bytes: u64,
 }
 
 /// Measures anew, going on from the figures before.

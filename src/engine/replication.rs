@@ -333,6 +333,8 @@ impl Engine {
         self.drop_master_client();
         self.stream_db_index = 0;
         let old = std::mem::replace(&mut self.keyspace, keyspace);
+        // Whatever has an expiry now has it from the master.
+        self.own_expiries.clear();
         for index in 0..self.keyspace.len() {
             let (before, after) = (old.db(index), self.keyspace.db(index));
             self.watched.touch_db(

@@ -40,6 +40,11 @@ thread_local! {
     static SHARED_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; SHARED_BUFFER_BYTES]);
 }
 
+/// Takes the memory that a thread needs to serve connections, so that it is not a connection's turn to.
+pub fn prepare_thread() {
+    SHARED_BUFFER.with_borrow(|_| ());
+}
+
 pub struct Connection<S> {
     stream: S,
     hub: &'static Hub,

@@ -19,8 +19,10 @@ pub async fn run(hub: &'static Hub) {
         ticks.tick().await;
         memory = figures::measure(memory);
         let cpu = if turn.is_multiple_of(TURNS_PER_CPU_READING) { figures::cpu() } else { None };
+        let cached_sockets = hub.sockets.close_idle();
         let (level, is_master, is_paused) = hub.enter(|engine| {
             engine.stats.memory = memory;
+            engine.migrate_cached_sockets = cached_sockets;
             engine.stats.cpu = cpu.unwrap_or(engine.stats.cpu);
             if !engine.is_cron_paused {
                 let now = engine.now();

@@ -17,6 +17,7 @@ pub fn process_info(config_file: String, is_multi_threaded: bool) -> ProcessInfo
         os: format!("{} {} {}", text(uname.sysname()), text(uname.release()), text(uname.machine())),
         system_memory_bytes: system.totalram as u64 * u64::from(system.mem_unit),
         is_multi_threaded,
+        page_bytes: rustix::param::page_size() as u64,
     }
 }
 

@@ -9,11 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::task::{Context, Waker};
 
 use smallvec::SmallVec;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::doors::Doors;
-use super::{jobs, log, memory};
+use super::{jobs, log, memory, migrate};
 use crate::base::clock::UnixMillis;
+use crate::engine::migration::Migration;
 use crate::engine::{ClientId, Engine, Job, LazyFree};
 use crate::replication::log::ReplOffset;
 
@@ -28,6 +30,9 @@ pub struct Hub {
     /// What the engine wants done outside, on its way to the thread that does it.
     jobs: mpsc::Sender<Job>,
     pub lazyfree: Arc<LazyFree>,
+    /// Connections that MIGRATE keeps.
+    pub sockets: migrate::Sockets,
+    runtime: Handle,
     pub doors: Doors,
 }
 
@@ -84,6 +89,8 @@ impl Hub {
             eviction_wanted: Notify::new(),
             jobs,
             lazyfree,
+            sockets: migrate::Sockets::default(),
+            runtime: Handle::current(),
             doors: Doors::new(tokio::runtime::Handle::current()),
         }
     }
@@ -112,6 +119,11 @@ impl Hub {
 
     pub fn unregister(&self, id: ClientId) {
         self.lock().tasks.remove(&id);
+    }
+
+    /// Begins to deliver what MIGRATE hands out.
+    pub fn start_migration(&'static self, migration: Migration) {
+        self.runtime.spawn(migrate::run(self, migration));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -32,6 +32,7 @@ pub fn run(jobs: &Receiver<Job>, hub: &'static Hub, exit: &UnboundedSender<i32>)
             }
             Job::FreeDatabases { dbs, bytes } => free_databases(dbs, bytes, hub),
             Job::Close(id) => hub.enter(|engine| engine.clients.close(id, Closing::Now)),
+            Job::Migrate(migration) => hub.start_migration(*migration),
             Job::Save(request) => start_save(request, hub),
             Job::MasterChanged | Job::Inside(_) => unreachable!("the hub keeps these to itself"),
         }

@@ -29,6 +29,10 @@ use crate::replication::replica::MasterAddr;
 const READ_BYTES: usize = 64 * 1024;
 /// Pieces of the snapshot that may wait for the thread that loads them.
 const LOAD_PIECES_MAX: usize = 16;
+/// How soon a stream that CLIENT PAUSE holds goes on after the pause.
+const HELD_PERIOD: Duration = Duration::from_millis(10);
+/// What is read ahead of a stream that is held.
+const HELD_BYTES_MAX: usize = 1 << 20;
 const ACK_PERIOD: Duration = Duration::from_secs(1);
 
 /// Follows whatever master the engine names, as long as the server runs.
@@ -147,8 +151,15 @@ impl Link {
         let mut last_read = Instant::now();
         loop {
             buf.reserve(READ_BYTES);
+            let held_bytes = self.follower.stream().and_then(|stream| stream.held_bytes());
             let read = tokio::select! {
-                read = self.stream.read_buf(&mut buf) => read?,
+                read = self.stream.read_buf(&mut buf), if held_bytes.is_none_or(|held| held < HELD_BYTES_MAX) => read?,
+                () = tokio::time::sleep(HELD_PERIOD), if held_bytes.is_some() => {
+                    // It is this side that keeps the other waiting.
+                    last_read = Instant::now();
+                    self.apply().await?;
+                    continue;
+                }
                 _ = acks.tick() => {
                     self.check_silence(last_read.elapsed())?;
                     self.acknowledge().await?;
@@ -275,7 +286,10 @@ impl Link {
         let Some(stream) = self.follower.stream() else { return Ok(()) };
         let mut acks = Vec::new();
         while stream.decode()? {
-            acks.extend(self.hub.enter(|engine| stream.apply(engine))?);
+            match self.hub.enter(|engine| stream.apply(engine))? {
+                Some(asked) => acks.extend(asked),
+                None => break,
+            }
         }
         if !acks.is_empty() {
             self.stream.write_all(&acks).await?;

@@ -14,10 +14,12 @@ mod loader;
 mod log;
 mod master_link;
 mod memory;
+mod migrate;
 mod replica_feed;
 mod saver;
 mod socket;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -67,7 +69,15 @@ pub fn run(mut startup: Startup) -> anyhow::Result<i32> {
     if threads > 1 {
         builder.worker_threads(threads);
     }
-    let runtime = builder.enable_all().on_thread_start(memory::settle).build();
+    let threads_started = AtomicUsize::new(0);
+    builder.on_thread_start(move || {
+        // Those that serve connections start first; later ones do other work.
+        if threads_started.fetch_add(1, Ordering::Relaxed) < threads {
+            connection::prepare_thread();
+        }
+        memory::settle();
+    });
+    let runtime = builder.enable_all().build();
     let runtime = runtime.context("cannot start the network threads")?;
     let ended = runtime.block_on(serve(startup, threads));
     let code = ended.unwrap_or_else(|error| {

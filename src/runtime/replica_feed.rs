@@ -147,7 +147,8 @@ async fn send(
             FeedStep::Write(pieces) => {
                 // The log may let go of them meanwhile.
                 if let Some(traffic) = &traffic {
-                    traffic.unwritten_bytes.set(pieces.iter().map(|piece| piece.len() as u64).sum());
+                    let bytes: usize = pieces.iter().map(|piece| piece.len() + size_of::<Bytes>()).sum();
+                    traffic.unwritten_bytes.set(bytes as u64);
                 }
                 for mut piece in pieces {
                     writer.write_all_buf(&mut piece).await?;

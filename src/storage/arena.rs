@@ -9,13 +9,13 @@
 use std::sync::Arc;
 
 /// With the two counters of its `Arc`, a page fills a size class of the allocator.
-pub(super) const PAGE_BYTES: usize = 4096 - 16;
-pub(super) const PAGES_MAX: usize = 16;
+pub(super) const PAGE_BYTES: usize = 2048 - 16;
+pub(super) const PAGES_MAX: usize = 32;
 
-const PLACE_BITS: u32 = 12;
+const PLACE_BITS: u32 = 11;
 const PLACE_MASK: usize = (1 << PLACE_BITS) - 1;
 
-type Page = [u8; PAGE_BYTES];
+pub(super) type Page = [u8; PAGE_BYTES];
 
 /// Where an entry begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,7 +30,7 @@ impl Address {
         usize::from(self.0) >> PLACE_BITS
     }
 
-    fn place(self) -> usize {
+    pub fn place(self) -> usize {
         usize::from(self.0) & PLACE_MASK
     }
 }
@@ -100,6 +100,10 @@ impl Arena {
         0..usize::from(self.len)
     }
 
+    pub fn pages_len(&self) -> usize {
+        usize::from(self.len)
+    }
+
     /// Bytes on the heap.
     pub fn memory_bytes(&self) -> usize {
         usize::from(self.len) * (PAGE_BYTES + 16)
@@ -146,6 +150,16 @@ impl Arena {
         true
     }
 
+    /// Takes the last page out, with the entries in it: its index and its bytes.
+    pub fn take_last_page(&mut self) -> (usize, Arc<Page>) {
+        let index = usize::from(self.len) - 1;
+        let page = self.pages[index].take().expect("the owner has seen that there are pages");
+        self.live_bytes -= self.live_in(index) as u32;
+        self.len -= 1;
+        self.trim();
+        (index, page)
+    }
+
     /// Gives back the bytes of an entry.
     pub fn free(&mut self, address: Address, size: usize) {
         let page = address.page();
@@ -158,7 +172,11 @@ impl Arena {
         if self.garbage[page] == self.used[page] {
             (self.used[page], self.garbage[page]) = (0, 0);
         }
-        // Pages at the end go; one in the middle is filled again.
+        self.trim();
+    }
+
+    /// Lets empty pages at the end go; one in the middle is filled again.
+    fn trim(&mut self) {
         while self.len > 1 && self.used[usize::from(self.len) - 1] == 0 {
             self.len -= 1;
             self.pages[usize::from(self.len)] = None;

@@ -40,7 +40,7 @@ pub struct Db {
     depth: u8,
     len: usize,
     expires: usize,
-    /// Bytes of segments that writers have copied because a snapshot holds them.
+    /// Bytes of segments and long strings that writers have copied because a snapshot holds them.
     copied_bytes: u64,
     hasher: RandomState,
 }
@@ -168,7 +168,7 @@ impl Db {
         self.len > before
     }
 
-    /// Bytes of segments that writers have copied because a snapshot holds them.
+    /// Bytes of segments and long strings that writers have copied because a snapshot holds them.
     pub fn copied_bytes(&self) -> u64 {
         self.copied_bytes
     }
@@ -264,6 +264,11 @@ impl Db {
             Some(Value::String(_)) => {}
             Some(_) => return Err(WrongType),
         }
+        let shared_bytes = match self.object(found) {
+            Some(Value::String(bytes)) if Arc::strong_count(bytes) > 1 => bytes.capacity(),
+            _ => 0,
+        };
+        self.copied_bytes += shared_bytes as u64;
         Ok(self.object_mut(found).and_then(|value| match value {
             Value::String(bytes) => Some(Arc::make_mut(bytes)),
             _ => None,
@@ -572,7 +577,7 @@ impl Db {
     pub(super) fn give_back(&mut self, key: &[u8]) {
         let index = self.segment_index(self.hash(key));
         if let Some(segment) = Arc::get_mut(&mut self.segments[index]) {
-            segment.give_back();
+            segment.give_back(0);
         }
     }
 

@@ -334,6 +334,14 @@ impl Hash {
         })
     }
 
+    /// Where the large form lies, which a copy shares until either changes; none while it is small.
+    pub fn large_root(&self) -> Option<*const ()> {
+        match &self.repr {
+            Repr::Large(root) => Some(Arc::as_ptr(root).cast()),
+            Repr::Packed(_) => None,
+        }
+    }
+
     /// The bytes allocated for this hash, without the handle itself; takes a step per segment.
     pub fn memory_bytes(&self) -> usize {
         match self.form() {

@@ -185,6 +185,14 @@ impl List {
         self.iter_range(0, index.saturating_add(1)).rev()
     }
 
+    /// Where the large form lies, which a copy shares until either changes; none while it is small.
+    pub fn large_root(&self) -> Option<*const ()> {
+        match &self.repr {
+            Repr::Spine(root) => Some(Arc::as_ptr(root).cast()),
+            Repr::Packed(_) => None,
+        }
+    }
+
     /// The bytes allocated for this list, without the handle itself; takes a step per chunk.
     pub fn memory_bytes(&self) -> usize {
         match &self.repr {

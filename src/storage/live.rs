@@ -89,6 +89,10 @@ pub struct Upkeep {
     pub garbage_bytes: u64,
     /// Removed while measuring, but held by a snapshot.
     pub held_bytes: u64,
+    /// Whether `own_expiries` are wanted: on a replica that its own clients may write to.
+    pub notes_expiries: bool,
+    /// Keys that were given an expiry by others than the master.
+    pub own_expiries: Vec<Vec<u8>>,
     pub hits: u64,
     pub misses: u64,
     /// The hashes of keys whose collection was taken out of its entry, or is new: to be embedded when the command is over.
@@ -406,6 +410,9 @@ impl<'a> LiveDb<'a> {
     /// Replaces whatever is at `key`.
     pub fn insert(&mut self, key: &[u8], value: Value, expires_at: Option<UnixMillis>) {
         let access = self.access.initial();
+        if expires_at.is_some() {
+            self.note_expiry(key);
+        }
         let displaced = self.db.put_value(key, value, expires_at.map(|at| at.0), access);
         self.displace(key, displaced);
     }
@@ -416,6 +423,12 @@ impl<'a> LiveDb<'a> {
         let object = self.db.remove(found);
         self.upkeep.discard(object);
         true
+    }
+
+    /// Removes `key`, whose time has passed, whatever the policy is.
+    pub fn expire(&mut self, key: &[u8]) {
+        self.expiry = ExpiryPolicy::Remove;
+        self.find(key);
     }
 
     /// Removes `key` to make room; whether it was there. Memory that its segment does not need any more is given back.
@@ -459,6 +472,9 @@ impl<'a> LiveDb<'a> {
     pub fn set_expires_at(&mut self, key: &[u8], expires_at: Option<UnixMillis>) -> bool {
         if self.find(key).is_none() {
             return false;
+        }
+        if expires_at.is_some() {
+            self.note_expiry(key);
         }
         self.db.set_expires_at(key, expires_at.map(|at| at.0));
         true
@@ -628,10 +644,20 @@ impl<'a> LiveDb<'a> {
         self.upkeep.discard(displaced.object);
     }
 
+    /// On a replica: the master will not tell when this key is to go.
+    fn note_expiry(&mut self, key: &[u8]) {
+        if self.upkeep.notes_expiries && self.expiry == ExpiryPolicy::Hide {
+            self.upkeep.own_expiries.push(key.to_vec());
+        }
+    }
+
     fn expiry_of(&mut self, key: &[u8], expiry: NewExpiry) -> Option<i64> {
         match expiry {
             NewExpiry::Clear => None,
-            NewExpiry::At(at) => Some(at.0),
+            NewExpiry::At(at) => {
+                self.note_expiry(key);
+                Some(at.0)
+            }
             NewExpiry::Keep => self.expires_at(key).flatten().map(|at| at.0),
         }
     }

@@ -287,41 +287,34 @@ impl Segment {
         self.arena.free(at, size);
         self.len -= 1;
         self.close_gap(slot.0);
-        // Where much has been removed, its memory is given back; not sooner, or a key that comes and goes would have
-        // everything copied each time.
-        if self.arena.live_bytes() * 3 < self.arena.memory_bytes() * 2 {
-            self.give_back();
-        }
+        // Not sooner, or a key that comes and goes would have everything copied each time.
+        self.give_back(PAGE_BYTES / 4);
         object
     }
 
-    /// Gives back the pages that entries do not need.
-    pub fn give_back(&mut self) {
-        let garbage = self.arena.memory_bytes() - self.arena.live_bytes();
-        // The last page is half empty anyway, and each page has an end in which no entry fits.
-        if garbage > PAGE_BYTES + self.arena.memory_bytes() / 8 {
-            self.repack();
+    /// Gives back the pages that entries do not need, even if they were to grow by `spare_bytes`.
+    pub fn give_back(&mut self, spare_bytes: usize) {
+        // In the end of a page that is full there may be room for no entry.
+        let needed = (self.arena.live_bytes() + spare_bytes).div_ceil(PAGE_BYTES - ENTRY_BYTES_MAX);
+        while needed.max(1) < self.arena.pages_len() {
+            self.release_last_page();
         }
     }
 
-    /// Moves all entries to as few new pages as they need.
-    fn repack(&mut self) {
-        let mut arena = Arena::default();
-        for slot in &mut self.slots {
-            if *slot == EMPTY || address(*slot) == DETACHED {
+    /// Moves the entries of the last page to the others, which have room for them.
+    fn release_last_page(&mut self) {
+        let (index, page) = self.arena.take_last_page();
+        for i in 0..self.slots.len() {
+            let slot = self.slots[i];
+            if slot == EMPTY || address(slot).page() != index {
                 continue;
             }
-            let entry = self.arena.at(address(*slot));
+            let entry = &page[address(slot).place()..];
             let size = entry_bytes(entry);
-            let at = arena.take_room(size).or_else(|| {
-                arena.add_page();
-                arena.take_room(size)
-            });
-            let at = at.expect("what fits scattered fits packed");
-            arena.at_mut(at)[..size].copy_from_slice(&entry[..size]);
-            *slot = make_slot(slot_tag(*slot), at);
+            let at = self.find_room(size, true).expect("the caller has seen that the other pages have room");
+            self.arena.at_mut(at)[..size].copy_from_slice(&entry[..size]);
+            self.slots[i] = make_slot(slot_tag(slot), at);
         }
-        self.arena = arena;
     }
 
     /// How many entries have an expiry.
@@ -530,17 +523,20 @@ impl Segment {
     /// A place for `size` more bytes: in a page with room, else in one whose garbage is worth to be swept together, else in
     /// a new one.
     fn allocate(&mut self, size: usize) -> Address {
-        loop {
-            if let Some(at) = self.arena.take_room(size) {
-                return at;
-            }
-            if let Some(page) = self.arena.page_to_compact(size, false) {
-                self.compact(page);
-            } else if !self.arena.add_page() {
-                let page = self.arena.page_to_compact(size, true);
-                self.compact(page.expect("the owner splits a segment before all its pages are full"));
-            }
+        if let Some(at) = self.find_room(size, false) {
+            return at;
         }
+        let is_needed = !self.arena.add_page();
+        self.find_room(size, is_needed).expect("the owner splits a segment before all its pages are full")
+    }
+
+    /// A place for `size` more bytes in the pages that there are.
+    fn find_room(&mut self, size: usize, is_needed: bool) -> Option<Address> {
+        self.arena.take_room(size).or_else(|| {
+            let page = self.arena.page_to_compact(size, is_needed)?;
+            self.compact(page);
+            self.arena.take_room(size)
+        })
     }
 
     /// Moves the entries of one page together.

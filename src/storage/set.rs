@@ -214,6 +214,14 @@ impl Set {
         }
     }
 
+    /// Where the large form lies, which a copy shares until either changes; none while it is small.
+    pub fn large_root(&self) -> Option<*const ()> {
+        match &self.repr {
+            Repr::Table(root) => Some(Arc::as_ptr(root).cast()),
+            Repr::Small(_) => None,
+        }
+    }
+
     /// The bytes allocated for this set, without the handle itself; takes a step per segment.
     pub fn memory_bytes(&self) -> usize {
         match &self.repr {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::digest;
 use super::embedded::{Embedded, EmbeddedKind};
 use super::segment::VALUE_INLINE_MAX;
 use super::{hash::Hash, list::List, set::Set, sorted_set::SortedSet, stream::Stream};
@@ -43,6 +44,33 @@ impl Value {
     /// Whether a snapshot, or a copy under another key, holds this very string. Of collections it is not known here.
     pub fn is_shared(&self) -> bool {
         matches!(self, Self::String(bytes) if Arc::strong_count(bytes) > 1)
+    }
+
+    /// Whether this is the value that `other` was copied from, unchanged since, or one of equal content. Of large
+    /// collections it is known without looking at their content: a change gives them another root.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::String(a), Self::String(b)) => Arc::ptr_eq(a, b) || a == b,
+            _ => match (self.large_root(), other.large_root()) {
+                (Some(a), Some(b)) => a == b,
+                (None, None) => {
+                    let (a, b) = (self.as_ref(), other.as_ref());
+                    a.type_name() == b.type_name() && digest::of_value(a, false) == digest::of_value(b, false)
+                }
+                _ => false,
+            },
+        }
+    }
+
+    fn large_root(&self) -> Option<*const ()> {
+        match self {
+            Self::String(_) => None,
+            Self::List(list) => list.large_root(),
+            Self::Hash(hash) => hash.large_root(),
+            Self::Set(set) => set.large_root(),
+            Self::SortedSet(sorted_set) => sorted_set.large_root(),
+            Self::Stream(stream) => Some(stream.root()),
+        }
     }
 
     pub fn as_ref(&self) -> ValueRef<'_> {

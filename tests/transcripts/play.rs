@@ -7,6 +7,7 @@ use russet::base::clock::{ManualClock, UnixMillis};
 use russet::command::{self, Executed, Lookup, TABLE, active_expire, dispatch, eviction};
 use russet::config::{Config, Invocation};
 use russet::engine::client::Closing;
+use russet::engine::migration::Migration;
 use russet::engine::{ClientId, Engine, InsideJob, Job};
 use russet::persistence::snapshot::{self, Duplicates};
 use russet::resp::error::ErrorReply;
@@ -94,8 +95,8 @@ impl Play {
 impl Server {
     fn new(config: Config, clock: ManualClock, seed: u64) -> Self {
         let mut engine = command::new_engine(config, Box::new(clock.clone()), seed);
-        // A key takes 100 bytes, whatever it holds.
-        engine.memory_meter = |engine| 100 * engine.keyspace.keys_len() as u64;
+        // A key takes 100 bytes, whatever it holds, and what does not count is there too.
+        engine.memory_meter = |engine| 100 * engine.keyspace.keys_len() as u64 + engine.uncounted_bytes();
         Self { engine, clock, connections: BTreeMap::new(), notes: Vec::new(), file: None }
     }
 
@@ -306,8 +307,50 @@ impl Server {
                 let keys = dbs.iter().map(|db| db.len() as u64).sum();
                 self.engine.lazyfree.note_freed(keys, bytes);
             }
+            Job::Migrate(migration) => self.migrate(*migration),
             Job::MasterChanged => {}
         }
+    }
+
+    /// The target takes everything, unless it is named after what it does else.
+    fn migrate(&mut self, migration: Migration) {
+        let keys: Vec<String> =
+            migration.keys.iter().map(|it| String::from_utf8_lossy(&it.key).into_owned()).collect();
+        self.notes.push(format!(
+            "{}:{} db {} is sent {}",
+            migration.host,
+            migration.port,
+            migration.target_db,
+            keys.join(" ")
+        ));
+        let refused = ErrorReply::fixed("ERR Target instance replied with error: BUSYKEY");
+        let (first_arrives, outcome) = match migration.host.as_str() {
+            "busy" => (true, Err(refused)),
+            "silent" => {
+                (false, Err(ErrorReply::fixed("IOERR error or timeout reading from target instance")))
+            }
+            _ => (true, Ok(())),
+        };
+        let is_delivered: Vec<bool> =
+            (0..keys.len()).map(|index| outcome.is_ok() || (first_arrives && index == 0)).collect();
+        // Another client changes what is on its way.
+        if migration.host == "slow" {
+            let client = self.connection("other");
+            self.send_only(client, "APPEND", &keys[0], "more");
+        }
+        let rest = self.enter(|engine| command::finish_migration(engine, migration, &is_delivered, outcome));
+        if let Some(rest) = rest {
+            self.migrate(Migration { host: "target".to_owned(), ..rest });
+        }
+    }
+
+    fn send_only(&mut self, id: ClientId, command: &str, key: &str, value: &str) {
+        let mut bytes = Vec::new();
+        write_request(&mut bytes, [command, key, value].iter());
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.query.extend_from_slice(&bytes);
+        }
+        self.process(id);
     }
 
     /// There is one file, in memory, and no configuration file.

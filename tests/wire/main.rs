@@ -12,6 +12,7 @@ mod abuse;
 mod chains;
 mod clients;
 mod files;
+mod memory;
 mod process;
 mod protocol;
 mod replication;

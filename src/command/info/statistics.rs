@@ -93,7 +93,9 @@ pub(super) fn stats(engine: &Engine, lines: &mut Lines) {
     lines.field("pubsub_patterns", engine.pubsub.patterns.len());
     lines.field("pubsubshard_channels", engine.pubsub.shard_channels.len());
     // A snapshot is a clone, not a fork.
-    lines.zeros(&["latest_fork_usec", "total_forks", "migrate_cached_sockets", "slave_expires_tracked_keys"]);
+    lines.zeros(&["latest_fork_usec", "total_forks"]);
+    lines.field("migrate_cached_sockets", engine.migrate_cached_sockets);
+    lines.field("slave_expires_tracked_keys", engine.own_expiries.len());
     lines.zeros(&[
         "active_defrag_hits",
         "active_defrag_misses",

@@ -259,6 +259,14 @@ impl SortedSet {
         }
     }
 
+    /// Where the large form lies, which a copy shares until either changes; none while it is small.
+    pub fn large_root(&self) -> Option<*const ()> {
+        match &self.0 {
+            Repr::Large(root) => Some(Arc::as_ptr(root).cast()),
+            Repr::Packed(_) => None,
+        }
+    }
+
     /// Bytes of the heap, estimated in constant time.
     pub fn memory_bytes(&self) -> usize {
         match &self.0 {

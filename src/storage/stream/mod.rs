@@ -72,6 +72,11 @@ pub struct Figures {
 }
 
 impl Stream {
+    /// Where the stream lies, which a copy shares until either changes.
+    pub fn root(&self) -> *const () {
+        Arc::as_ptr(&self.inner).cast()
+    }
+
     pub fn len(&self) -> usize {
         self.inner.len as usize
     }
