@@ -67,7 +67,7 @@ fn lookups(c: &mut Criterion) {
         b.iter_batched(
             &mut next,
             |keys| {
-                bench.db.prefetch(keys.iter().map(Vec::as_slice));
+                bench.db.prefetch(keys.iter().map(|key| (key.as_slice(), None)));
                 for key in &keys {
                     black_box(bench.live().string(key).is_ok());
                 }
@@ -90,7 +90,7 @@ fn lookups(c: &mut Criterion) {
         b.iter_batched(
             &mut next,
             |keys| {
-                bench.db.prefetch(keys.iter().map(Vec::as_slice));
+                bench.db.prefetch(keys.iter().map(|key| (key.as_slice(), None)));
                 for key in &keys {
                     bench.live().set_string(key, VALUE, NewExpiry::Clear);
                 }

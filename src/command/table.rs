@@ -33,6 +33,8 @@ pub struct CommandTable {
     rows: Vec<&'static CommandSpec>,
     /// For each row, the argument that is its first key; 0 if it has none at a fixed place.
     first_keys: Vec<u8>,
+    /// By index: whether the argument behind that key is a member of its collection.
+    names_member: Vec<bool>,
     by_name: Names,
     /// The names before `rename-command`, if it was used: a master's stream speaks them.
     by_original_name: Option<Names>,
@@ -57,13 +59,14 @@ impl CommandTable {
         let by_name = originals.renamed(renames)?;
         let by_original_name = (!renames.is_empty()).then_some(originals);
         let first_keys = rows.iter().map(|row| first_key(row)).collect();
+        let names_member = rows.iter().map(|row| names_member(row)).collect();
         let parents: hashbrown::HashSet<&str> =
             rows.iter().filter_map(|row| Some(row.name.split_once('|')?.0)).collect();
         let has_subcommands = rows
             .iter()
             .map(|row| matches!(row.handler, Handler::Container) || parents.contains(row.name))
             .collect();
-        Ok(Self { rows, first_keys, by_name, by_original_name, has_subcommands })
+        Ok(Self { rows, first_keys, names_member, by_name, by_original_name, has_subcommands })
     }
 
     pub fn rows(&self) -> &[&'static CommandSpec] {
@@ -74,12 +77,16 @@ impl CommandTable {
         self.rows[index as usize]
     }
 
-    /// The first key of a request, where the row's place for it is fixed.
-    pub fn first_key<'a>(&self, lookup: Lookup, args: &Args<'a>) -> Option<&'a [u8]> {
+    /// The first key of a request, where the row's place for it is fixed, and the first member of its collection that the
+    /// request names.
+    pub fn first_key<'a>(&self, lookup: Lookup, args: &Args<'a>) -> Option<(&'a [u8], Option<&'a [u8]>)> {
         let Lookup::Found(index) = lookup else { return None };
-        match self.first_keys[usize::from(index)] {
+        match usize::from(self.first_keys[usize::from(index)]) {
             0 => None,
-            at => args.get(usize::from(at)),
+            at => {
+                let member = if self.names_member[usize::from(index)] { args.get(at + 1) } else { None };
+                Some((args.get(at)?, member))
+            }
         }
     }
 
@@ -224,6 +231,12 @@ fn slot_of(name: &[u8]) -> usize {
 /// Up to eight bytes as a number.
 fn word(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |word, &byte| word << 8 | u64::from(byte))
+}
+
+/// Commands on one hash or set mostly name a field or member next; where one does not, a hint is wasted.
+fn names_member(row: &CommandSpec) -> bool {
+    let has_one_key = matches!(row.keys, [KeySpec { find: FindKeys::Range { last: 0, .. }, .. }]);
+    matches!(row.group, "hash" | "set") && has_one_key && !(-2..=2).contains(&row.arity)
 }
 
 fn first_key(row: &CommandSpec) -> u8 {

@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 
 use super::embedded::Embedded;
 use super::segment::{Entry, NewValue, Segment, Slot, VALUE_INLINE_MAX};
+use super::table::Table;
 use super::value::{Value, ValueRef, WrongType};
 use crate::base::number::parse_i64;
 
@@ -435,20 +436,51 @@ impl Db {
     }
 
     /// Begins to bring what lookups of these keys will read into the processor's cache, all keys at a time for each of
-    /// the dependent steps, so that the misses of a batch overlap.
-    pub fn prefetch<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
+    /// the dependent steps, so that the misses of a batch overlap. With a key may come a member of its collection, which
+    /// is looked for in turn.
+    pub fn prefetch<'k>(&self, wanted: impl Iterator<Item = (&'k [u8], Option<&'k [u8]>)>) {
         let mut places: SmallVec<[(u64, usize); PREFETCH_KEYS_MAX]> = SmallVec::new();
-        for key in keys.take(PREFETCH_KEYS_MAX) {
-            let hash = self.hash(key);
-            let index = self.segment_index(hash);
-            Segment::prefetch(Arc::as_ptr(&self.segments[index]));
-            places.push((hash, index));
+        let mut members: SmallVec<[(usize, &[u8], &[u8]); PREFETCH_KEYS_MAX]> = SmallVec::new();
+        let mut last_key = None;
+        for (key, member) in wanted.take(PREFETCH_KEYS_MAX) {
+            if last_key != Some(key) {
+                let hash = self.hash(key);
+                let index = self.segment_index(hash);
+                Segment::prefetch(Arc::as_ptr(&self.segments[index]));
+                places.push((hash, index));
+                last_key = Some(key);
+            }
+            members.extend(member.map(|member| (places.len() - 1, key, member)));
         }
         for &(hash, index) in &places {
             self.segments[index].prefetch_slot(hash);
         }
         for &(hash, index) in &places {
             self.segments[index].prefetch_entry(hash);
+        }
+        if !members.is_empty() {
+            self.prefetch_members(&places, &members);
+        }
+    }
+
+    /// The same for members (with the indexes of their keys in `places`) of large hashes and sets.
+    fn prefetch_members(&self, places: &[(u64, usize)], members: &[(usize, &[u8], &[u8])]) {
+        let mut tables: SmallVec<[(&Table, u64); PREFETCH_KEYS_MAX]> = SmallVec::new();
+        let mut last: Option<(usize, Option<&Table>)> = None;
+        for &(place, key, member) in members {
+            let table = match last {
+                Some((last_place, table)) if last_place == place => table,
+                _ => {
+                    let (hash, index) = places[place];
+                    let segment = &self.segments[index];
+                    segment.find(hash, key).and_then(|slot| segment.object(slot)).and_then(Value::table)
+                }
+            };
+            last = Some((place, table));
+            tables.extend(table.map(|table| (table, table.prefetch_slot(member))));
+        }
+        for &(table, hash) in &tables {
+            table.prefetch_entry(hash);
         }
     }
 

@@ -371,7 +371,7 @@ impl Hash {
     }
 
     /// The table of a hash that has one.
-    fn table(&self) -> Option<&Table> {
+    pub(super) fn table(&self) -> Option<&Table> {
         match self.form() {
             Form::Table(table) => Some(table),
             Form::Volatile(Volatile::Table(timed)) => Some(&timed.table),

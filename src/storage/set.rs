@@ -238,6 +238,11 @@ impl Set {
         }
     }
 
+    /// The table of a set that has one.
+    pub(super) fn table(&self) -> Option<&Table> {
+        if let Repr::Table(table) = &self.repr { Some(table) } else { None }
+    }
+
     fn view(&self) -> View<'_> {
         match &self.repr {
             Repr::Table(table) => View::Table(table),

@@ -85,6 +85,18 @@ impl Table {
         self.locate(hash).0.get(hash as u16, field)
     }
 
+    /// Begins to load the place where a field's slot is; answers the field's hash.
+    pub(super) fn prefetch_slot(&self, field: &[u8]) -> u64 {
+        let hash = self.hash(field);
+        self.locate(hash).0.prefetch_slot(hash as u16);
+        hash
+    }
+
+    /// Begins to load the entry that the slot of this hash names.
+    pub(super) fn prefetch_entry(&self, hash: u64) {
+        self.locate(hash).0.prefetch_entry(hash as u16);
+    }
+
     /// Stores the pair; true if the field is new.
     pub fn insert(&mut self, field: &[u8], value: &[u8]) -> bool {
         let hash = self.hash(field);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::digest;
 use super::embedded::{Embedded, EmbeddedKind};
 use super::segment::VALUE_INLINE_MAX;
+use super::table::Table;
 use super::{hash::Hash, list::List, set::Set, sorted_set::SortedSet, stream::Stream};
 
 /// A value on its own, as a loader builds it and a removal hands it back.
@@ -70,6 +71,15 @@ impl Value {
             Self::Set(set) => set.large_root(),
             Self::SortedSet(sorted_set) => sorted_set.large_root(),
             Self::Stream(stream) => Some(stream.root()),
+        }
+    }
+
+    /// The table behind a large hash or set.
+    pub(super) fn table(&self) -> Option<&Table> {
+        match self {
+            Self::Hash(hash) => hash.table(),
+            Self::Set(set) => set.table(),
+            _ => None,
         }
     }
 

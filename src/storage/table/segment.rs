@@ -10,6 +10,7 @@
 //! Removed and outgrown entries stay as garbage until they are a quarter of the arena.
 
 use crate::storage::packed::round_to_allocation;
+use crate::storage::prefetch::prefetch;
 use std::sync::Arc;
 
 pub(super) const ENTRIES_MAX: usize = 448;
@@ -56,6 +57,23 @@ impl Segment {
 
     pub(super) fn get(&self, tag: u16, field: &[u8]) -> Option<&[u8]> {
         self.find(tag, field).map(|slot| self.entry(self.slots[slot]).1)
+    }
+
+    /// Begins to load the place where the slot of a tag is.
+    pub(super) fn prefetch_slot(&self, tag: u16) {
+        if let Some(mask) = self.slots.len().checked_sub(1) {
+            prefetch(&self.slots[usize::from(tag) & mask]);
+        }
+    }
+
+    /// Begins to load the entry that the first slot of a tag names.
+    pub(super) fn prefetch_entry(&self, tag: u16) {
+        let Some(mask) = self.slots.len().checked_sub(1) else { return };
+        let run = (0..4).map(|step| self.slots[(usize::from(tag) + step) & mask]);
+        let slot = run.take_while(|&slot| slot != FREE).find(|&slot| tag_of(slot) == usize::from(tag));
+        if let Some(entry) = slot.and_then(|slot| self.arena.get(offset_of(slot))) {
+            prefetch(entry);
+        }
     }
 
     pub(super) fn iter(&self) -> Iter<'_> {
