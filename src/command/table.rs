@@ -33,8 +33,8 @@ pub struct CommandTable {
     rows: Vec<&'static CommandSpec>,
     /// For each row, the argument that is its first key; 0 if it has none at a fixed place.
     first_keys: Vec<u8>,
-    /// By index: whether the argument behind that key is a member of its collection.
-    names_member: Vec<bool>,
+    /// For each row, how many arguments behind that key a member of its collection is; 0 if there is none.
+    members: Vec<u8>,
     by_name: Names,
     /// The names before `rename-command`, if it was used: a master's stream speaks them.
     by_original_name: Option<Names>,
@@ -59,14 +59,14 @@ impl CommandTable {
         let by_name = originals.renamed(renames)?;
         let by_original_name = (!renames.is_empty()).then_some(originals);
         let first_keys = rows.iter().map(|row| first_key(row)).collect();
-        let names_member = rows.iter().map(|row| names_member(row)).collect();
+        let members = rows.iter().map(|row| first_member(row)).collect();
         let parents: hashbrown::HashSet<&str> =
             rows.iter().filter_map(|row| Some(row.name.split_once('|')?.0)).collect();
         let has_subcommands = rows
             .iter()
             .map(|row| matches!(row.handler, Handler::Container) || parents.contains(row.name))
             .collect();
-        Ok(Self { rows, first_keys, names_member, by_name, by_original_name, has_subcommands })
+        Ok(Self { rows, first_keys, members, by_name, by_original_name, has_subcommands })
     }
 
     pub fn rows(&self) -> &[&'static CommandSpec] {
@@ -84,7 +84,10 @@ impl CommandTable {
         match usize::from(self.first_keys[usize::from(index)]) {
             0 => None,
             at => {
-                let member = if self.names_member[usize::from(index)] { args.get(at + 1) } else { None };
+                let member = match usize::from(self.members[usize::from(index)]) {
+                    0 => None,
+                    behind => args.get(at + behind),
+                };
                 Some((args.get(at)?, member))
             }
         }
@@ -233,10 +236,22 @@ fn word(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |word, &byte| word << 8 | u64::from(byte))
 }
 
-/// Commands on one hash or set mostly name a field or member next; where one does not, a hint is wasted.
-fn names_member(row: &CommandSpec) -> bool {
-    let has_one_key = matches!(row.keys, [KeySpec { find: FindKeys::Range { last: 0, .. }, .. }]);
-    matches!(row.group, "hash" | "set") && has_one_key && !(-2..=2).contains(&row.arity)
+/// How many arguments behind the first key the usage line names a member or field, options left out.
+fn first_member(row: &CommandSpec) -> u8 {
+    let mut depth = 0;
+    let mut required = 0;
+    for word in row.docs.usage.split_whitespace() {
+        let is_nested = depth > 0 || word.starts_with(['[', '<']);
+        depth += word.matches(['[', '<']).count();
+        depth -= word.matches([']', '>']).count();
+        if !is_nested {
+            if matches!(word, "member" | "field") {
+                return required;
+            }
+            required += 1;
+        }
+    }
+    0
 }
 
 fn first_key(row: &CommandSpec) -> u8 {
@@ -288,6 +303,13 @@ mod tests {
         assert!(rename(&[("nosuch", "x")]).is_err());
         assert!(rename(&[("get", "set")]).is_err());
         assert!(rename(&[("config|get", "x")]).is_err());
+    }
+
+    #[test]
+    fn members_are_found_behind_the_key() {
+        let place = |name: &str| TABLE.members[usize::from(TABLE.by_name(name.as_bytes()).unwrap())];
+        assert_eq!(["hset", "hget", "sadd", "zscore", "zadd", "zincrby"].map(place), [1, 1, 1, 1, 2, 2]);
+        assert_eq!(["get", "hgetall", "zrange", "sinter", "lpush", "ping"].map(place), [0; 6]);
     }
 
     #[test]

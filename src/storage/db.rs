@@ -15,7 +15,6 @@ use smallvec::SmallVec;
 
 use super::embedded::Embedded;
 use super::segment::{Entry, NewValue, Segment, Slot, VALUE_INLINE_MAX};
-use super::table::Table;
 use super::value::{Value, ValueRef, WrongType};
 use crate::base::number::parse_i64;
 
@@ -44,6 +43,14 @@ pub struct Db {
     /// Bytes of segments and long strings that writers have copied because a snapshot holds them.
     copied_bytes: u64,
     hasher: RandomState,
+}
+
+/// A member to be prefetched.
+struct WantedMember<'k> {
+    /// The index of its key's place.
+    place: usize,
+    key: &'k [u8],
+    member: &'k [u8],
 }
 
 /// Where a key was found.
@@ -440,7 +447,7 @@ impl Db {
     /// is looked for in turn.
     pub fn prefetch<'k>(&self, wanted: impl Iterator<Item = (&'k [u8], Option<&'k [u8]>)>) {
         let mut places: SmallVec<[(u64, usize); PREFETCH_KEYS_MAX]> = SmallVec::new();
-        let mut members: SmallVec<[(usize, &[u8], &[u8]); PREFETCH_KEYS_MAX]> = SmallVec::new();
+        let mut members: SmallVec<[WantedMember<'k>; PREFETCH_KEYS_MAX]> = SmallVec::new();
         let mut last_key = None;
         for (key, member) in wanted.take(PREFETCH_KEYS_MAX) {
             if last_key != Some(key) {
@@ -450,7 +457,8 @@ impl Db {
                 places.push((hash, index));
                 last_key = Some(key);
             }
-            members.extend(member.map(|member| (places.len() - 1, key, member)));
+            let place = places.len() - 1;
+            members.extend(member.map(|member| WantedMember { place, key, member }));
         }
         for &(hash, index) in &places {
             self.segments[index].prefetch_slot(hash);
@@ -463,24 +471,25 @@ impl Db {
         }
     }
 
-    /// The same for members (with the indexes of their keys in `places`) of large hashes and sets.
-    fn prefetch_members(&self, places: &[(u64, usize)], members: &[(usize, &[u8], &[u8])]) {
-        let mut tables: SmallVec<[(&Table, u64); PREFETCH_KEYS_MAX]> = SmallVec::new();
-        let mut last: Option<(usize, Option<&Table>)> = None;
-        for &(place, key, member) in members {
-            let table = match last {
-                Some((last_place, table)) if last_place == place => table,
+    /// The same for members of large collections, whose keys are at `places`.
+    fn prefetch_members(&self, places: &[(u64, usize)], members: &[WantedMember<'_>]) {
+        let mut found: SmallVec<[(&Value, u64); PREFETCH_KEYS_MAX]> = SmallVec::new();
+        let mut last: Option<(usize, Option<&Value>)> = None;
+        for wanted in members {
+            let value = match last {
+                Some((place, value)) if place == wanted.place => value,
                 _ => {
-                    let (hash, index) = places[place];
+                    let (hash, index) = places[wanted.place];
                     let segment = &self.segments[index];
-                    segment.find(hash, key).and_then(|slot| segment.object(slot)).and_then(Value::table)
+                    segment.find(hash, wanted.key).and_then(|slot| segment.object(slot))
                 }
             };
-            last = Some((place, table));
-            tables.extend(table.map(|table| (table, table.prefetch_slot(member))));
+            last = Some((wanted.place, value));
+            let hash = value.and_then(|value| value.prefetch_slot(wanted.member));
+            found.extend(value.zip(hash));
         }
-        for &(table, hash) in &tables {
-            table.prefetch_entry(hash);
+        for &(value, hash) in &found {
+            value.prefetch_entry(hash);
         }
     }
 

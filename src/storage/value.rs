@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::digest;
 use super::embedded::{Embedded, EmbeddedKind};
 use super::segment::VALUE_INLINE_MAX;
-use super::table::Table;
 use super::{hash::Hash, list::List, set::Set, sorted_set::SortedSet, stream::Stream};
 
 /// A value on its own, as a loader builds it and a removal hands it back.
@@ -74,12 +73,23 @@ impl Value {
         }
     }
 
-    /// The table behind a large hash or set.
-    pub(super) fn table(&self) -> Option<&Table> {
+    /// Begins to load the place where a large collection looks for a member; answers the member's hash there.
+    pub(super) fn prefetch_slot(&self, member: &[u8]) -> Option<u64> {
         match self {
-            Self::Hash(hash) => hash.table(),
-            Self::Set(set) => set.table(),
+            Self::Hash(hash) => Some(hash.table()?.prefetch_slot(member)),
+            Self::Set(set) => Some(set.table()?.prefetch_slot(member)),
+            Self::SortedSet(sorted_set) => sorted_set.prefetch_slot(member),
             _ => None,
+        }
+    }
+
+    /// Begins to load what is found there.
+    pub(super) fn prefetch_entry(&self, hash: u64) {
+        match self {
+            Self::Hash(it) => it.table().into_iter().for_each(|table| table.prefetch_entry(hash)),
+            Self::Set(it) => it.table().into_iter().for_each(|table| table.prefetch_entry(hash)),
+            Self::SortedSet(sorted_set) => sorted_set.prefetch_entry(hash),
+            _ => {}
         }
     }
 

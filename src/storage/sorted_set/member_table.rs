@@ -7,6 +7,7 @@
 //! A scan's cursor is a prefix of the hash, which neither cuts nor joins disturb.
 
 use super::packed::{MemberRef, Packed};
+use crate::storage::prefetch::prefetch;
 use std::sync::{Arc, OnceLock};
 
 /// A segment heavier than this is cut in two.
@@ -78,6 +79,36 @@ impl MemberTable {
         let segment = self.root.segment(hash).0;
         let (_, entry) = segment.find(hash, member)?;
         Some(segment.entries.score(entry))
+    }
+
+    /// Begins to load the place where a member's slot is; answers the member's hash.
+    pub fn prefetch_slot(&self, member: &[u8]) -> u64 {
+        let hash = hash_of(member);
+        let segment = self.root.segment(hash).0;
+        if !segment.index.is_empty() {
+            prefetch(&segment.index[home_of(tag_of(hash), segment.index.len())]);
+        }
+        hash
+    }
+
+    /// Begins to load the entry that the first slot of this hash names.
+    pub fn prefetch_entry(&self, hash: u64) {
+        let segment = self.root.segment(hash).0;
+        if segment.index.is_empty() {
+            return;
+        }
+        let mut slot = home_of(tag_of(hash), segment.index.len());
+        for _ in 0..4 {
+            let word = segment.index[slot];
+            if word == 0 {
+                return;
+            }
+            if word >> 16 == tag_of(hash) {
+                segment.entries.prefetch((word & 0xffff) as usize - 1);
+                return;
+            }
+            slot = next_of(slot, segment.index.len());
+        }
     }
 
     /// Inserts a member that is not there, or gives one that is there another score.

@@ -74,6 +74,21 @@ impl Default for SortedSet {
 }
 
 impl SortedSet {
+    /// Begins to load the place where a large sorted set looks for a member; answers the member's hash.
+    pub(super) fn prefetch_slot(&self, member: &[u8]) -> Option<u64> {
+        match &self.0 {
+            Repr::Packed(_) => None,
+            Repr::Large(large) => Some(large.scores.prefetch_slot(member)),
+        }
+    }
+
+    /// Begins to load what is found there.
+    pub(super) fn prefetch_entry(&self, hash: u64) {
+        if let Repr::Large(large) = &self.0 {
+            large.scores.prefetch_entry(hash);
+        }
+    }
+
     pub fn len(&self) -> usize {
         match &self.0 {
             Repr::Packed(list) => list.len(),

@@ -7,6 +7,7 @@
 //!
 //! Does not sort by itself: whoever keeps it in order asks `lower_bound` for the place.
 
+use crate::storage::prefetch::prefetch;
 use std::{cmp::Ordering, mem, ops::Range, sync::Arc};
 
 /// The longest member that lies in the buffer itself.
@@ -92,6 +93,13 @@ impl Packed {
         let ends_at = self.ends_at();
         let start = if i == 0 { 0 } else { self.end_in(ends_at, i - 1) };
         &self.buf[start..self.end_in(ends_at, i)]
+    }
+
+    /// Begins to load an entry: where it ends, and where its bytes are if all members are of about the same length.
+    pub fn prefetch(&self, i: usize) {
+        let ends_at = self.ends_at();
+        prefetch(&self.buf[ends_at + 2 * i]);
+        prefetch(&self.buf[ends_at * i / self.len()]);
     }
 
     pub fn entry(&self, i: usize) -> (&[u8], f64) {
