@@ -379,13 +379,14 @@ fn conclude(engine: &mut Engine, db_index: usize, args: &Args<'_>) {
     engine.count_changes(dirty);
     if !engine.effects.modified.is_empty() {
         let tells_new = engine.config.notify_keyspace_events.contains(NotifyFlags::NEW);
-        for change in std::mem::take(&mut engine.effects.modified) {
+        let changes = std::mem::take(&mut engine.effects.modified);
+        for (at, change) in changes.iter().enumerate() {
             if tells_new {
-                notify_if_new(engine, db_index, &change);
+                notify_if_new(engine, db_index, &changes[at..]);
             }
             engine.watched.touch(&mut engine.clients, change.db_index, &change.key, change.event);
             engine.blocked.signal(change.db_index, &change.key);
-            engine.notify(&change);
+            engine.notify(change);
         }
     }
     engine.effects.absent.clear();
@@ -403,11 +404,16 @@ fn conclude(engine: &mut Engine, db_index: usize, args: &Args<'_>) {
     }
 }
 
-/// Tells that a key came into being, before its first change is told. That it had expired is told before.
-fn notify_if_new(engine: &mut Engine, db_index: usize, change: &Modification) {
-    let Modification { db_index: changed_db, key, event } = change;
+/// Tells that a key came into being, before the first of the `changes` that made it is told. That it had expired is told
+/// before.
+fn notify_if_new(engine: &mut Engine, db_index: usize, changes: &[Modification]) {
     // These put a key in the place of one that they have removed, if there was one, and may do so in another database.
-    let is_replaced = matches!(*event, "copy_to" | "move_to" | "rename_to" | "restore");
+    let (change, is_replaced) = match changes {
+        [from, to, ..] if matches!(from.event, "rename_from" | "move_from") => (to, true),
+        [change, ..] => (change, matches!(change.event, "copy_to" | "restore")),
+        [] => return,
+    };
+    let Modification { db_index: changed_db, key, event } = change;
     let was_absent =
         *changed_db == db_index && *event != EXPIRED_EVENT && engine.effects.absent.contains(key);
     let now = engine.now().0;
