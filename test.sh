@@ -1,5 +1,12 @@
 #!/bin/sh
 # Installs what the tests need and the machine lacks, then runs all checks and tests.
+#
+#   ./test.sh                                  what continuous integration runs
+#   ./test.sh --conformance [FILE ...]         Redis' own test suite against a release build, which it is told to talk to
+#   ./test.sh --conformance own [FILE ...]     the files of it that start and end the server themselves
+#   ./test.sh --help                           this text
+#
+# FILE is a file of the suite, like unit/type/list. tests/conformance/known-differences.md tells what is not expected to pass.
 set -e
 cd "$(dirname "$0")"
 
@@ -11,6 +18,21 @@ has() {
     command -v "$1" >/dev/null 2>&1
 }
 
+install() {
+    # No service is to be started on this machine's port 6379.
+    export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
+    as_root apt-get update -qq
+    as_root apt-get install -qq -y --no-install-recommends "$@"
+}
+
+conformance=""
+case "${1:-}" in
+    "") ;;
+    --conformance) conformance=external; shift ;;
+    --help) sed -n 's/^# \{0,1\}//p; /^set -e/q' "$0" | tail -n +2; exit 0 ;;
+    *) echo "$0: unknown argument $1; --help lists what there is" >&2; exit 2 ;;
+esac
+
 # The real server and its tools are the yardstick of the wire tests; jemalloc is built with make and a C compiler.
 packages=""
 has redis-server || packages="$packages redis-server"
@@ -18,12 +40,18 @@ has redis-server || packages="$packages redis-server"
 has make || packages="$packages make"
 has cc || packages="$packages gcc libc6-dev"
 { has python3 && python3 -c 'import ensurepip' 2>/dev/null; } || packages="$packages python3-venv"
-if [ -n "$packages" ]; then
-    # No service is to be started on this machine's port 6379.
-    export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
-    as_root apt-get update -qq
-    # shellcheck disable=SC2086 # the list is meant to be split
-    as_root apt-get install -qq -y --no-install-recommends $packages
+if [ -n "$conformance" ]; then
+    has tclsh || packages="$packages tcl"
+    has dpkg-source || packages="$packages dpkg-dev"
+fi
+# shellcheck disable=SC2086 # the list is meant to be split
+if [ -n "$packages" ]; then install $packages; fi
+
+if [ -n "$conformance" ]; then
+    if [ "${1:-}" = own ] || [ "${1:-}" = external ]; then conformance=$1; shift; fi
+    suite=$(tests/conformance/fetch.sh)
+    cargo build --release
+    exec tests/conformance/run.py "$conformance" "$suite" "${CARGO_TARGET_DIR:-target}/release/russet" "$@"
 fi
 
 # Real clients speak to the server from a virtual environment outside the working copy.

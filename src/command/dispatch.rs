@@ -5,16 +5,19 @@
 
 use super::context::Ctx;
 use super::eviction;
+use super::keys::keys_of;
 use super::spec::*;
 use super::table::{Lookup, TABLE};
+use crate::config::NotifyFlags;
 use crate::engine::blocked::{BlockedOn, BlockedState};
 use crate::engine::client::{ClientKind, Closing, QueuedCommand, ReplyMode, Transaction};
-use crate::engine::effects::Propagation;
+use crate::engine::effects::{EXPIRED_EVENT, Modification, NEW_KEY_EVENT, Propagation};
 use crate::engine::gates::Demands;
 use crate::engine::latency;
 use crate::engine::{ClientId, Engine, Job, LogLevel, TimeoutReply};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
+use crate::storage::Presence;
 use crate::storage::live::ExpiryPolicy;
 
 /// What became of a request.
@@ -252,6 +255,7 @@ pub fn call(
     engine.redacted_args.clear();
     let start = engine.time.mark();
     begin_command(engine);
+    note_absent_keys(engine, row, db_index, args);
     let expiry = engine.expiry_policy_for(id);
     let result = invoke(engine, id, row, db_index, expiry, args);
     let blocked = settle(engine, id, index, mark, result, args);
@@ -269,6 +273,18 @@ fn begin_command(engine: &mut Engine) {
     engine.effects.propagation = Propagation::default();
     engine.effects.is_observed = engine.has_observers();
     engine.upkeep.notes_expiries = !engine.role.is_master() && !engine.config.replica_read_only;
+}
+
+/// Where somebody listens to keys that come into being: which of a command's keys are not there before it.
+fn note_absent_keys(engine: &mut Engine, row: &CommandSpec, db_index: usize, args: &Args<'_>) {
+    if !engine.config.notify_keyspace_events.contains(NotifyFlags::NEW) {
+        return;
+    }
+    let now = engine.now().0;
+    let db = engine.keyspace.db(db_index);
+    let keys = keys_of(row, args).unwrap_or_default().into_iter().map(|key| args.bytes(key.index));
+    let absent = keys.filter(|key| db.presence(key, now) != Presence::Live).map(<[u8]>::to_vec);
+    engine.effects.absent = absent.collect();
 }
 
 fn invoke(
@@ -362,12 +378,18 @@ fn conclude(engine: &mut Engine, db_index: usize, args: &Args<'_>) {
     let dirty = std::mem::take(&mut engine.effects.dirty);
     engine.count_changes(dirty);
     if !engine.effects.modified.is_empty() {
-        for change in std::mem::take(&mut engine.effects.modified) {
+        let tells_new = engine.config.notify_keyspace_events.contains(NotifyFlags::NEW);
+        let changes = std::mem::take(&mut engine.effects.modified);
+        for (at, change) in changes.iter().enumerate() {
+            if tells_new {
+                notify_if_new(engine, db_index, &changes[at..]);
+            }
             engine.watched.touch(&mut engine.clients, change.db_index, &change.key, change.event);
             engine.blocked.signal(change.db_index, &change.key);
-            engine.notify(&change);
+            engine.notify(change);
         }
     }
+    engine.effects.absent.clear();
     if !engine.upkeep.taken_out.is_empty() {
         let (db, scratch) = (engine.keyspace.db_mut(db_index), &mut engine.upkeep.scratch);
         for hash in std::mem::take(&mut engine.upkeep.taken_out) {
@@ -379,6 +401,25 @@ fn conclude(engine: &mut Engine, db_index: usize, args: &Args<'_>) {
         let bytes = std::mem::take(&mut engine.upkeep.garbage_bytes);
         engine.lazyfree.hand_out(values.len() as u64, bytes);
         engine.jobs.push(Job::Free { values, bytes });
+    }
+}
+
+/// Tells that a key came into being, before the first of the `changes` that made it is told. That it had expired is told
+/// before.
+fn notify_if_new(engine: &mut Engine, db_index: usize, changes: &[Modification]) {
+    // These put a key in the place of one that they have removed, if there was one, and may do so in another database.
+    let (change, is_replaced) = match changes {
+        [from, to, ..] if matches!(from.event, "rename_from" | "move_from") => (to, true),
+        [change, ..] => (change, matches!(change.event, "copy_to" | "restore")),
+        [] => return,
+    };
+    let Modification { db_index: changed_db, key, event } = change;
+    let was_absent =
+        *changed_db == db_index && *event != EXPIRED_EVENT && engine.effects.absent.contains(key);
+    let now = engine.now().0;
+    if (is_replaced || was_absent) && engine.keyspace.db(*changed_db).presence(key, now) == Presence::Live {
+        engine.effects.absent.retain(|absent| absent != key);
+        engine.notify(&Modification { db_index: *changed_db, key: key.clone(), event: NEW_KEY_EVENT });
     }
 }
 
@@ -416,11 +457,17 @@ fn finish_timing(
         stats.histogram.record(nanos);
     }
     engine.stats.commands_processed += 1;
-    if nanos >= engine.slowlog_threshold_nanos && !row.has(SKIP_SLOWLOG) && !is_blocked {
-        engine.note_slow(id, nanos, args);
+    if !is_blocked {
+        note_if_slow(engine, id, row, nanos, args);
     }
     if engine.config.latency_monitor_threshold > 0 {
         engine.note_latency(if row.has(FAST) { latency::FAST_COMMAND } else { latency::COMMAND }, nanos);
+    }
+}
+
+fn note_if_slow(engine: &mut Engine, id: ClientId, row: &CommandSpec, nanos: u64, args: &Args<'_>) {
+    if nanos >= engine.slowlog_threshold_nanos && !row.has(SKIP_SLOWLOG) {
+        engine.note_slow(id, nanos, args);
     }
 }
 
@@ -490,7 +537,9 @@ fn retry(engine: &mut Engine, id: ClientId) -> bool {
     let (db_index, command, owned) = (*db_index, *command as u16, args.clone());
     let args = owned.as_args();
     let mark = client.out.len();
+    engine.redacted_args.clear();
     begin_command(engine);
+    note_absent_keys(engine, TABLE.row(command), db_index, &args);
     let expiry = engine.expiry_policy_for(id);
     let result = invoke(engine, id, TABLE.row(command), db_index, expiry, &args);
     let is_served = !matches!(result, Ok(Flow::Block(_)));
@@ -500,7 +549,15 @@ fn retry(engine: &mut Engine, id: ClientId) -> bool {
         drop_unwanted_reply(engine, id, mark);
     }
     conclude(engine, db_index, &args);
-    engine.time.lap();
+    let nanos = engine.time.lap();
+    if is_served {
+        let stats = &mut engine.stats.commands[usize::from(command)];
+        stats.nanos += nanos;
+        if engine.config.latency_tracking {
+            stats.histogram.record(nanos);
+        }
+        note_if_slow(engine, id, TABLE.row(command), nanos, &args);
+    }
     end_unit(engine, Some(id).filter(|_| is_served));
     is_served
 }

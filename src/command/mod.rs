@@ -22,6 +22,7 @@ mod databases;
 mod debug;
 mod dump;
 mod expire;
+mod function;
 mod generic;
 mod geo;
 mod hash;
@@ -71,6 +72,7 @@ const GROUPS: &[&[CommandSpec]] = &[
     debug::COMMANDS,
     dump::COMMANDS,
     expire::COMMANDS,
+    function::COMMANDS,
     generic::COMMANDS,
     geo::COMMANDS,
     geo::search::COMMANDS,

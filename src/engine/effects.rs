@@ -13,6 +13,8 @@ pub struct Effects {
     pub is_propagating: bool,
     /// Database, key and event of each change; empty unless observed.
     pub modified: Vec<Modification>,
+    /// Those keys of the command that runs which were not there before it; empty unless somebody listens to new keys.
+    pub absent: Vec<Vec<u8>>,
     /// Changes made by the command that runs.
     pub dirty: u64,
     /// Keys that expired under the command that runs.
@@ -33,6 +35,11 @@ pub struct Effects {
 
 /// The event of a change that keyspace notifications do not tell of.
 pub const NO_EVENT: &str = "";
+
+/// The event of a key whose time has passed.
+pub const EXPIRED_EVENT: &str = "expired";
+/// The event of a key that came into being.
+pub const NEW_KEY_EVENT: &str = "new";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Modification {
@@ -70,7 +77,7 @@ impl Effects {
     /// A key was removed because its time had passed: replicas are told to remove it too.
     pub fn expired(&mut self, db_index: usize, key: &[u8]) {
         self.expired += 1;
-        self.event(db_index, key, "expired");
+        self.event(db_index, key, EXPIRED_EVENT);
         self.propagate_removal(db_index, key, self.lazy_expire);
     }
 

@@ -4,7 +4,7 @@
 //! messages stay in this server: a replica tells of the changes that it makes itself.
 
 use super::Engine;
-use super::effects::{Modification, NO_EVENT};
+use super::effects::{EXPIRED_EVENT, Modification, NEW_KEY_EVENT, NO_EVENT};
 use crate::config::NotifyFlags;
 
 impl Engine {
@@ -34,7 +34,8 @@ fn class_of(event: &str) -> NotifyFlags {
             NotifyFlags::LIST
         }
         "sadd" | "srem" | "spop" | "sinterstore" | "sunionstore" | "sdiffstore" => NotifyFlags::SET,
-        "expired" => NotifyFlags::EXPIRED,
+        NEW_KEY_EVENT => NotifyFlags::NEW,
+        EXPIRED_EVENT => NotifyFlags::EXPIRED,
         "evicted" => NotifyFlags::EVICTED,
         _ if event.starts_with('h') => NotifyFlags::HASH,
         "geosearchstore" | "georadiusstore" => NotifyFlags::ZSET,
@@ -64,6 +65,7 @@ mod tests {
                 "zadd zincr zrem zpopmin zremrangebyscore zunionstore zrangestore geosearchstore",
             ),
             (NotifyFlags::EXPIRED, "expired"),
+            (NotifyFlags::NEW, "new"),
         ];
         for (class, events) in classes {
             for event in events.split(' ') {
