@@ -208,6 +208,8 @@ fn fill(hole: &str, random: &mut Rng, keys: &mut Vec<Vec<u8>>) -> Vec<u8> {
         "member" => member(random),
         // Small numbers, as counts and indexes, mostly within what there is.
         "n" => number(random, -6..=12),
+        // Where a large number would make a reply without end.
+        "few" => text(random.i32(-6..=12)),
         "count" => number(random, 0..=12),
         "index" => number(random, -14..=14),
         "increment" => match random.u8(..12) {

@@ -36,12 +36,29 @@ fn random_commands_are_answered_as_redis_answers_them() {
         None => FIRST_SEED..FIRST_SEED + commands.div_ceil(round::COMMANDS) as u64,
     };
     let args = ["--databases", "4"];
-    let pair = round::Pair { ours: Server::russet(&args), theirs: Server::redis(&args) };
+    // Redis looks at its timeouts when its timer ticks, and some of the commands block for a millisecond.
+    let pair = round::Pair {
+        ours: Server::russet(&args),
+        theirs: Server::redis(&["--databases", "4", "--hz", "500"]),
+    };
     let generator = generate::Generator::new();
     let mut reports = Vec::new();
     for seed in seeds {
         let round = generator.round(seed);
+        if std::env::var("RUSSET_TRACE").is_ok() {
+            eprintln!("round {seed}");
+        }
         if let Err(difference) = pair.play(&round) {
+            if std::env::var("RUSSET_TRACE").is_ok() {
+                eprintln!(
+                    "differs {seed} {} {} {} {}",
+                    difference.at, round.steps[difference.at], difference.ours, difference.theirs
+                );
+                for i in difference.at.saturating_sub(25)..difference.at {
+                    eprintln!("    before {}", round.steps[i]);
+                }
+                continue;
+            }
             reports.push(pair.explain(&round, &difference));
         }
         if reports.len() == REPORTS_MAX {

@@ -17,7 +17,7 @@ use crate::harness::Server;
 
 /// About so many a round has.
 pub const COMMANDS: usize = 2000;
-const SHRINKING_REPLAYS_MAX: usize = 400;
+const SHRINKING_REPLAYS_MAX: usize = 100;
 /// A server that has not answered for so long will not.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 const NO_REPLY: &str = "no reply";
@@ -62,6 +62,7 @@ impl std::fmt::Display for Step {
 pub struct Difference {
     /// The last step that was compared.
     pub at: usize,
+    pub is_of_digests: bool,
     pub ours: String,
     pub theirs: String,
 }
@@ -83,6 +84,7 @@ impl Peer {
         let stream = TcpStream::connect(("127.0.0.1", server.port)).expect("the server listens");
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(SILENCE_MAX)).unwrap();
+        stream.set_write_timeout(Some(SILENCE_MAX)).unwrap();
         let mut peer = Self { stream, codec: ReplyCodec::default(), buffer: BytesMut::new() };
         for words in [&["HELLO", &protocol.to_string()][..], &["FLUSHALL"]] {
             peer.call(words);
@@ -184,7 +186,8 @@ impl Pair {
         });
         let [ours, theirs] = digests;
         if ours != theirs {
-            return Err(difference(steps.len().saturating_sub(1), (ours, theirs)));
+            let at = steps.len().saturating_sub(1);
+            return Err(Difference { at, is_of_digests: true, ours, theirs });
         }
         Ok(())
     }
@@ -193,6 +196,7 @@ impl Pair {
     pub fn explain(&self, round: &Round, found: &Difference) -> String {
         let mut text = String::new();
         let step = round.steps.get(found.at).map_or(String::new(), ToString::to_string);
+        let step = if found.is_of_digests { "the end: DEBUG DIGEST".to_owned() } else { step };
         let _ = writeln!(text, "RUSSET_SEED={} (RESP{}) differs at {step}", round.seed, round.protocol);
         let _ = writeln!(text, "  ours   {}\n  theirs {}", found.ours, found.theirs);
 
@@ -201,7 +205,7 @@ impl Pair {
             return text;
         }
 
-        let (steps, found) = self.shrink(round);
+        let (steps, found) = self.shrink(round, found);
         let _ = writeln!(text, "\nThe same with {} commands:", steps.len());
         for step in &steps {
             let _ = writeln!(text, "  {step}");
@@ -219,14 +223,20 @@ impl Pair {
     }
 
     /// Leaves out what may be left out, in pieces that get smaller.
-    fn shrink(&self, round: &Round) -> (Vec<Step>, Option<Difference>) {
+    fn shrink(&self, round: &Round, first: &Difference) -> (Vec<Step>, Option<Difference>) {
         let mut replays = 0;
         let mut fails = |steps: &[Step]| {
             replays += 1;
             if replays > SHRINKING_REPLAYS_MAX {
                 return None;
             }
-            self.replay(steps, round.protocol, std::iter::repeat(PIPELINE_SHRUNK)).err()
+            // Less may make another difference, which would lead elsewhere.
+            let found = self.replay(steps, round.protocol, std::iter::repeat(PIPELINE_SHRUNK)).err()?;
+            let is_the_same = match (name_of(&round.steps, first), name_of(steps, &found)) {
+                (Some(first), Some(name)) => first.eq_ignore_ascii_case(name),
+                (first, name) => first == name,
+            };
+            is_the_same.then_some(found)
         };
         let mut steps = round.steps.clone();
         let mut last = fails(&steps);
@@ -253,6 +263,14 @@ impl Pair {
     }
 }
 
+/// The command that was answered differently; none if it is the data that differs.
+fn name_of<'a>(steps: &'a [Step], difference: &Difference) -> Option<&'a [u8]> {
+    match steps.get(difference.at) {
+        Some(Step::Command(words)) if !difference.is_of_digests => Some(&words[0]),
+        _ => None,
+    }
+}
+
 const PIPELINE_SHRUNK: usize = 50;
 
 fn transfer(ours: &mut Peer, theirs: &mut Peer, step: &Step) -> Result<(), (String, String)> {
@@ -271,7 +289,7 @@ fn transfer(ours: &mut Peer, theirs: &mut Peer, step: &Step) -> Result<(), (Stri
 }
 
 fn difference(at: usize, (ours, theirs): (String, String)) -> Difference {
-    Difference { at, ours, theirs }
+    Difference { at, is_of_digests: false, ours, theirs }
 }
 
 pub fn shown(bytes: &[u8]) -> String {
