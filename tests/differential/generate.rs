@@ -98,7 +98,7 @@ impl Generator {
                     &["TYPE", &key],
                     &["OBJECT", "ENCODING", &key],
                     &["EXPIRETIME", &key],
-                    &["XINFO", "STREAM", &key, "FULL", "COUNT", "0"],
+                    &["XPENDING", &key, "group1"],
                 ];
                 steps.extend(questions.iter().map(|words| command(words)));
             }
