@@ -76,10 +76,10 @@ pub const EXCEPTIONS: &[Exception] = &[
         reconcile: |_, ours, theirs| newer(theirs.is_error(), b"ERR Unbalanced 'x", ours, theirs),
     },
     Exception {
-        reason: "a missing key does not excuse bad arguments of BITCOUNT since 7.2",
-        commands: &["bitcount"],
+        reason: "a missing key does not excuse bad arguments since 7.2",
+        commands: &["bitcount", "bitpos"],
         reconcile: |words, ours, theirs| {
-            let is_missing = *theirs == Value::Integer(0) && words.len() > 2;
+            let is_missing = [Value::Integer(0), Value::Integer(-1)].contains(theirs) && words.len() > 2;
             newer(is_missing, b"ERR ", ours, theirs);
         },
     },
@@ -93,13 +93,12 @@ pub const EXCEPTIONS: &[Exception] = &[
         },
     },
     Exception {
-        reason: "a set is sorted by nothing",
+        reason: "a set is sorted by nothing, and of equal weights any may come first",
         commands: &["sort", "sort_ro"],
         reconcile: |words, ours, theirs| {
-            let is_unordered = words.get(1).is_some_and(|key| key.starts_with(b"S"))
-                && words.iter().any(|word| word.eq_ignore_ascii_case(b"nosort") || word == b"x");
-            if is_unordered {
-                [ours, theirs].into_iter().for_each(|value| sort(value, 1));
+            let count = |name: &[u8]| words.iter().filter(|word| word.eq_ignore_ascii_case(name)).count();
+            if count(b"by") > 0 {
+                [ours, theirs].into_iter().for_each(|value| sort(value, count(b"get").max(1)));
             }
         },
     },
@@ -178,7 +177,7 @@ pub const EXCEPTIONS: &[Exception] = &[
         reconcile: |words, ours, theirs| newer(words.len() == 4, b"ERR syntax error", ours, theirs),
     },
     Exception {
-        reason: "scores are printed in their shortest form since 7.2",
+        reason: "scores are in their shortest form since 7.2; a negative zero is one in large sorted sets alone",
         commands: &[
             "zscore",
             "zmscore",
@@ -232,7 +231,7 @@ fn same_number(ours: &mut Value, theirs: &mut Value) {
         _ => None,
     };
     if let (Some(a), Some(b)) = (number(ours), number(theirs))
-        && a.to_bits() == b.to_bits()
+        && a == b
     {
         ours.clone_from(theirs);
     }

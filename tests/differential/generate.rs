@@ -57,7 +57,7 @@ const JUNK: &[&str] = &[
 ];
 
 const WORDS: &[&str] =
-    &["a", "b", "c", "foo", "bar", "hello world", "", "\u{e9}", "A", "ab", "abc", "\0\u{1}", "a b"];
+    &["a", "b", "c", "foo", "bar", "hello world", "", "\u{e9}", "A", "ab", "abc", "\u{1}\u{2}", "a b"];
 
 pub struct Generator {
     templates: Vec<Template>,
@@ -361,7 +361,7 @@ fn value(random: &mut Rng) -> Vec<u8> {
     match random.u8(..24) {
         0 => vec![b'a' + random.u8(..26); random.usize(40..=70)],
         1 => vec![b'a' + random.u8(..26); random.usize(100..=700)],
-        2 => (0..random.usize(1..=30)).map(|_| random.u8(..)).collect(),
+        2 => (0..random.usize(1..=30)).map(|_| random.u8(1..)).collect(),
         3 => text(random.i64(..)),
         4 => pick(
             &["9223372036854775807", "-9223372036854775808", "9223372036854775808", "-0", "007", "+1"],
