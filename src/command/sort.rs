@@ -208,12 +208,14 @@ fn weight_of(ctx: &mut Ctx<'_>, element: &[u8], options: &SortOptions<'_>) -> Re
     }
     match text {
         None => Ok(Weight::Number(0.0)),
-        // C's strtod, which Redis calls here, reads nothing as zero.
-        Some(text) if text.is_empty() => Ok(Weight::Number(0.0)),
-        // Minus zero equals zero.
-        Some(text) => parse_f64(text.trim_ascii_start())
-            .map(|n| Weight::Number(n + 0.0))
-            .ok_or(ErrorReply::SORT_NOT_NUMERIC),
+        // C's strtod, which Redis calls here, ends at a zero byte and reads nothing as zero.
+        Some(text) => match text.split(|byte| *byte == 0).next() {
+            None | Some([]) => Ok(Weight::Number(0.0)),
+            // Minus zero equals zero.
+            Some(text) => parse_f64(text.trim_ascii_start())
+                .map(|n| Weight::Number(n + 0.0))
+                .ok_or(ErrorReply::SORT_NOT_NUMERIC),
+        },
     }
 }
 

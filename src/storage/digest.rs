@@ -43,7 +43,7 @@ pub fn of_value(value: ValueRef<'_>, has_expiry: bool) -> Digest {
 fn mix_value(digest: &mut Digest, value: ValueRef<'_>, has_expiry: bool) {
     let mut kind = |number: u32| mix(digest, &number.to_be_bytes());
     match value {
-        ValueRef::Embedded(embedded) => mix_value(digest, embedded.to_value().as_ref(), has_expiry),
+        ValueRef::Embedded(embedded) => return mix_value(digest, embedded.to_value().as_ref(), has_expiry),
         ValueRef::Int(n) => {
             kind(0);
             mix(digest, itoa::Buffer::new().format(n).as_bytes());

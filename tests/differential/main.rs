@@ -1,0 +1,74 @@
+//! Differential test: random commands of all types, sent to Russet and to a real redis-server, get the same replies.
+//!
+//! A round is a few thousand commands that follow from a seed, sent in pipelines over raw sockets, in RESP2 and RESP3
+//! by turns. Replies must be equal to the byte, except where `exceptions.rs` says why not; at a round's end `DEBUG
+//! DIGEST` must be equal too. A round that fails is shrunk to the few commands that still show the difference.
+//!
+//! - `RUSSET_DIFF_COMMANDS=5000000` sends so many commands, 200,000 otherwise.
+//! - `RUSSET_SEED=123` runs the one round that follows from this seed, as a failure prints it.
+//!
+//! `commands.txt` says which commands are sent, in a notation that `template.rs` reads.
+
+#![allow(clippy::unwrap_used, reason = "a panic here is a failed test")]
+
+#[path = "../wire/harness/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "the wire tests need more of it")]
+mod harness;
+
+mod compare;
+mod exceptions;
+mod generate;
+mod round;
+mod template;
+
+use harness::Server;
+
+const COMMANDS: usize = 200_000;
+const FIRST_SEED: u64 = 0x5eed;
+/// After so many rounds that differ the test ends.
+const REPORTS_MAX: usize = 5;
+
+#[test]
+fn random_commands_are_answered_as_redis_answers_them() {
+    let commands = number("RUSSET_DIFF_COMMANDS").map_or(COMMANDS, |count| count as usize);
+    let seeds = match number("RUSSET_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => FIRST_SEED..FIRST_SEED + commands.div_ceil(round::COMMANDS) as u64,
+    };
+    let args = ["--databases", "4"];
+    // Redis looks at its timeouts when its timer ticks, and some of the commands block for a millisecond.
+    let pair = round::Pair {
+        ours: Server::russet(&args),
+        theirs: Server::redis(&["--databases", "4", "--hz", "500"]),
+    };
+    let generator = generate::Generator::new();
+    let mut reports = Vec::new();
+    for seed in seeds {
+        let round = generator.round(seed);
+        if std::env::var("RUSSET_TRACE").is_ok() {
+            eprintln!("round {seed}");
+        }
+        if let Err(difference) = pair.play(&round) {
+            if std::env::var("RUSSET_TRACE").is_ok() {
+                eprintln!(
+                    "differs {seed} {} {} {} {}",
+                    difference.at, round.steps[difference.at], difference.ours, difference.theirs
+                );
+                for i in difference.at.saturating_sub(25)..difference.at {
+                    eprintln!("    before {}", round.steps[i]);
+                }
+                continue;
+            }
+            reports.push(pair.explain(&round, &difference));
+        }
+        if reports.len() == REPORTS_MAX {
+            break;
+        }
+    }
+    assert!(reports.is_empty(), "\n{}", reports.join("\n"));
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is not a number")))
+}
