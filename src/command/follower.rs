@@ -180,6 +180,9 @@ fn link_options(engine: &Engine) -> LinkOptions {
     }
 }
 
+/// What the buffer of a stream keeps once all of it is applied, however large a value has passed through it.
+const PENDING_BYTES_KEPT: usize = 64 * 1024;
+
 /// Decodes the stream, which needs no engine, and runs it there.
 #[derive(Debug)]
 pub struct StreamApplier {
@@ -261,6 +264,11 @@ impl StreamApplier {
         engine.stats.net_input_bytes += self.decoded as u64;
         engine.trim_backlog();
         self.applied += std::mem::take(&mut self.decoded);
+        if self.applied == self.pending.len() {
+            self.pending.clear();
+            self.pending.shrink_to(PENDING_BYTES_KEPT);
+            self.applied = 0;
+        }
         Ok(Some(acks))
     }
 }

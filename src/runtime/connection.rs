@@ -31,6 +31,10 @@ const BATCH_REQUESTS_MAX: usize = 256;
 const BATCH_BYTES_MAX: usize = 64 * 1024;
 /// An output buffer that grew beyond this is given back once it is written.
 const OUT_BYTES_KEPT: usize = 64 * 1024;
+/// One that is not much larger is kept for ever. A larger one is given back too, after so many writes in a row that have
+/// filled less than an eighth of theirs.
+const OUT_BYTES_SMALL: usize = 1024;
+const SMALL_WRITES_MAX: u32 = 32;
 /// Less unwritten output than this is nobody's concern.
 const OUT_BYTES_FREE: usize = 16 * 1024;
 /// What a blocked client may send ahead before it has to wait.
@@ -58,6 +62,8 @@ pub struct Connection<S> {
     query: BytesMut,
     out: Vec<u8>,
     written: usize,
+    /// Writes that have filled little of a large buffer, since the last one that has filled more.
+    small_writes: u32,
     is_blocked: bool,
     /// The client has said PSYNC: the connection goes on as a replica's feed.
     is_replica: bool,
@@ -87,6 +93,7 @@ impl<S: ClientSocket> Connection<S> {
             query: BytesMut::new(),
             out: Vec::new(),
             written: 0,
+            small_writes: 0,
             is_blocked: false,
             is_replica: false,
             closing: Closing::No,
@@ -334,9 +341,24 @@ impl<S: ClientSocket> Connection<S> {
             self.traffic.sent_bytes.add(n as u64);
             self.traffic.unwritten_bytes.set((self.out.len() - self.written) as u64);
         }
-        self.out.clear();
-        self.out.shrink_to(OUT_BYTES_KEPT);
-        self.written = 0;
+        self.reuse_output();
         Poll::Ready(Ok(()))
+    }
+
+    /// Empties the buffer that was written; it is made smaller where it was too large for what it carried lately.
+    fn reuse_output(&mut self) {
+        let (carried, capacity) = (self.out.len(), self.out.capacity());
+        if carried == 0 {
+            return;
+        }
+        self.out.clear();
+        self.written = 0;
+        if capacity <= OUT_BYTES_SMALL {
+            return;
+        }
+        let is_small = carried < capacity / 8;
+        self.small_writes = if is_small { self.small_writes.saturating_add(1) } else { 0 };
+        let kept = if self.small_writes > SMALL_WRITES_MAX { OUT_BYTES_SMALL } else { OUT_BYTES_KEPT };
+        self.out.shrink_to(kept);
     }
 }

@@ -154,3 +154,41 @@ fn a_migration_that_nobody_takes_leaves_everything() {
     assert_eq!(client.call("GET k"), bulk("v"));
     assert_eq!(client.info("migrate_cached_sockets"), "0");
 }
+
+/// What a client's connection keeps to write replies into, in bytes.
+fn reply_buffer(client: &mut Client, name: &str) -> usize {
+    let list = client.text("CLIENT LIST");
+    let line =
+        list.lines().find(|line| line.contains(&format!("name={name} "))).expect("the client is listed");
+    let field = line.split(' ').find_map(|field| field.strip_prefix("rbs=")).expect("the field is there");
+    field.parse().unwrap()
+}
+
+#[test]
+fn a_connection_gives_a_large_reply_buffer_back_once_its_replies_are_small() {
+    let server = Server::russet(&[]);
+    let (mut client, mut other) = (server.client(), server.client());
+    assert_eq!(client.call("CLIENT SETNAME reader"), ok());
+    set_many(&mut client, 0..1, &[b'x'; 20_000]);
+    for _ in 0..4 {
+        client.call("GET key:0");
+    }
+    assert!(reply_buffer(&mut other, "reader") >= 20_000);
+    for _ in 0..100 {
+        client.call("PING");
+    }
+    assert!(reply_buffer(&mut other, "reader") <= 1024);
+}
+
+/// The buffer of the master's stream once kept what the largest value had needed.
+#[test]
+fn a_replica_keeps_no_more_than_its_master_once_a_large_value_has_arrived() {
+    let master = Server::russet(&["--repl-ping-replica-period", "1"]);
+    let mut writer = master.client();
+    let replica = replica_of(Make::Russet, master.port);
+    let mut reader = replica.client();
+    wait_until_linked(&mut reader);
+    set_many(&mut writer, 0..1, &[b'x'; 32 << 20]);
+    become_equal(&mut writer, &mut reader);
+    becomes("the replica's memory", &true, || used(&mut reader) <= used(&mut writer) + (10 << 20));
+}
