@@ -77,10 +77,12 @@ pub const EXCEPTIONS: &[Exception] = &[
         reconcile: |_, ours, theirs| newer(theirs.is_error(), b"ERR Unbalanced 'x", ours, theirs),
     },
     Exception {
-        reason: "a missing key does not excuse bad arguments since 7.2",
+        reason: "neither a missing key nor one of another type excuses bad arguments since 7.2",
         commands: &["bitcount", "bitpos"],
         reconcile: |words, ours, theirs| {
-            let is_missing = [Value::Integer(0), Value::Integer(-1)].contains(theirs) && words.len() > 2;
+            let is_of_wrong_type = theirs.as_bytes().is_some_and(|text| text.starts_with(b"WRONGTYPE"));
+            let is_missing = is_of_wrong_type
+                || [Value::Integer(0), Value::Integer(-1)].contains(theirs) && words.len() > 2;
             newer(is_missing, b"ERR ", ours, theirs);
         },
     },
@@ -127,12 +129,14 @@ pub const EXCEPTIONS: &[Exception] = &[
         },
     },
     Exception {
-        reason: "SORT leaves a small sorted set in its large form in Redis, and a copy of what INCRBYFLOAT made is no int there",
+        reason: "Redis' forms tell a value's history: SORT enlarges a sorted set, PFADD and INCRBYFLOAT leave a string as it is",
         commands: &["object"],
         reconcile: |_, ours, theirs| {
             let pair = (ours.as_bytes(), theirs.as_bytes());
-            let is_number = pair == (Some(b"int"), Some(b"embstr"));
-            if is_number || pair == (Some(b"listpack"), Some(b"skiplist")) {
+            let text = [Some(&b"int"[..]), Some(b"embstr"), Some(b"raw")];
+            if text.contains(&pair.0) && text.contains(&pair.1)
+                || pair == (Some(b"listpack"), Some(b"skiplist"))
+            {
                 theirs.clone_from(ours);
             }
         },
