@@ -47,7 +47,6 @@ const JUNK: &[&str] = &[
     "GET",
     "NX",
     "18446744073709551616",
-    "-0",
     "1-",
     "s1",
     "l1",
@@ -225,7 +224,7 @@ fn fill(hole: &str, random: &mut Rng, keys: &mut Vec<Vec<u8>>) -> Vec<u8> {
             _ => text(f64::from(random.i32(-4000..=4000)) / 8.0),
         },
         "score" => match random.u8(..16) {
-            0 => pick(&["inf", "-inf", "+inf", "1e300", "-1e-300", "0.1", "-0", "0x10", "1e17"], random),
+            0 => pick(&["inf", "-inf", "+inf", "1e300", "-1e-300", "0.1", "0x10", "1e17"], random),
             1 => pick(&["nan", "abc", "", " 1", "1 ", "1e", "--1", "infx"], random),
             2 => text(f64::from(random.i32(-40..=400)) / 10.0),
             _ => text(f64::from(random.i32(-10..=60)) / 4.0),
@@ -247,7 +246,7 @@ fn fill(hole: &str, random: &mut Rng, keys: &mut Vec<Vec<u8>>) -> Vec<u8> {
                 bound
             }
         },
-        "weight" => pick(&["1", "2", "0", "-1.5", "inf", "-inf", "0.5", "nan", "abc", "3"], random),
+        "weight" => pick(&["1", "2", "-1.5", "inf", "-inf", "0.5", "nan", "abc", "3"], random),
         "bit" => pick(&["0", "1", "0", "1", "0", "1", "2", "-1", "a"], random),
         "offset" => match random.u8(..16) {
             0 => pick(&["-1", "4294967296", "abc", "#1", "9223372036854775807", "4294967295x"], random),
