@@ -34,6 +34,7 @@ mod introspection;
 mod keys;
 mod latency;
 mod list;
+mod long_read;
 mod memory;
 mod migrate;
 mod object;
