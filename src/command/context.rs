@@ -42,6 +42,19 @@ impl<'a> Ctx<'a> {
         })
     }
 
+    /// What a command works on that only looks, at frozen data, while the engine goes on.
+    pub(super) fn beside_the_engine(
+        db: LiveDb<'a>,
+        reply: Reply<'a>,
+        rng: &'a mut fastrand::Rng,
+        config: &'a Config,
+        db_index: usize,
+        effects: &'a mut Effects,
+    ) -> Self {
+        let now = db.now();
+        Self { db, reply, rng, config, now, db_index, must_obey: false, effects }
+    }
+
     /// What a command of client `id` works on when nothing else is said: its own database.
     pub fn of_client(engine: &'a mut Engine, id: ClientId) -> Option<Self> {
         let db_index = engine.clients.get(id)?.db_index;

@@ -5,8 +5,10 @@ use std::time::Duration;
 use super::config::{reply_ok, wait_inside};
 use super::context::Ctx;
 use super::help;
+use super::long_read;
 use super::options::integer;
 use super::spec::*;
+use super::table::{Lookup, TABLE};
 use crate::base::glob;
 use crate::base::number::{parse_f64, parse_i64};
 use crate::engine::{ClientId, Engine, InsideJob, Job, LogLevel};
@@ -146,7 +148,14 @@ fn change_repl_id(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandRes
     done(engine, id)
 }
 
-fn digest_all(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
+fn digest_all(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
+    if let Lookup::Found(command) = TABLE.lookup_original(args)
+        && long_read::begin_on_keyspace(engine, id, usize::from(command), |keyspace, reply| {
+            reply.simple(&hex(&digest::of_keyspace(keyspace)));
+        })
+    {
+        return Ok(Flow::Parked);
+    }
     let digest = digest::of_keyspace(&engine.keyspace);
     with_reply(engine, id, |reply| reply.simple(&hex(&digest)))
 }

@@ -6,6 +6,7 @@
 use super::context::Ctx;
 use super::eviction;
 use super::keys::keys_of;
+use super::long_read;
 use super::spec::*;
 use super::table::{Lookup, TABLE};
 use crate::config::NotifyFlags;
@@ -257,7 +258,7 @@ pub fn call(
     begin_command(engine);
     note_absent_keys(engine, row, db_index, args);
     let expiry = engine.expiry_policy_for(id);
-    let result = invoke(engine, id, row, db_index, expiry, args);
+    let result = invoke(engine, id, (row, index), db_index, expiry, args);
     let blocked = settle(engine, id, index, mark, result, args);
     conclude(engine, db_index, args);
     if engine.has_monitors() && !row.has(SKIP_MONITOR) && !row.has(ADMIN) {
@@ -290,12 +291,18 @@ fn note_absent_keys(engine: &mut Engine, row: &CommandSpec, db_index: usize, arg
 fn invoke(
     engine: &mut Engine,
     id: ClientId,
-    row: &'static CommandSpec,
+    (row, index): (&'static CommandSpec, u16),
     db_index: usize,
     expiry: ExpiryPolicy,
     args: &Args<'_>,
 ) -> CommandResult {
     match row.handler {
+        Handler::Data(handler)
+            if row.extent != Extent::Short
+                && long_read::begin(engine, id, row, handler, usize::from(index), args) =>
+        {
+            Ok(Flow::Parked)
+        }
         Handler::Data(handler) => match Ctx::new(engine, id, db_index, expiry) {
             Some(mut ctx) => handler(&mut ctx, args),
             None => Ok(Flow::Done),
@@ -541,7 +548,7 @@ fn retry(engine: &mut Engine, id: ClientId) -> bool {
     begin_command(engine);
     note_absent_keys(engine, TABLE.row(command), db_index, &args);
     let expiry = engine.expiry_policy_for(id);
-    let result = invoke(engine, id, TABLE.row(command), db_index, expiry, &args);
+    let result = invoke(engine, id, (TABLE.row(command), command), db_index, expiry, &args);
     let is_served = !matches!(result, Ok(Flow::Block(_)));
     if is_served {
         engine.blocked.unblock(&mut engine.clients, id);

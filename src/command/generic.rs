@@ -45,18 +45,20 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         "Counts as an access to keys; tells how many are there.",
         "key [key ...]",
     ),
-    CommandSpec::data("keys", 2, READONLY | DANGEROUS, "generic", keys).docs(
+    CommandSpec::data("keys", 2, READONLY | DANGEROUS, "generic", keys).looks_at(Extent::Keys).docs(
         "1.0.0",
         "O(N), N being the number of keys of the database.",
         "Lists all keys whose names match a pattern.",
         "pattern",
     ),
-    CommandSpec::data("scan", -2, READONLY | TOUCHES_ARBITRARY_KEYS, "generic", scan).docs(
-        "2.8.0",
-        "O(1) per call, O(N) for all N keys.",
-        "Walks through the keys of the database in steps.",
-        "cursor [MATCH pattern] [COUNT count] [TYPE type]",
-    ),
+    CommandSpec::data("scan", -2, READONLY | TOUCHES_ARBITRARY_KEYS, "generic", scan)
+        .looks_at(Extent::ScanKeys)
+        .docs(
+            "2.8.0",
+            "O(1) per call, O(N) for all N keys.",
+            "Walks through the keys of the database in steps.",
+            "cursor [MATCH pattern] [COUNT count] [TYPE type]",
+        ),
     CommandSpec::data("randomkey", 1, READONLY | TOUCHES_ARBITRARY_KEYS, "generic", randomkey).docs(
         "1.0.0",
         "O(1)",

@@ -45,6 +45,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         ),
     CommandSpec::data("hgetall", 2, READONLY, "hash", hgetall)
         .keys(&[KeySpec::range(1, 1, 1, RO | ACCESS)])
+        .looks_at(Extent::Elements)
         .docs("2.0.0", "O(N) where N is the size of the hash.", "Reads all fields with their values.", "key"),
     CommandSpec::data("hdel", -3, WRITE | FAST, "hash", hdel)
         .keys(&[KeySpec::range(1, 1, 1, RW | DELETE)])
@@ -68,9 +69,11 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         .docs("2.0.0", "O(1)", "Tells whether a hash has a field.", "key field"),
     CommandSpec::data("hkeys", 2, READONLY, "hash", hkeys)
         .keys(&[KeySpec::range(1, 1, 1, RO | ACCESS)])
+        .looks_at(Extent::Elements)
         .docs("2.0.0", "O(N) where N is the size of the hash.", "Reads the names of all fields.", "key"),
     CommandSpec::data("hvals", 2, READONLY, "hash", hvals)
         .keys(&[KeySpec::range(1, 1, 1, RO | ACCESS)])
+        .looks_at(Extent::Elements)
         .docs("2.0.0", "O(N) where N is the size of the hash.", "Reads the values of all fields.", "key"),
     CommandSpec::data("hincrby", 4, WRITE | DENYOOM | FAST, "hash", hincrby)
         .keys(&[KeySpec::range(1, 1, 1, RW | ACCESS | UPDATE)])
@@ -98,6 +101,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         ),
     CommandSpec::data("hscan", -3, READONLY, "hash", hscan)
         .keys(&[KeySpec::range(1, 1, 1, RO | ACCESS)])
+        .looks_at(Extent::Scan)
         .docs(
             "2.8.0",
             "O(1) for a call, O(N) for a whole iteration, where N is the size of the hash.",

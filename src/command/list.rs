@@ -22,78 +22,80 @@ const DELETE_KEY: &[KeySpec] = &[KeySpec::range(1, 1, 1, RW | DELETE)];
 
 const PUSH_COMPLEXITY: &str = "O(N) where N is the number of elements pushed, O(1) for each of them.";
 
-pub(super) const COMMANDS: &[CommandSpec] =
-    &[
-        CommandSpec::data("lpush", -3, WRITE | DENYOOM | FAST, "list", lpush).keys(INSERT_KEY).docs(
-            "1.0.0",
-            PUSH_COMPLEXITY,
-            "Pushes elements at the head of a list, which is created when it is missing.",
-            "key element [element ...]",
-        ),
-        CommandSpec::data("rpush", -3, WRITE | DENYOOM | FAST, "list", rpush).keys(INSERT_KEY).docs(
-            "1.0.0",
-            PUSH_COMPLEXITY,
-            "Pushes elements at the tail of a list, which is created when it is missing.",
-            "key element [element ...]",
-        ),
-        CommandSpec::data("lpushx", -3, WRITE | DENYOOM | FAST, "list", lpushx).keys(INSERT_KEY).docs(
-            "2.2.0",
-            PUSH_COMPLEXITY,
-            "Pushes elements at the head of a list that is there already.",
-            "key element [element ...]",
-        ),
-        CommandSpec::data("rpushx", -3, WRITE | DENYOOM | FAST, "list", rpushx).keys(INSERT_KEY).docs(
-            "2.2.0",
-            PUSH_COMPLEXITY,
-            "Pushes elements at the tail of a list that is there already.",
-            "key element [element ...]",
-        ),
-        CommandSpec::data("llen", 2, READONLY | FAST, "list", llen)
-            .keys(&[KeySpec::range(1, 1, 1, RO)])
-            .docs("1.0.0", "O(1)", "Answers how many elements a list has.", "key"),
-        CommandSpec::data("lrange", 4, READONLY, "list", lrange).keys(READ_KEY).docs(
-            "1.0.0",
-            "O(log(L)+N) where L is the length of the list and N the number of elements answered.",
-            "Answers the elements between two positions of a list.",
-            "key start stop",
-        ),
-        CommandSpec::data("lindex", 3, READONLY, "list", lindex).keys(READ_KEY).docs(
-            "1.0.0",
-            "O(log(N)) where N is the length of the list.",
-            "Answers the element at a position of a list.",
-            "key index",
-        ),
-        CommandSpec::data("lset", 4, WRITE | DENYOOM, "list", lset).keys(UPDATE_KEY).docs(
-            "1.0.0",
-            "O(log(N)) where N is the length of the list.",
-            "Replaces the element at a position of a list.",
-            "key index element",
-        ),
-        CommandSpec::data("linsert", 5, WRITE | DENYOOM, "list", linsert).keys(INSERT_KEY).docs(
-            "2.2.0",
-            "O(N) where N is the number of elements in front of the pivot.",
-            "Puts an element next to another one in a list.",
-            "key <BEFORE | AFTER> pivot element",
-        ),
-        CommandSpec::data("lrem", 4, WRITE, "list", lrem).keys(DELETE_KEY).docs(
-            "1.0.0",
-            "O(N) where N is the length of the list.",
-            "Removes the elements of a list that equal a value, all or so many from one end.",
-            "key count element",
-        ),
-        CommandSpec::data("ltrim", 4, WRITE, "list", ltrim).keys(DELETE_KEY).docs(
-            "1.0.0",
-            "O(N) where N is the number of elements removed.",
-            "Keeps the elements between two positions of a list and removes all others.",
-            "key start stop",
-        ),
-        CommandSpec::data("lpos", -3, READONLY, "list", lpos::lpos).keys(READ_KEY).docs(
-            "6.0.6",
-            "O(N) where N is the number of elements compared.",
-            "Finds the positions of an element in a list.",
-            "key element [RANK rank] [COUNT num-matches] [MAXLEN len]",
-        ),
-    ];
+pub(super) const COMMANDS: &[CommandSpec] = &[
+    CommandSpec::data("lpush", -3, WRITE | DENYOOM | FAST, "list", lpush).keys(INSERT_KEY).docs(
+        "1.0.0",
+        PUSH_COMPLEXITY,
+        "Pushes elements at the head of a list, which is created when it is missing.",
+        "key element [element ...]",
+    ),
+    CommandSpec::data("rpush", -3, WRITE | DENYOOM | FAST, "list", rpush).keys(INSERT_KEY).docs(
+        "1.0.0",
+        PUSH_COMPLEXITY,
+        "Pushes elements at the tail of a list, which is created when it is missing.",
+        "key element [element ...]",
+    ),
+    CommandSpec::data("lpushx", -3, WRITE | DENYOOM | FAST, "list", lpushx).keys(INSERT_KEY).docs(
+        "2.2.0",
+        PUSH_COMPLEXITY,
+        "Pushes elements at the head of a list that is there already.",
+        "key element [element ...]",
+    ),
+    CommandSpec::data("rpushx", -3, WRITE | DENYOOM | FAST, "list", rpushx).keys(INSERT_KEY).docs(
+        "2.2.0",
+        PUSH_COMPLEXITY,
+        "Pushes elements at the tail of a list that is there already.",
+        "key element [element ...]",
+    ),
+    CommandSpec::data("llen", 2, READONLY | FAST, "list", llen).keys(&[KeySpec::range(1, 1, 1, RO)]).docs(
+        "1.0.0",
+        "O(1)",
+        "Answers how many elements a list has.",
+        "key",
+    ),
+    CommandSpec::data("lrange", 4, READONLY, "list", lrange).keys(READ_KEY).looks_at(Extent::Positions).docs(
+        "1.0.0",
+        "O(log(L)+N) where L is the length of the list and N the number of elements answered.",
+        "Answers the elements between two positions of a list.",
+        "key start stop",
+    ),
+    CommandSpec::data("lindex", 3, READONLY, "list", lindex).keys(READ_KEY).docs(
+        "1.0.0",
+        "O(log(N)) where N is the length of the list.",
+        "Answers the element at a position of a list.",
+        "key index",
+    ),
+    CommandSpec::data("lset", 4, WRITE | DENYOOM, "list", lset).keys(UPDATE_KEY).docs(
+        "1.0.0",
+        "O(log(N)) where N is the length of the list.",
+        "Replaces the element at a position of a list.",
+        "key index element",
+    ),
+    CommandSpec::data("linsert", 5, WRITE | DENYOOM, "list", linsert).keys(INSERT_KEY).docs(
+        "2.2.0",
+        "O(N) where N is the number of elements in front of the pivot.",
+        "Puts an element next to another one in a list.",
+        "key <BEFORE | AFTER> pivot element",
+    ),
+    CommandSpec::data("lrem", 4, WRITE, "list", lrem).keys(DELETE_KEY).docs(
+        "1.0.0",
+        "O(N) where N is the length of the list.",
+        "Removes the elements of a list that equal a value, all or so many from one end.",
+        "key count element",
+    ),
+    CommandSpec::data("ltrim", 4, WRITE, "list", ltrim).keys(DELETE_KEY).docs(
+        "1.0.0",
+        "O(N) where N is the number of elements removed.",
+        "Keeps the elements between two positions of a list and removes all others.",
+        "key start stop",
+    ),
+    CommandSpec::data("lpos", -3, READONLY, "list", lpos::lpos).keys(READ_KEY).docs(
+        "6.0.6",
+        "O(N) where N is the number of elements compared.",
+        "Finds the positions of an element in a list.",
+        "key element [RANK rank] [COUNT num-matches] [MAXLEN len]",
+    ),
+];
 
 /// One end of a list: `LEFT` is the head, `RIGHT` the tail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -35,6 +35,7 @@ mod introspection;
 mod keys;
 mod latency;
 mod list;
+mod long_read;
 mod memory;
 mod migrate;
 mod object;

@@ -33,6 +33,7 @@ pub(super) const COMMANDS: &[CommandSpec] =
             ),
         CommandSpec::data("smembers", 2, READONLY, "set", smembers)
             .keys(&[KeySpec::range(1, 1, 1, RO | ACCESS)])
+            .looks_at(Extent::Elements)
             .docs("1.0.0", "O(N) where N is the size of the set.", "Reads all members of a set.", "key"),
         CommandSpec::data("sismember", 3, READONLY | FAST, "set", sismember)
             .keys(&[KeySpec::range(1, 1, 1, RO)])
@@ -69,6 +70,7 @@ pub(super) const COMMANDS: &[CommandSpec] =
             .docs("1.0.0", "O(1)", "Moves a member from one set to another.", "source destination member"),
         CommandSpec::data("sscan", -3, READONLY, "set", sscan)
             .keys(&[KeySpec::range(1, 1, 1, RO | ACCESS)])
+            .looks_at(Extent::Scan)
             .docs(
                 "2.8.0",
                 "O(1) for a call, O(N) for a whole iteration, where N is the size of the set.",

@@ -18,6 +18,7 @@ const TOTAL: &str = "O(N) where N is the size of all sets together.";
 pub(super) const COMMANDS: &[CommandSpec] = &[
     CommandSpec::data("sinter", -2, READONLY, "set", sinter)
         .keys(&[KeySpec::range(1, -1, 1, RO | ACCESS)])
+        .looks_at(Extent::Elements)
         .docs("1.0.0", MEETING, "Replies the members that all of the sets have.", "key [key ...]"),
     CommandSpec::data("sinterstore", -3, WRITE | DENYOOM, "set", sinterstore)
         .keys(&[KeySpec::range(1, 1, 1, RW | UPDATE), KeySpec::range(2, -1, 1, RO | ACCESS)])
@@ -29,6 +30,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         ),
     CommandSpec::data("sintercard", -3, READONLY | MOVABLE_KEYS, "set", sintercard)
         .keys(&[KeySpec::counted(1, RO | ACCESS)])
+        .looks_at(Extent::Elements)
         .docs(
             "7.0.0",
             MEETING,
@@ -37,6 +39,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         ),
     CommandSpec::data("sunion", -2, READONLY, "set", sunion)
         .keys(&[KeySpec::range(1, -1, 1, RO | ACCESS)])
+        .looks_at(Extent::Elements)
         .docs("1.0.0", TOTAL, "Replies the members that any of the sets has.", "key [key ...]"),
     CommandSpec::data("sunionstore", -3, WRITE | DENYOOM, "set", sunionstore)
         .keys(&[KeySpec::range(1, 1, 1, OW | UPDATE), KeySpec::range(2, -1, 1, RO | ACCESS)])
@@ -48,6 +51,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         ),
     CommandSpec::data("sdiff", -2, READONLY, "set", sdiff)
         .keys(&[KeySpec::range(1, -1, 1, RO | ACCESS)])
+        .looks_at(Extent::Elements)
         .docs("1.0.0", TOTAL, "Replies the members that only the first of the sets has.", "key [key ...]"),
     CommandSpec::data("sdiffstore", -3, WRITE | DENYOOM, "set", sdiffstore)
         .keys(&[KeySpec::range(1, 1, 1, OW | UPDATE), KeySpec::range(2, -1, 1, RO | ACCESS)])

@@ -17,7 +17,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
             KeySpec::unknown(RO | ACCESS),
             KeySpec::unknown(OW | UPDATE),
         ])
-        .docs(
+        .looks_at(Extent::Sort).docs(
             "1.0.0",
             "O(N*log(N)), N being the number of elements.",
             "Sorts the elements of a collection, answers or stores them.",
@@ -26,7 +26,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         ),
     CommandSpec::data("sort_ro", -2, READONLY | MOVABLE_KEYS | DANGEROUS, "generic", sort_ro)
         .keys(&[KeySpec::range(1, 1, 1, RO | ACCESS), KeySpec::unknown(RO | ACCESS)])
-        .docs(
+        .looks_at(Extent::Sort).docs(
             "7.0.0",
             "O(N*log(N)), N being the number of elements.",
             "Sorts the elements of a collection and answers them.",

@@ -1,6 +1,7 @@
 //! What a row of the command table says.
 
 use super::context::Ctx;
+pub use super::long_read::Extent;
 use crate::base::clock::UnixMillis;
 use crate::engine::{ClientId, Engine, TimeoutReply};
 use crate::resp::args::{Args, OwnedArgs};
@@ -114,12 +115,15 @@ impl KeySpec {
 #[derive(Clone, Copy)]
 pub enum Handler {
     /// The keys of one database, the reply, time, chance and the effects.
-    Data(fn(&mut Ctx<'_>, &Args<'_>) -> CommandResult),
+    Data(DataHandler),
     /// All of the server: clients, replication, configuration.
     Engine(fn(&mut Engine, ClientId, &Args<'_>) -> CommandResult),
     /// Has sub-commands only.
     Container,
 }
+
+/// A handler that reaches the keys of one database, the reply, time, chance and the effects.
+pub type DataHandler = fn(&mut Ctx<'_>, &Args<'_>) -> CommandResult;
 
 pub type CommandResult = Result<Flow, ErrorReply>;
 
@@ -173,6 +177,8 @@ pub struct CommandSpec {
     pub group: &'static str,
     pub handler: Handler,
     pub keys: &'static [KeySpec],
+    /// How much it looks at.
+    pub extent: Extent,
     pub docs: Docs,
 }
 
@@ -186,7 +192,16 @@ impl CommandSpec {
         group: &'static str,
         handler: fn(&mut Ctx<'_>, &Args<'_>) -> CommandResult,
     ) -> Self {
-        Self { name, arity, flags, group, handler: Handler::Data(handler), keys: &[], docs: NO_DOCS }
+        Self {
+            name,
+            arity,
+            flags,
+            group,
+            handler: Handler::Data(handler),
+            keys: &[],
+            extent: Extent::Short,
+            docs: NO_DOCS,
+        }
     }
 
     pub const fn engine(
@@ -196,16 +211,39 @@ impl CommandSpec {
         group: &'static str,
         handler: fn(&mut Engine, ClientId, &Args<'_>) -> CommandResult,
     ) -> Self {
-        Self { name, arity, flags, group, handler: Handler::Engine(handler), keys: &[], docs: NO_DOCS }
+        Self {
+            name,
+            arity,
+            flags,
+            group,
+            handler: Handler::Engine(handler),
+            keys: &[],
+            extent: Extent::Short,
+            docs: NO_DOCS,
+        }
     }
 
     /// A name that only sub-commands follow.
     pub const fn container(name: &'static str, group: &'static str) -> Self {
-        Self { name, arity: -2, flags: 0, group, handler: Handler::Container, keys: &[], docs: NO_DOCS }
+        Self {
+            name,
+            arity: -2,
+            flags: 0,
+            group,
+            handler: Handler::Container,
+            keys: &[],
+            extent: Extent::Short,
+            docs: NO_DOCS,
+        }
     }
 
     pub const fn keys(self, keys: &'static [KeySpec]) -> Self {
         Self { keys, ..self }
+    }
+
+    /// Says that it may look at so much that it runs beside the engine.
+    pub const fn looks_at(self, extent: Extent) -> Self {
+        Self { extent, ..self }
     }
 
     pub const fn docs(

@@ -142,6 +142,8 @@ pub struct Client {
     /// End of the replication log after this client's last write: what WAIT waits for.
     pub last_write_offset: u64,
 
+    /// Output that goes before `out`: long replies that were written elsewhere, taken over without a copy.
+    pub long_replies: Vec<Vec<u8>>,
     /// Replies and messages that its task has not taken yet.
     pub out: Vec<u8>,
     /// Messages that came while its own command was running: they follow that command's reply.
@@ -185,6 +187,7 @@ impl Client {
             shard_channels: BTreeSet::new(),
             blocked: None,
             last_write_offset: 0,
+            long_replies: Vec::new(),
             out: Vec::new(),
             out_later: Vec::new(),
             is_write_pending: false,
@@ -208,12 +211,21 @@ impl Client {
 
     /// Output that the other side has not taken yet.
     pub fn output_bytes(&self) -> usize {
-        self.out.len() + self.out_later.len() + self.traffic.unwritten_len()
+        let long: usize = self.long_replies.iter().map(Vec::len).sum();
+        long + self.out.len() + self.out_later.len() + self.traffic.unwritten_len()
     }
 
     /// A RESP2 client with subscriptions may only change them, PING, QUIT or RESET.
     pub fn is_in_subscriber_mode(&self) -> bool {
         self.protocol == Protocol::Resp2 && self.subscriptions_len() > 0
+    }
+
+    /// Appends a reply that is too long to be copied while others wait.
+    pub fn append_long_reply(&mut self, reply: Vec<u8>) {
+        if !self.out.is_empty() {
+            self.long_replies.push(std::mem::take(&mut self.out));
+        }
+        self.long_replies.push(reply);
     }
 
     /// Its task has looked: the next event wakes it again.

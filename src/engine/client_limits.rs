@@ -1,7 +1,7 @@
 //! When a client is closed for what it costs: silence, and output that it does not read.
 
 use super::client::{Client, ClientId, ClientKind, Closing};
-use super::{Engine, LogLevel};
+use super::{Engine, Job, LogLevel};
 use crate::base::clock::UnixMillis;
 use crate::config::OutputBufferLimit;
 use crate::replication::replica_manager::ReplicaId;
@@ -33,6 +33,10 @@ impl Engine {
         if closes {
             client.out = Vec::new();
             client.out_later = Vec::new();
+            let unread = std::mem::take(&mut client.long_replies);
+            if !unread.is_empty() {
+                self.jobs.push(Job::FreeOutput(unread));
+            }
             self.clients.close(id, Closing::Now);
         } else if is_above(limit.soft_bytes) {
             client.above_soft_limit_since = since.or(Some(now));

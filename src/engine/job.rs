@@ -1,6 +1,7 @@
 //! What the engine wants done outside: it decides, the runtime does it and reports back.
 
 use super::client::ClientId;
+use super::long_read::LongRead;
 use super::migration::Migration;
 use super::persistence::SaveRequest;
 use crate::storage::{Db, Value};
@@ -13,6 +14,10 @@ pub enum Job {
     Free { values: Vec<Value>, bytes: u64 },
     /// Free these databases somewhere else.
     FreeDatabases { dbs: Vec<Db>, bytes: u64 },
+    /// Free output that nobody will read.
+    FreeOutput(Vec<Vec<u8>>),
+    /// Run this on another thread, then call `Engine::finish_read`.
+    Read(LongRead),
     /// There is another master to follow, or none.
     MasterChanged,
     /// A client's connection is to be closed.

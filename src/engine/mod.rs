@@ -15,6 +15,7 @@ pub mod histogram;
 pub mod job;
 pub mod latency;
 pub mod lazyfree;
+pub mod long_read;
 pub mod master_stream;
 pub mod migration;
 pub mod monitor;
@@ -48,6 +49,7 @@ pub use gates::Pause;
 pub use job::{InsideJob, Job};
 pub use latency::LatencyMonitor;
 pub use lazyfree::LazyFree;
+pub use long_read::LongReadLimits;
 pub use persistence::Persistence;
 pub use process::{MemoryProbe, ProcessInfo};
 pub use pubsub::PubSub;
@@ -115,6 +117,7 @@ pub struct Engine {
     pub memory_meter: MemoryMeter,
     pub eviction: Eviction,
     pub lazyfree: Arc<LazyFree>,
+    pub long_reads: LongReadLimits,
     pub slowlog: SlowLog,
     /// Commands that take at least this long go into the slow log.
     pub slowlog_threshold_nanos: u64,
@@ -249,6 +252,7 @@ impl Engine {
             memory_meter: |engine| engine.stats.memory.allocated,
             eviction: Eviction::default(),
             lazyfree: Arc::default(),
+            long_reads: LongReadLimits::default(),
             persistence: Persistence::new(started_at),
             time,
             rng,

@@ -8,6 +8,7 @@
 //! bytes of its own only while a request is incomplete or may not run yet.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -35,6 +36,8 @@ const OUT_BYTES_KEPT: usize = 64 * 1024;
 /// filled less than an eighth of theirs.
 const OUT_BYTES_SMALL: usize = 1024;
 const SMALL_WRITES_MAX: u32 = 32;
+/// One that grew beyond this is given back by another thread.
+const OUT_BYTES_FREED_HERE_MAX: usize = 1 << 20;
 /// Less unwritten output than this is nobody's concern.
 const OUT_BYTES_FREE: usize = 16 * 1024;
 /// What a blocked client may send ahead before it has to wait.
@@ -64,6 +67,8 @@ pub struct Connection<S> {
     written: usize,
     /// Writes that have filled little of a large buffer, since the last one that has filled more.
     small_writes: u32,
+    /// Output behind `out`: what is long is queued, not copied.
+    out_behind: VecDeque<Vec<u8>>,
     is_blocked: bool,
     /// The client has said PSYNC: the connection goes on as a replica's feed.
     is_replica: bool,
@@ -94,6 +99,7 @@ impl<S: ClientSocket> Connection<S> {
             out: Vec::new(),
             written: 0,
             small_writes: 0,
+            out_behind: VecDeque::new(),
             is_blocked: false,
             is_replica: false,
             closing: Closing::No,
@@ -305,16 +311,22 @@ impl<S: ClientSocket> Connection<S> {
             self.closing = Closing::Now;
             return;
         };
-        if self.written == self.out.len() {
+        let is_written = self.written == self.out.len() && self.out_behind.is_empty();
+        if is_written && client.long_replies.is_empty() {
             self.out.clear();
             self.written = 0;
             client.swap_output(&mut self.out);
         } else {
             let mut more = Vec::new();
+            self.out_behind.extend(client.long_replies.drain(..));
             client.swap_output(&mut more);
-            self.out.extend_from_slice(&more);
+            if self.out_behind.is_empty() && more.len() <= OUT_BYTES_KEPT {
+                self.out.extend_from_slice(&more);
+            } else {
+                self.out_behind.push_back(more);
+            }
         }
-        let unwritten = self.out.len() - self.written;
+        let unwritten = self.unwritten_bytes();
         self.traffic.unwritten_bytes.set(unwritten as u64);
         self.is_blocked = client.blocked.is_some();
         self.is_replica = client.kind == ClientKind::Replica;
@@ -331,15 +343,34 @@ impl<S: ClientSocket> Connection<S> {
         self.sent_bytes_counted = sent_bytes;
     }
 
+    fn unwritten_bytes(&self) -> usize {
+        self.out.len() - self.written + self.out_behind.iter().map(Vec::len).sum::<usize>()
+    }
+
+    /// Begins with the next of the outputs behind the one that is written; false if there is none.
+    fn go_to_next_output(&mut self) -> bool {
+        while let Some(next) = self.out_behind.pop_front() {
+            let written = std::mem::replace(&mut self.out, next);
+            self.written = 0;
+            if written.capacity() > OUT_BYTES_FREED_HERE_MAX {
+                self.hub.free_output(written);
+            }
+            if !self.out.is_empty() {
+                return true;
+            }
+        }
+        false
+    }
+
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.written < self.out.len() {
+        while self.written < self.out.len() || self.go_to_next_output() {
             let n = ready!(self.stream.poll_send(cx, &self.out[self.written..]))?;
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.written += n;
             self.traffic.sent_bytes.add(n as u64);
-            self.traffic.unwritten_bytes.set((self.out.len() - self.written) as u64);
+            self.traffic.unwritten_bytes.set(self.unwritten_bytes() as u64);
         }
         self.reuse_output();
         Poll::Ready(Ok(()))
@@ -355,6 +386,9 @@ impl<S: ClientSocket> Connection<S> {
         self.written = 0;
         if capacity <= OUT_BYTES_SMALL {
             return;
+        }
+        if capacity > OUT_BYTES_FREED_HERE_MAX {
+            return self.hub.free_output(std::mem::take(&mut self.out));
         }
         let is_small = carried < capacity / 8;
         self.small_writes = if is_small { self.small_writes.saturating_add(1) } else { 0 };

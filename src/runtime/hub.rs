@@ -121,6 +121,12 @@ impl Hub {
         self.lock().tasks.remove(&id);
     }
 
+    /// Frees output that was written: long replies take too long for a thread that serves others.
+    pub fn free_output(&self, output: Vec<u8>) {
+        // The receiver goes with the process.
+        drop(self.jobs.send(Job::FreeOutput(vec![output])));
+    }
+
     /// Begins to deliver what MIGRATE hands out.
     pub fn start_migration(&'static self, migration: Migration) {
         self.runtime.spawn(migrate::run(self, migration));

@@ -1,6 +1,6 @@
 //! Carries out what the engine wants done outside: most of it on a thread of its own, some before anybody else enters.
 
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender};
 
 use anyhow::Context as _;
 use tokio::sync::mpsc::UnboundedSender;
@@ -11,13 +11,14 @@ use super::hub::Hub;
 use super::{environment, loader, log, memory, saver};
 use crate::command;
 use crate::engine::client::Closing;
+use crate::engine::long_read::LongRead;
 use crate::engine::persistence::{SaveKind, SaveRequest};
 use crate::engine::{ClientId, Engine, InsideJob, Job};
 use crate::resp::error::ErrorReply;
 use crate::storage::Db;
 
 /// Works until the hub is gone. `exit` is told the process' exit code.
-pub fn run(jobs: &Receiver<Job>, hub: &'static Hub, exit: &UnboundedSender<i32>) {
+pub fn run(jobs: &Receiver<Job>, reads: &Sender<LongRead>, hub: &'static Hub, exit: &UnboundedSender<i32>) {
     for job in jobs {
         match job {
             Job::Exit { code } => {
@@ -32,6 +33,14 @@ pub fn run(jobs: &Receiver<Job>, hub: &'static Hub, exit: &UnboundedSender<i32>)
             }
             Job::FreeDatabases { dbs, bytes } => free_databases(dbs, bytes, hub),
             Job::Close(id) => hub.enter(|engine| engine.clients.close(id, Closing::Now)),
+            Job::Read(read) => {
+                // They live as long as the process.
+                let _ = reads.send(read);
+            }
+            Job::FreeOutput(output) => {
+                drop(output);
+                memory::settle();
+            }
             Job::Migrate(migration) => hub.start_migration(*migration),
             Job::Save(request) => start_save(request, hub),
             Job::MasterChanged | Job::Inside(_) => unreachable!("the hub keeps these to itself"),

@@ -15,6 +15,7 @@ mod log;
 mod master_link;
 mod memory;
 mod migrate;
+mod reads;
 mod replica_feed;
 mod saver;
 mod socket;
@@ -116,16 +117,18 @@ async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {
         engine.follow(MasterAddr { host: master.host, port: master.port });
     }
     engine.process = figures::process_info(environment::absolute(config_file.as_deref()), threads > 1);
+    engine.long_reads = reads::LIMITS;
     engine.memory_probe = figures::measure;
     engine.memory_meter = |_| memory::allocated();
     engine.measure_memory();
     let snapshot = loader::begin(&mut engine)?;
     // It lives as long as the process: everybody who meets there may refer to it without counting references.
     let hub: &'static Hub = Box::leak(Box::new(Hub::new(engine, job_sender)));
+    let reads = reads::start(hub).context("cannot start a thread")?;
     let exit_of_jobs = exit_sender.clone();
     std::thread::Builder::new()
         .name("jobs".to_owned())
-        .spawn(move || jobs::run(&jobs, hub, &exit_of_jobs))
+        .spawn(move || jobs::run(&jobs, &reads, hub, &exit_of_jobs))
         .context("cannot start a thread")?;
     log::notice("Server initialized");
 

@@ -12,6 +12,12 @@ pub struct Keyspace {
     lease: Arc<()>,
 }
 
+/// Tells, while it lives, that somebody holds a snapshot of one database or of values.
+#[derive(Debug)]
+pub struct Lease {
+    _held: Arc<()>,
+}
+
 impl Keyspace {
     pub fn new(databases: usize, seed: u64) -> Self {
         Self { dbs: (0..databases).map(|_| Db::new(seed)).collect(), lease: Arc::default() }
@@ -30,6 +36,11 @@ impl Keyspace {
     /// Bytes of the table that snapshots alone hold by now, because writers have copied them.
     pub fn snapshot_bytes(&self) -> u64 {
         if self.is_shared() { self.dbs.iter().map(Db::copied_bytes).sum() } else { 0 }
+    }
+
+    /// To be held together with a clone of anything in here.
+    pub fn lease(&self) -> Lease {
+        Lease { _held: self.lease.clone() }
     }
 
     /// Begins to count anew what snapshots hold.

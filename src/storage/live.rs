@@ -462,6 +462,27 @@ impl<'a> LiveDb<'a> {
         Some((value, entry.expires_at.map(UnixMillis)))
     }
 
+    /// How many elements the collection at `key` has, without a trace of the question: see `ValueRef::elements_len`.
+    pub fn elements_len(&mut self, key: &[u8]) -> usize {
+        self.find(key).map_or(0, |found| self.db.entry(found).value.elements_len())
+    }
+
+    /// The database as it stands, those keys included that are due to expire.
+    pub fn frozen(&self) -> Db {
+        self.db.clone()
+    }
+
+    /// A database with these keys alone, as far as they are there; collections share their chunks with it.
+    pub fn frozen_keys<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]>) -> Db {
+        let mut frozen = self.db.emptied();
+        for key in keys {
+            if let Some((value, expires_at)) = self.copy_of(key) {
+                frozen.load(key, value, expires_at.map(|at| at.0));
+            }
+        }
+        frozen
+    }
+
     /// The expiry of `key`: none if the key is missing, `Some(None)` if it never expires.
     pub fn expires_at(&mut self, key: &[u8]) -> Option<Option<UnixMillis>> {
         let found = self.find(key)?;

@@ -119,6 +119,18 @@ impl ValueRef<'_> {
         }
     }
 
+    /// How many elements a collection has; 0 for a string, and for what is small enough to lie within its entry.
+    pub fn elements_len(&self) -> usize {
+        match self {
+            Self::Int(_) | Self::Str(_) | Self::Embedded(_) => 0,
+            Self::List(list) => list.len(),
+            Self::Hash(hash) => hash.len(),
+            Self::Set(set) => set.len(),
+            Self::SortedSet(sorted_set) => sorted_set.len(),
+            Self::Stream(stream) => stream.len(),
+        }
+    }
+
     /// Bytes on the heap beside the entry.
     pub fn memory_bytes(&self) -> usize {
         match self {

@@ -308,7 +308,11 @@ impl Server {
                 self.engine.lazyfree.note_freed(keys, bytes);
             }
             Job::Migrate(migration) => self.migrate(*migration),
-            Job::MasterChanged => {}
+            Job::Read(read) => {
+                let outcome = (read.run)();
+                self.enter(|engine| drop(engine.finish_read(read.client, read.command, 0, outcome)));
+            }
+            Job::FreeOutput(_) | Job::MasterChanged => {}
         }
     }
 

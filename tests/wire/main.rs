@@ -12,6 +12,7 @@ mod abuse;
 mod chains;
 mod clients;
 mod files;
+mod long_reads;
 mod memory;
 mod process;
 mod protocol;

@@ -24,26 +24,36 @@ const INTER_COMPLEXITY: &str = "O(N*K)+O(M*log(M)), N being the size of the smal
 const DIFF_COMPLEXITY: &str = "O(L+(N-K)*log(N)), L being the number of members read, N the size of the first input and K that of the result";
 
 pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
-    CommandSpec::data("zunion", -3, READONLY | MOVABLE_KEYS, "sorted-set", zunion).keys(READ_KEYS).docs(
-        "6.2.0",
-        UNION_COMPLEXITY,
-        "Reads the members that are in any of the inputs.",
-        "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES]",
-    ),
-    CommandSpec::data("zinter", -3, READONLY | MOVABLE_KEYS, "sorted-set", zinter).keys(READ_KEYS).docs(
-        "6.2.0",
-        INTER_COMPLEXITY,
-        "Reads the members that are in all of the inputs.",
-        "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES]",
-    ),
-    CommandSpec::data("zdiff", -3, READONLY | MOVABLE_KEYS, "sorted-set", zdiff).keys(READ_KEYS).docs(
-        "6.2.0",
-        DIFF_COMPLEXITY,
-        "Reads the members that are in the first input alone.",
-        "numkeys key [key ...] [WITHSCORES]",
-    ),
+    CommandSpec::data("zunion", -3, READONLY | MOVABLE_KEYS, "sorted-set", zunion)
+        .keys(READ_KEYS)
+        .looks_at(Extent::Elements)
+        .docs(
+            "6.2.0",
+            UNION_COMPLEXITY,
+            "Reads the members that are in any of the inputs.",
+            "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES]",
+        ),
+    CommandSpec::data("zinter", -3, READONLY | MOVABLE_KEYS, "sorted-set", zinter)
+        .keys(READ_KEYS)
+        .looks_at(Extent::Elements)
+        .docs(
+            "6.2.0",
+            INTER_COMPLEXITY,
+            "Reads the members that are in all of the inputs.",
+            "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES]",
+        ),
+    CommandSpec::data("zdiff", -3, READONLY | MOVABLE_KEYS, "sorted-set", zdiff)
+        .keys(READ_KEYS)
+        .looks_at(Extent::Elements)
+        .docs(
+            "6.2.0",
+            DIFF_COMPLEXITY,
+            "Reads the members that are in the first input alone.",
+            "numkeys key [key ...] [WITHSCORES]",
+        ),
     CommandSpec::data("zintercard", -3, READONLY | MOVABLE_KEYS, "sorted-set", zintercard)
         .keys(READ_KEYS)
+        .looks_at(Extent::Elements)
         .docs(
             "7.0.0",
             "O(N*K), N being the size of the smallest input and K the number of inputs",

@@ -45,7 +45,7 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
         "Draws members at random.",
         "key [count [WITHSCORES]]",
     ),
-    CommandSpec::data("zscan", -3, READONLY, "sorted-set", zscan).keys(READ_KEY).docs(
+    CommandSpec::data("zscan", -3, READONLY, "sorted-set", zscan).keys(READ_KEY).looks_at(Extent::Scan).docs(
         "2.8.0",
         "O(1) for a call, O(N) for all calls that a whole scan takes, N being the size of the sorted set",
         "Goes through the members and their scores, some at a time.",

@@ -18,12 +18,15 @@ const REMOVE_COMPLEXITY: &str =
 const COUNT_COMPLEXITY: &str = "O(log(N)), N being the size of the sorted set";
 
 pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
-    CommandSpec::data("zrange", -4, READONLY, "sorted-set", zrange).keys(READ_KEY).docs(
-        "1.2.0",
-        READ_COMPLEXITY,
-        "Reads the members between two ranks, scores or members.",
-        "key start stop [BYSCORE | BYLEX] [REV] [LIMIT offset count] [WITHSCORES]",
-    ),
+    CommandSpec::data("zrange", -4, READONLY, "sorted-set", zrange)
+        .keys(READ_KEY)
+        .looks_at(Extent::Positions)
+        .docs(
+            "1.2.0",
+            READ_COMPLEXITY,
+            "Reads the members between two ranks, scores or members.",
+            "key start stop [BYSCORE | BYLEX] [REV] [LIMIT offset count] [WITHSCORES]",
+        ),
     CommandSpec::data("zrangestore", -5, WRITE | DENYOOM, "sorted-set", zrangestore)
         .keys(&[KeySpec::range(1, 1, 1, OW | UPDATE), KeySpec::range(2, 2, 1, RO | ACCESS)])
         .docs(
@@ -32,12 +35,15 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
             "Stores the members between two ranks, scores or members as another sorted set.",
             "dst src min max [BYSCORE | BYLEX] [REV] [LIMIT offset count]",
         ),
-    CommandSpec::data("zrevrange", -4, READONLY, "sorted-set", zrevrange).keys(READ_KEY).docs(
-        "1.2.0",
-        READ_COMPLEXITY,
-        "Reads the members between two ranks counted from the highest score.",
-        "key start stop [WITHSCORES]",
-    ),
+    CommandSpec::data("zrevrange", -4, READONLY, "sorted-set", zrevrange)
+        .keys(READ_KEY)
+        .looks_at(Extent::Positions)
+        .docs(
+            "1.2.0",
+            READ_COMPLEXITY,
+            "Reads the members between two ranks counted from the highest score.",
+            "key start stop [WITHSCORES]",
+        ),
     CommandSpec::data("zrangebyscore", -4, READONLY, "sorted-set", zrangebyscore).keys(READ_KEY).docs(
         "1.0.5",
         READ_COMPLEXITY,
