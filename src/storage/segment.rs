@@ -343,12 +343,7 @@ impl Segment {
             bytes.extend_from_slice(&at.to_le_bytes());
         }
         bytes.extend_from_slice(&entry[HEADER + if had { EXPIRY } else { 0 }..size]);
-        let tag = slot_tag(self.slots[slot.0]);
-        self.slots[slot.0] = make_slot(tag, DETACHED);
-        self.arena.free(at, size);
-        let at = self.allocate(bytes.len());
-        self.arena.at_mut(at)[..bytes.len()].copy_from_slice(&bytes);
-        self.slots[slot.0] = make_slot(tag, at);
+        self.rewrite(slot, size, &bytes);
     }
 
     /// Stores another form of the same value; the slot stays the same. The caller has asked `has_room_for`.
@@ -362,13 +357,18 @@ impl Segment {
         bytes.resize(start + value.len(), 0);
         let displaced = self.object_index(slot).and_then(|index| self.objects[index].take());
         write_value(&mut bytes[start..], value, &mut self.objects);
-        let tag = slot_tag(self.slots[slot.0]);
-        self.slots[slot.0] = make_slot(tag, DETACHED);
-        self.arena.free(at, size);
-        let at = self.allocate(bytes.len());
-        self.arena.at_mut(at)[..bytes.len()].copy_from_slice(&bytes);
-        self.slots[slot.0] = make_slot(tag, at);
+        self.rewrite(slot, size, &bytes);
         displaced
+    }
+
+    /// Puts `bytes` in the place of an entry of `old_size`; the slot stays the same.
+    fn rewrite(&mut self, slot: Slot, old_size: usize, bytes: &[u8]) {
+        let (tag, at) = (slot_tag(self.slots[slot.0]), address(self.slots[slot.0]));
+        self.slots[slot.0] = make_slot(tag, DETACHED);
+        self.arena.free(at, old_size);
+        let at = self.allocate(bytes.len());
+        self.arena.at_mut(at)[..bytes.len()].copy_from_slice(bytes);
+        self.slots[slot.0] = make_slot(tag, at);
     }
 
     /// Whether an entry may grow by so many bytes, after compaction at the most.
