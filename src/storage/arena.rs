@@ -6,7 +6,9 @@
 //! The arena knows how many bytes of a page are garbage, but not which: its owner knows the living entries and moves them
 //! together (`compact`).
 
-use std::sync::Arc;
+use arrayvec::ArrayVec;
+
+use super::cow::Cow;
 
 /// With the two counters of its `Arc`, a page fills a size class of the allocator.
 pub(super) const PAGE_BYTES: usize = 2048 - 16;
@@ -15,7 +17,9 @@ pub(super) const PAGES_MAX: usize = 32;
 const PLACE_BITS: u32 = 11;
 const PLACE_MASK: usize = (1 << PLACE_BITS) - 1;
 
-pub(super) type Page = [u8; PAGE_BYTES];
+#[derive(Debug, Clone)]
+#[repr(align(8))]
+pub(super) struct Page(pub [u8; PAGE_BYTES]);
 
 /// Where an entry begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,13 +42,11 @@ impl Address {
 #[derive(Debug, Clone, Default)]
 #[repr(C)]
 pub(super) struct Arena {
-    pages: [Option<Arc<Page>>; PAGES_MAX],
+    pages: ArrayVec<Cow<Page>, PAGES_MAX>,
     /// Where the free end of each page begins.
     used: [u16; PAGES_MAX],
     /// Bytes before it that belong to no entry.
     garbage: [u16; PAGES_MAX],
-    /// How many pages there are: the first ones.
-    len: u8,
     /// Where the last entry was put.
     current: u8,
     /// Bytes that entries take.
@@ -57,8 +59,7 @@ impl Arena {
     /// The bytes from an entry's first to the end of its page.
     #[inline]
     pub fn at(&self, address: Address) -> &[u8] {
-        let page = self.pages[address.page()].as_ref().expect("an address names a page");
-        &page[address.place()..]
+        &self.pages[address.page()].0[address.place()..]
     }
 
     #[inline]
@@ -69,22 +70,21 @@ impl Arena {
     /// The same if no snapshot shares the page.
     #[inline]
     pub fn at_mut_unshared(&mut self, address: Address) -> Option<&mut [u8]> {
-        let page = Arc::get_mut(self.pages[address.page()].as_mut()?)?;
-        Some(&mut page[address.place()..])
+        Some(&mut self.pages[address.page()].get_mut()?.0[address.place()..])
     }
 
     /// The address in memory, for a prefetch.
     #[inline]
     pub fn pointer(&self, address: Address) -> Option<*const u8> {
-        self.pages[address.page()].as_ref().map(|page| page.as_ptr().wrapping_add(address.place()))
+        Some(self.pages.get(address.page())?.as_ptr().cast::<u8>().wrapping_add(address.place()))
     }
 
-    fn page_mut(&mut self, index: usize) -> &mut Page {
-        let page = self.pages[index].as_mut().expect("an address names a page");
-        if Arc::strong_count(page) > 1 {
+    fn page_mut(&mut self, index: usize) -> &mut [u8; PAGE_BYTES] {
+        let page = &mut self.pages[index];
+        if page.is_shared() {
             self.copied_bytes = self.copied_bytes.saturating_add(PAGE_BYTES as u32);
         }
-        Arc::make_mut(page)
+        &mut page.make_mut().0
     }
 
     /// Bytes that entries take.
@@ -97,16 +97,16 @@ impl Arena {
     }
 
     fn pages_in_use(&self) -> std::ops::Range<usize> {
-        0..usize::from(self.len)
+        0..self.pages.len()
     }
 
     pub fn pages_len(&self) -> usize {
-        usize::from(self.len)
+        self.pages.len()
     }
 
     /// Bytes on the heap.
     pub fn memory_bytes(&self) -> usize {
-        usize::from(self.len) * (PAGE_BYTES + 16)
+        self.pages.len() * (PAGE_BYTES + 16)
     }
 
     /// What was copied since the last call.
@@ -118,7 +118,7 @@ impl Arena {
     pub fn take_room(&mut self, size: usize) -> Option<Address> {
         let has_room = |&page: &usize| usize::from(self.used[page]) + size <= PAGE_BYTES;
         let current =
-            Some(usize::from(self.current)).filter(|page| *page < usize::from(self.len) && has_room(page));
+            Some(usize::from(self.current)).filter(|page| *page < self.pages.len() && has_room(page));
         let page = current.or_else(|| self.pages_in_use().find(has_room))?;
         self.current = page as u8;
         let address = Address::new(page, usize::from(self.used[page]));
@@ -140,22 +140,20 @@ impl Arena {
 
     /// Adds an empty page; false if there are as many as can be.
     pub fn add_page(&mut self) -> bool {
-        let index = usize::from(self.len);
+        let index = self.pages.len();
         if index == PAGES_MAX {
             return false;
         }
-        self.pages[index] = Some(Arc::new([0; PAGE_BYTES]));
+        self.pages.push(Cow::new(Page([0; PAGE_BYTES])));
         (self.used[index], self.garbage[index]) = (0, 0);
-        self.len += 1;
         true
     }
 
     /// Takes the last page out, with the entries in it: its index and its bytes.
-    pub fn take_last_page(&mut self) -> (usize, Arc<Page>) {
-        let index = usize::from(self.len) - 1;
-        let page = self.pages[index].take().expect("the owner has seen that there are pages");
+    pub fn take_last_page(&mut self) -> (usize, Cow<Page>) {
+        let page = self.pages.pop().expect("the owner has seen that there are pages");
+        let index = self.pages.len();
         self.live_bytes -= self.live_in(index) as u32;
-        self.len -= 1;
         self.trim();
         (index, page)
     }
@@ -177,9 +175,8 @@ impl Arena {
 
     /// Lets empty pages at the end go; one in the middle is filled again.
     fn trim(&mut self) {
-        while self.len > 1 && self.used[usize::from(self.len) - 1] == 0 {
-            self.len -= 1;
-            self.pages[usize::from(self.len)] = None;
+        while self.pages.len() > 1 && self.used[self.pages.len() - 1] == 0 {
+            self.pages.pop();
         }
     }
 

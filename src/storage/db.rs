@@ -13,6 +13,7 @@ use std::sync::Arc;
 use ahash::RandomState;
 use smallvec::SmallVec;
 
+use super::cow::Cow;
 use super::embedded::Embedded;
 use super::segment::{Entry, NewValue, Segment, Slot, VALUE_INLINE_MAX};
 use super::value::{Value, ValueRef, WrongType};
@@ -28,7 +29,7 @@ const NEVER: i64 = i64::MAX;
 pub struct Db {
     /// For each value of the leading `depth` bits, the index of a segment.
     directory: Vec<u32>,
-    segments: Vec<Arc<Segment>>,
+    segments: Vec<Cow<Segment>>,
     /// For each segment, an instant (ms) before which nothing in it expires.
     next_expiry: Vec<i64>,
     /// For each segment, an instant (ms) before which no field of a hash in it expires.
@@ -101,7 +102,7 @@ impl Db {
     pub fn new(seed: u64) -> Self {
         Self {
             directory: vec![0],
-            segments: vec![Arc::new(Segment::new(0))],
+            segments: vec![Cow::new(Segment::new(0))],
             next_expiry: vec![NEVER],
             next_field_expiry: vec![NEVER],
             volatile_hashes: 0,
@@ -118,7 +119,7 @@ impl Db {
     pub fn emptied(&self) -> Self {
         Self {
             directory: vec![0],
-            segments: vec![Arc::new(Segment::new(0))],
+            segments: vec![Cow::new(Segment::new(0))],
             next_expiry: vec![NEVER],
             next_field_expiry: vec![NEVER],
             volatile_hashes: 0,
@@ -198,10 +199,10 @@ impl Db {
     /// The segment at `index`, to be changed: a copy, if a snapshot holds it.
     fn segment_mut(&mut self, index: usize) -> &mut Segment {
         let segment = &mut self.segments[index];
-        if Arc::strong_count(segment) > 1 {
+        if segment.is_shared() {
             self.copied_bytes += segment.clone_bytes() as u64;
         }
-        Arc::make_mut(segment)
+        segment.make_mut()
     }
 
     /// Counts what becomes of the expiry of one key of a segment.
@@ -249,7 +250,7 @@ impl Db {
         let old = segment.access(found.slot);
         let new = access(old);
         if new != old
-            && let Some(segment) = Arc::get_mut(segment)
+            && let Some(segment) = segment.get_mut()
         {
             segment.touch(found.slot, new);
         }
@@ -453,7 +454,7 @@ impl Db {
             if last_key != Some(key) {
                 let hash = self.hash(key);
                 let index = self.segment_index(hash);
-                Segment::prefetch(Arc::as_ptr(&self.segments[index]));
+                Segment::prefetch(self.segments[index].as_ptr());
                 places.push((hash, index));
                 last_key = Some(key);
             }
@@ -617,7 +618,7 @@ impl Db {
     /// Gives back memory that the segment of `key` does not need, if the allocator gains by it.
     pub(super) fn give_back(&mut self, key: &[u8]) {
         let index = self.segment_index(self.hash(key));
-        if let Some(segment) = Arc::get_mut(&mut self.segments[index]) {
+        if let Some(segment) = self.segments[index].get_mut() {
             segment.give_back(0);
         }
     }
@@ -679,7 +680,7 @@ impl Db {
         let span = 1usize << (self.depth - depth);
         let places = self.places_of(index as u32, 2 * span);
         self.directory[places.start + span..places.end].fill(new);
-        self.segments.push(Arc::new(high));
+        self.segments.push(Cow::new(high));
         self.next_expiry.push(self.next_expiry[index]);
         self.next_field_expiry.push(self.next_field_expiry[index]);
     }
@@ -711,7 +712,7 @@ impl Db {
         if self.segments[buddy].depth != depth || together > 2 * MERGE_BELOW {
             return;
         }
-        let other = Arc::unwrap_or_clone(std::mem::take(&mut self.segments[buddy]));
+        let other = std::mem::take(&mut self.segments[buddy]).into_inner();
         let hasher = self.hasher.clone();
         self.segment_mut(index).merge(other, |key| hasher.hash_one(key));
         self.next_expiry[index] = self.next_expiry[index].min(self.next_expiry[buddy]);

@@ -3,6 +3,7 @@
 //! Knows nothing of RESP, clients, commands or clocks: instants come in as arguments.
 
 mod arena;
+mod cow;
 pub mod db;
 #[cfg(test)]
 mod db_tests;

@@ -1,4 +1,4 @@
-//! A hint to the processor that memory will be read soon: the one place in the data set that is `unsafe`.
+//! A hint to the processor that memory will be read soon: with `cow`, one of the two places in the data set that are `unsafe`.
 //!
 //! Worth it: with a million keys a lookup is three dependent cache misses, and a batch of requests knows all its keys
 //! before the first is executed. `docs/performance.md` has the figures with and without it.

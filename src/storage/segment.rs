@@ -309,7 +309,7 @@ impl Segment {
             if slot == EMPTY || address(slot).page() != index {
                 continue;
             }
-            let entry = &page[address(slot).place()..];
+            let entry = &page.0[address(slot).place()..];
             let size = entry_bytes(entry);
             let at = self.find_room(size, true).expect("the caller has seen that the other pages have room");
             self.arena.at_mut(at)[..size].copy_from_slice(&entry[..size]);
