@@ -9,6 +9,7 @@
 use arrayvec::ArrayVec;
 
 use super::cow::Cow;
+use super::prefetch::prefetch;
 
 /// With the two counters of its `Arc`, a page fills a size class of the allocator.
 pub(super) const PAGE_BYTES: usize = 2048 - 16;
@@ -42,17 +43,17 @@ impl Address {
 #[derive(Debug, Clone, Default)]
 #[repr(C)]
 pub(super) struct Arena {
+    /// Bytes that entries take.
+    live_bytes: u32,
+    /// Bytes of shared pages that were copied to be changed, since they were last asked for.
+    copied_bytes: u32,
+    /// Where the last entry was put.
+    current: u8,
     pages: ArrayVec<Cow<Page>, PAGES_MAX>,
     /// Where the free end of each page begins.
     used: [u16; PAGES_MAX],
     /// Bytes before it that belong to no entry.
     garbage: [u16; PAGES_MAX],
-    /// Where the last entry was put.
-    current: u8,
-    /// Bytes that entries take.
-    live_bytes: u32,
-    /// Bytes of shared pages that were copied to be changed, since they were last asked for.
-    copied_bytes: u32,
 }
 
 impl Arena {
@@ -77,6 +78,19 @@ impl Arena {
     #[inline]
     pub fn pointer(&self, address: Address) -> Option<*const u8> {
         Some(self.pages.get(address.page())?.as_ptr().cast::<u8>().wrapping_add(address.place()))
+    }
+
+    /// Begins to load what tells where the next entry goes.
+    #[inline]
+    pub fn prefetch_room(&self) {
+        prefetch(&self.used[usize::from(self.current)]);
+    }
+
+    /// Where the next entry probably goes, for a prefetch.
+    #[inline]
+    pub fn next_pointer(&self) -> Option<*const u8> {
+        let page = usize::from(self.current);
+        Some(self.pages.get(page)?.as_ptr().cast::<u8>().wrapping_add(usize::from(self.used[page])))
     }
 
     fn page_mut(&mut self, index: usize) -> &mut [u8; PAGE_BYTES] {

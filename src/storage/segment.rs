@@ -82,16 +82,17 @@ impl NewValue<'_> {
     }
 }
 
+/// What every operation reads comes first, so that few cache lines hold it.
 #[derive(Debug, Clone, Default)]
 #[repr(C)]
 pub(super) struct Segment {
     slots: Vec<u32>,
+    len: u16,
+    /// How many leading bits of the hash all entries share.
+    pub(super) depth: u8,
     arena: Arena,
     objects: Vec<Option<Value>>,
     long_keys: Vec<Option<Arc<[u8]>>>,
-    len: usize,
-    /// How many leading bits of the hash all entries share.
-    pub(super) depth: u8,
 }
 
 /// How much of a segment a lookup reads: the slots' place and those of the pages.
@@ -118,7 +119,7 @@ impl Segment {
     }
 
     pub fn len(&self) -> usize {
-        self.len
+        usize::from(self.len)
     }
 
     pub fn find(&self, hash: u64, key: &[u8]) -> Option<Slot> {
@@ -147,21 +148,26 @@ impl Segment {
         }
     }
 
-    /// Begins to load the place where a key's slot is.
+    /// Begins to load the place where a key's slot is, and what tells where a new entry goes.
     pub fn prefetch_slot(&self, hash: u64) {
+        self.arena.prefetch_room();
         if !self.slots.is_empty() {
             let home = hash as u16 as usize & (self.slots.len() - 1);
             prefetch(&self.slots[home]);
         }
     }
 
-    /// Begins to load the entry that a key's slot names. A likely one will do: a wrong guess costs nothing but a hint.
+    /// Begins to load the entry that a key's slot names, or the place where it would go. A likely one will do: a wrong
+    /// guess costs nothing but a hint.
     pub fn prefetch_entry(&self, hash: u64) {
         let Some(mask) = self.slots.len().checked_sub(1) else { return };
         let tag = hash as u16;
         for step in 0..4 {
             let slot = self.slots[(tag as usize + step) & mask];
             if slot == EMPTY {
+                if let Some(place) = self.arena.next_pointer() {
+                    prefetch(place);
+                }
                 return;
             }
             if slot_tag(slot) == tag {
@@ -241,7 +247,7 @@ impl Segment {
     /// Whether an entry of such a key and value would fit, after compaction at the most.
     pub fn has_room(&self, key: &[u8], value: &NewValue<'_>) -> bool {
         let entry = HEADER + EXPIRY + key.len().min(KEY_INLINE_MAX) + value.len();
-        self.len < ENTRIES_MAX && self.arena.live_bytes() + entry <= LIVE_BYTES_MAX
+        self.len() < ENTRIES_MAX && self.arena.live_bytes() + entry <= LIVE_BYTES_MAX
     }
 
     /// Whether an entry may be given an expiry, after compaction at the most.
@@ -484,7 +490,7 @@ impl Segment {
     }
 
     fn push(&mut self, hash: u64, key: &[u8], value: NewValue<'_>, expires_at: Option<i64>, access: u32) {
-        if (self.len + 1) * 4 > self.slots.len() * 3 {
+        if (self.len() + 1) * 4 > self.slots.len() * 3 {
             self.grow_slots();
         }
         let long = key.len() > KEY_INLINE_MAX;
