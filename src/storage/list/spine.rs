@@ -115,14 +115,14 @@ impl Spine {
     /// Changes the chunk of the element at `index`; the chunk may lose elements but not grow beyond the
     /// limit.
     pub(super) fn edit<R>(&mut self, index: usize, change: impl FnOnce(&mut Chunk, usize) -> R) -> R {
-        let result = edit(&mut self.root, self.len, index, self.limit, change);
-        self.len = total(&self.root);
+        let (result, removed) = edit(&mut self.root, self.len, index, self.limit, change);
+        self.len -= removed;
         self.collapse();
         result
     }
 
     pub(super) fn remove_range(&mut self, start: usize, len: usize) {
-        remove_range(&mut self.root, start, start + len, self.limit);
+        remove_range(&mut self.root, self.len, start, start + len, self.limit);
         self.len -= len;
         self.collapse();
     }
@@ -175,6 +175,19 @@ impl Child {
     fn node(children: Vec<Child>) -> Self {
         Self { len: total(&children), link: Link::Node(Arc::new(children)) }
     }
+
+    /// Removes the elements from `start` to before `end`; it may be empty afterwards.
+    fn remove_range(&mut self, start: usize, end: usize, limit: ChunkLimit) {
+        let len = self.len;
+        self.len -= end - start;
+        match &mut self.link {
+            // What goes as a whole need not be copied first, if it is shared.
+            Link::Chunk(chunk) if self.len == 0 => *chunk = Chunk::default(),
+            Link::Chunk(chunk) => chunk.remove_range(start, end - start),
+            Link::Node(node) if self.len == 0 => *node = Arc::default(),
+            Link::Node(node) => remove_range(Arc::make_mut(node), len, start, end, limit),
+        }
+    }
 }
 
 /// Removes the elements at the given ascending indexes, `base` being the index of the chunk's first.
@@ -220,8 +233,9 @@ fn insert(children: &mut Vec<Child>, len: usize, index: usize, value: &[u8], lim
     let node = Arc::make_mut(node);
     insert(node, child.len, at, value, limit);
     let right = split(node, at, child.len);
-    child.len = total(node);
+    child.len += 1;
     if let Some(right) = right {
+        child.len -= right.len;
         children.insert(i + 1, right);
     }
 }
@@ -292,56 +306,46 @@ fn split(children: &mut Vec<Child>, index: usize, len: usize) -> Option<Child> {
     Some(Child::node(children.split_off(middle)))
 }
 
+/// The result of `change`, and how many elements it has removed.
 fn edit<R>(
     children: &mut Vec<Child>,
     len: usize,
     index: usize,
     limit: ChunkLimit,
     change: impl FnOnce(&mut Chunk, usize) -> R,
-) -> R {
+) -> (R, usize) {
     let (i, at) = find(children, len, index);
     let child = &mut children[i];
-    let result = match &mut child.link {
+    let (result, removed) = match &mut child.link {
         Link::Chunk(chunk) => {
             let result = change(chunk, at);
-            child.len = chunk.len();
-            result
+            (result, child.len - chunk.len())
         }
-        Link::Node(node) => {
-            let node = Arc::make_mut(node);
-            let result = edit(node, child.len, at, limit, change);
-            child.len = total(node);
-            result
-        }
+        Link::Node(node) => edit(Arc::make_mut(node), child.len, at, limit, change),
     };
+    child.len -= removed;
     settle(children, i, limit);
-    result
+    (result, removed)
 }
 
-fn remove_range(children: &mut Vec<Child>, start: usize, end: usize, limit: ChunkLimit) {
-    let mut next = 0;
-    children.retain_mut(|child| {
-        let first = next;
-        next += child.len;
-        let (from, to) = (start.max(first), end.min(next));
-        if from >= to {
-            return true;
-        }
-        child.len -= to - from;
-        if child.len > 0 {
-            match &mut child.link {
-                Link::Chunk(chunk) => chunk.remove_range(from - first, to - from),
-                Link::Node(node) => remove_range(Arc::make_mut(node), from - first, to - first, limit),
-            }
-        }
-        child.len > 0
-    });
-    let len = total(children);
-    if len > 0 {
-        let (i, _) = find(children, len, start.min(len - 1));
-        settle(children, i, limit);
-        settle(children, i.saturating_sub(1), limit);
+fn remove_range(children: &mut Vec<Child>, len: usize, start: usize, end: usize, limit: ChunkLimit) {
+    if start >= end {
+        return;
     }
+    // From the nearer end, so that taking elements off an end looks at no other child.
+    let (first, from) = find(children, len, start);
+    let (last, to) = find(children, len, end - 1);
+    if first == last {
+        children[first].remove_range(from, to + 1, limit);
+    } else {
+        children[last].remove_range(0, to + 1, limit);
+        let first_len = children[first].len;
+        children[first].remove_range(from, first_len, limit);
+        children.drain(first + 1..last);
+    }
+    // Those at both ends of the gap may be empty or small now.
+    settle(children, first + 1, limit);
+    settle(children, first, limit);
 }
 
 /// Drops the child if it is empty, joins it with a neighbour if it is small.
