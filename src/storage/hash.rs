@@ -5,8 +5,8 @@
 
 mod volatile;
 
+use super::cow::Cow;
 use super::{limits::EncodingLimits, packed, packed::Packed, packed::Span, table, table::Table};
-use std::sync::Arc;
 use volatile::{Triples, Volatile};
 
 pub use volatile::{FieldExpiry, NEVER};
@@ -20,7 +20,7 @@ pub struct Hash {
 enum Repr {
     /// A field, its value, the next field...
     Packed(Packed<false>),
-    Large(Arc<Large>),
+    Large(Cow<Large>),
 }
 
 #[derive(Clone)]
@@ -154,7 +154,7 @@ impl Hash {
             while let (Some(field), Some(value)) = (entries.next(), entries.next()) {
                 table.insert(field, value);
             }
-            self.repr = Repr::Large(Arc::new(Large::Table(table)));
+            self.repr = Repr::Large(Cow::new(Large::Table(table)));
         }
         // What changes nothing must not copy what is shared.
         let is_same = |hash: &Self| {
@@ -262,7 +262,7 @@ impl Hash {
             return true;
         }
         if let Repr::Packed(pairs) = &self.repr {
-            self.repr = Repr::Large(Arc::new(Large::Volatile(Volatile::from_pairs(pairs))));
+            self.repr = Repr::Large(Cow::new(Large::Volatile(Volatile::from_pairs(pairs))));
         }
         let large = self.large_mut();
         if let Large::Table(table) = large {
@@ -337,7 +337,7 @@ impl Hash {
     /// Where the large form lies, which a copy shares until either changes; none while it is small.
     pub fn large_root(&self) -> Option<*const ()> {
         match &self.repr {
-            Repr::Large(root) => Some(Arc::as_ptr(root).cast()),
+            Repr::Large(root) => Some(root.as_ptr().cast()),
             Repr::Packed(_) => None,
         }
     }
@@ -380,12 +380,12 @@ impl Hash {
     }
 
     fn is_shared(&self) -> bool {
-        matches!(&self.repr, Repr::Large(large) if Arc::strong_count(large) > 1)
+        matches!(&self.repr, Repr::Large(large) if large.is_shared())
     }
 
     fn large_mut(&mut self) -> &mut Large {
         match &mut self.repr {
-            Repr::Large(large) => Arc::make_mut(large),
+            Repr::Large(large) => large.make_mut(),
             Repr::Packed(_) => unreachable!("the caller has dealt with packed pairs"),
         }
     }

@@ -5,9 +5,9 @@
 
 mod spine;
 
+use super::cow::Cow;
 use super::{limits::EncodingLimits, packed};
 use spine::{Chunk, ChunkLimit, Spine};
-use std::sync::Arc;
 
 #[derive(Clone, Default)]
 pub struct List {
@@ -17,7 +17,7 @@ pub struct List {
 #[derive(Clone)]
 enum Repr {
     Packed(Chunk),
-    Spine(Arc<Spine>),
+    Spine(Cow<Spine>),
 }
 
 impl Default for Repr {
@@ -88,7 +88,7 @@ impl List {
         match &mut self.repr {
             Repr::Packed(chunk) => chunk.replace(index, value),
             Repr::Spine(spine) => {
-                let spine = Arc::make_mut(spine);
+                let spine = spine.make_mut();
                 spine.set_limit(limit);
                 spine.edit(index, |chunk, at| chunk.replace(at, value));
             }
@@ -107,10 +107,10 @@ impl List {
                 chunk.insert(index, value);
                 return;
             }
-            self.repr = Repr::Spine(Arc::new(Spine::new(std::mem::take(chunk), limit)));
+            self.repr = Repr::Spine(Cow::new(Spine::new(std::mem::take(chunk), limit)));
         }
         if let Repr::Spine(spine) = &mut self.repr {
-            let spine = Arc::make_mut(spine);
+            let spine = spine.make_mut();
             spine.set_limit(limit);
             spine.insert(index, value);
         }
@@ -131,7 +131,7 @@ impl List {
         }
         match &mut self.repr {
             Repr::Packed(chunk) => chunk.remove_range(start, len),
-            Repr::Spine(spine) => Arc::make_mut(spine).remove_range(start, len),
+            Repr::Spine(spine) => spine.make_mut().remove_range(start, len),
         }
         self.shrink();
     }
@@ -163,7 +163,7 @@ impl List {
         match &mut self.repr {
             _ if matches.is_empty() => {}
             Repr::Packed(chunk) => spine::remove_from_chunk(chunk, &matches, 0),
-            Repr::Spine(spine) => Arc::make_mut(spine).remove_all(&mut matches),
+            Repr::Spine(spine) => spine.make_mut().remove_all(&mut matches),
         }
         self.shrink();
         removed
@@ -188,7 +188,7 @@ impl List {
     /// Where the large form lies, which a copy shares until either changes; none while it is small.
     pub fn large_root(&self) -> Option<*const ()> {
         match &self.repr {
-            Repr::Spine(root) => Some(Arc::as_ptr(root).cast()),
+            Repr::Spine(root) => Some(root.as_ptr().cast()),
             Repr::Packed(_) => None,
         }
     }
@@ -219,7 +219,7 @@ impl List {
     fn remove_keeping_encoding(&mut self, index: usize) -> Vec<u8> {
         match &mut self.repr {
             Repr::Packed(chunk) => chunk.remove(index),
-            Repr::Spine(spine) => Arc::make_mut(spine).edit(index, Chunk::remove),
+            Repr::Spine(spine) => spine.make_mut().edit(index, Chunk::remove),
         }
     }
 

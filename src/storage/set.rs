@@ -3,10 +3,10 @@
 //!
 //! Encodings change as in Redis 7.2, and only towards the table.
 
+use super::cow::Cow;
 use super::{intset, intset::IntSet};
 use super::{limits::EncodingLimits, packed, packed::Packed, table, table::Table};
 use crate::base::number::parse_i64;
-use std::sync::Arc;
 
 #[derive(Clone, Default)]
 pub struct Set {
@@ -17,7 +17,7 @@ pub struct Set {
 enum Repr {
     /// Members as strings, or the buffer of an intset.
     Small(Packed<false>),
-    Table(Arc<Table>),
+    Table(Cow<Table>),
 }
 
 impl Default for Repr {
@@ -131,7 +131,7 @@ impl Set {
                 return false;
             }
             if self.len() > limits.set_max_intset_entries {
-                self.repr = Repr::Table(Arc::new(self.to_table()));
+                self.repr = Repr::Table(Cow::new(self.to_table()));
             }
             return true;
         }
@@ -141,7 +141,7 @@ impl Set {
         if !self.stays_packed_with(member, limits) {
             let mut table = self.to_table();
             table.insert(member, b"");
-            self.repr = Repr::Table(Arc::new(table));
+            self.repr = Repr::Table(Cow::new(table));
         } else if let Repr::Small(small) = &mut self.repr {
             if let Some(ints) = IntSet::of(small.buf()) {
                 let mut strings = Packed::default();
@@ -217,7 +217,7 @@ impl Set {
     /// Where the large form lies, which a copy shares until either changes; none while it is small.
     pub fn large_root(&self) -> Option<*const ()> {
         match &self.repr {
-            Repr::Table(root) => Some(Arc::as_ptr(root).cast()),
+            Repr::Table(root) => Some(root.as_ptr().cast()),
             Repr::Small(_) => None,
         }
     }

@@ -12,10 +12,10 @@
 
 mod segment;
 
+use super::cow::Cow;
 use ahash::RandomState;
 use segment::{ARENA_BYTES_MAX, ENTRIES_MAX, Segment, Stored};
 use std::hash::{BuildHasher, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The bits of hash that one directory covers.
@@ -52,9 +52,9 @@ enum Slot {
     Segment {
         /// How many of this directory's bits the segment has used.
         depth: u32,
-        segment: Arc<Segment>,
+        segment: Cow<Segment>,
     },
-    Node(Arc<Node>),
+    Node(Cow<Node>),
 }
 
 impl Default for Table {
@@ -62,7 +62,7 @@ impl Default for Table {
         let seed = SEED.load(Ordering::Relaxed);
         // The three constants are digits of pi: nothing up the sleeve.
         let hasher = RandomState::with_seeds(seed, 0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344, !seed);
-        let first = Slot::Segment { depth: 0, segment: Arc::default() };
+        let first = Slot::Segment { depth: 0, segment: Cow::default() };
         Self { hasher, len: 0, depths: Vec::new(), root: vec![first] }
     }
 }
@@ -109,7 +109,7 @@ impl Table {
             let Slot::Segment { segment, .. } = &mut node[i] else {
                 unreachable!("a path ends at a segment")
             };
-            match Arc::make_mut(segment).set(hash as u16, field, value) {
+            match segment.make_mut().set(hash as u16, field, value) {
                 Stored::New => {
                     self.len += 1;
                     return true;
@@ -130,7 +130,7 @@ impl Table {
         }
         let (node, i, _) = slot_mut(&mut self.root, hash);
         let Slot::Segment { segment, .. } = &mut node[i] else { unreachable!("a path ends at a segment") };
-        let segment = Arc::make_mut(segment);
+        let segment = segment.make_mut();
         segment.remove(hash as u16, field);
         self.len -= 1;
         if segment.len() < MERGE_BELOW {
@@ -143,18 +143,18 @@ impl Table {
     }
 
     /// [`Table::insert`] into a table that may be shared; what changes nothing copies nothing.
-    pub fn insert_shared(table: &mut Arc<Self>, field: &[u8], value: &[u8]) -> bool {
-        match Arc::get_mut(table) {
+    pub(super) fn insert_shared(table: &mut Cow<Self>, field: &[u8], value: &[u8]) -> bool {
+        match table.get_mut() {
             Some(table) => table.insert(field, value),
-            None => table.get(field) != Some(value) && Arc::make_mut(table).insert(field, value),
+            None => table.get(field) != Some(value) && table.make_mut().insert(field, value),
         }
     }
 
     /// [`Table::remove`] from a table that may be shared; what changes nothing copies nothing.
-    pub fn remove_shared(table: &mut Arc<Self>, field: &[u8]) -> bool {
-        match Arc::get_mut(table) {
+    pub(super) fn remove_shared(table: &mut Cow<Self>, field: &[u8]) -> bool {
+        match table.get_mut() {
             Some(table) => table.remove(field),
-            None => table.get(field).is_some() && Arc::make_mut(table).remove(field),
+            None => table.get(field).is_some() && table.make_mut().remove(field),
         }
     }
 
@@ -355,7 +355,7 @@ fn slot_mut(root: &mut Node, hash: u64) -> (&mut Node, usize, u32) {
             return (node, i, bits_above);
         }
         let Slot::Node(below) = &mut node[i] else { unreachable!("an alias leads to the slot before it") };
-        node = Arc::make_mut(below);
+        node = below.make_mut();
         bits_above += NODE_BITS;
     }
 }
@@ -366,10 +366,10 @@ fn split(node: &mut Node, mut i: usize, bits_above: u32, hasher: &RandomState) -
     let (depth, depth_in_all) = (*depth, bits_above + depth);
     assert!(depth_in_all < DEPTH_MAX, "a segment's worth of fields share 40 bits of a seeded hash");
     let high = |field: &[u8]| hash(hasher, field) >> (63 - depth_in_all) & 1 == 1;
-    let [low, high] = segment.split(high).map(Arc::new);
+    let [low, high] = segment.split(high).map(Cow::new);
     if depth == NODE_BITS {
         let half = |segment| Slot::Segment { depth: 1, segment };
-        node[i] = Slot::Node(Arc::new(vec![half(low), half(high)]));
+        node[i] = Slot::Node(Cow::new(vec![half(low), half(high)]));
         return depth_in_all;
     }
     if depth == node_bits(node) {
@@ -387,7 +387,7 @@ fn merge(node: &mut Node, hash: u64, bits_above: u32) -> Option<u32> {
     let i = slot_index(node, hash, bits_above);
     let depth = match &mut node[i] {
         Slot::Node(below) => {
-            let below = Arc::make_mut(below);
+            let below = below.make_mut();
             let merged = merge(below, hash, bits_above + NODE_BITS)?;
             if let [Slot::Segment { segment, .. }] = &mut below[..] {
                 let segment = std::mem::take(segment);
@@ -413,7 +413,7 @@ fn merge(node: &mut Node, hash: u64, bits_above: u32) -> Option<u32> {
     if low_depth != high_depth || len > ENTRIES_MAX / 2 || bytes > ARENA_BYTES_MAX / 2 {
         return None;
     }
-    let merged = Arc::make_mut(low_segment);
+    let merged = low_segment.make_mut();
     merged.compact();
     merged.absorb(high_segment);
     *low_depth -= 1;

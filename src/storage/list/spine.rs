@@ -5,8 +5,8 @@
 //! list's length. An element larger than a chunk's limit has a chunk of its own, which its neighbours'
 //! changes never touch.
 
+use crate::storage::cow::Cow;
 use crate::storage::packed::{OVERHEAD_BYTES, Packed};
-use std::sync::Arc;
 
 pub(super) type Chunk = Packed<true>;
 
@@ -61,7 +61,7 @@ struct Child {
 #[derive(Clone)]
 enum Link {
     Chunk(Chunk),
-    Node(Arc<Vec<Child>>),
+    Node(Cow<Vec<Child>>),
 }
 
 impl Spine {
@@ -162,7 +162,7 @@ impl Spine {
     fn collapse(&mut self) {
         while let [Child { link: Link::Node(node), .. }] = &mut self.root[..] {
             let node = std::mem::take(node);
-            self.root = Arc::unwrap_or_clone(node);
+            self.root = node.into_inner();
         }
     }
 }
@@ -173,7 +173,7 @@ impl Child {
     }
 
     fn node(children: Vec<Child>) -> Self {
-        Self { len: total(&children), link: Link::Node(Arc::new(children)) }
+        Self { len: total(&children), link: Link::Node(Cow::new(children)) }
     }
 
     /// Removes the elements from `start` to before `end`; it may be empty afterwards.
@@ -184,8 +184,8 @@ impl Child {
             // What goes as a whole need not be copied first, if it is shared.
             Link::Chunk(chunk) if self.len == 0 => *chunk = Chunk::default(),
             Link::Chunk(chunk) => chunk.remove_range(start, end - start),
-            Link::Node(node) if self.len == 0 => *node = Arc::default(),
-            Link::Node(node) => remove_range(Arc::make_mut(node), len, start, end, limit),
+            Link::Node(node) if self.len == 0 => *node = Cow::default(),
+            Link::Node(node) => remove_range(node.make_mut(), len, start, end, limit),
         }
     }
 }
@@ -230,7 +230,7 @@ fn insert(children: &mut Vec<Child>, len: usize, index: usize, value: &[u8], lim
         insert_into_chunk(children, i, at, value, limit);
         return;
     };
-    let node = Arc::make_mut(node);
+    let node = node.make_mut();
     insert(node, child.len, at, value, limit);
     let right = split(node, at, child.len);
     child.len += 1;
@@ -321,7 +321,7 @@ fn edit<R>(
             let result = change(chunk, at);
             (result, child.len - chunk.len())
         }
-        Link::Node(node) => edit(Arc::make_mut(node), child.len, at, limit, change),
+        Link::Node(node) => edit(node.make_mut(), child.len, at, limit, change),
     };
     child.len -= removed;
     settle(children, i, limit);
@@ -379,7 +379,7 @@ fn merge(children: &mut Vec<Child>, i: usize, limit: ChunkLimit) -> bool {
         (Link::Node(left), Link::Node(right)) => {
             let fits = left.len() + right.len() <= FANOUT * 3 / 4;
             if fits {
-                Arc::make_mut(left).extend_from_slice(right);
+                left.make_mut().extend_from_slice(right);
             }
             fits
         }

@@ -7,8 +7,9 @@
 //! A scan's cursor is a prefix of the hash, which neither cuts nor joins disturb.
 
 use super::packed::{MemberRef, Packed};
+use crate::storage::cow::Cow;
 use crate::storage::prefetch::prefetch;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 /// A segment heavier than this is cut in two.
 const SEGMENT_BYTES_MAX: usize = 3072;
@@ -39,7 +40,7 @@ fn hash_of(member: &[u8]) -> u64 {
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct MemberTable {
-    root: Arc<Branch>,
+    root: Cow<Branch>,
     len: usize,
 }
 
@@ -58,8 +59,8 @@ struct Child {
 
 #[derive(Debug, Clone)]
 enum Node {
-    Segment(Arc<Segment>),
-    Branch(Arc<Branch>),
+    Segment(Cow<Segment>),
+    Branch(Cow<Branch>),
 }
 
 #[derive(Debug, Clone, Default)]
@@ -113,7 +114,7 @@ impl MemberTable {
 
     /// Inserts a member that is not there, or gives one that is there another score.
     pub fn set(&mut self, member: &MemberRef<'_>, score: f64) {
-        let is_new = Arc::make_mut(&mut self.root).set(0, hash_of(member.bytes()), member, score);
+        let is_new = self.root.make_mut().set(0, hash_of(member.bytes()), member, score);
         self.len += usize::from(is_new);
     }
 
@@ -123,7 +124,7 @@ impl MemberTable {
         let segment = self.root.segment(hash).0;
         let (slot, entry) = segment.find(hash, member)?;
         let score = segment.entries.score(entry);
-        Arc::make_mut(&mut self.root).remove(0, hash, slot);
+        self.root.make_mut().remove(0, hash, slot);
         self.len -= 1;
         Some(score)
     }
@@ -173,7 +174,7 @@ impl MemberTable {
 
 impl Default for Branch {
     fn default() -> Self {
-        Self::over(Node::Segment(Arc::default()))
+        Self::over(Node::Segment(Cow::default()))
     }
 }
 
@@ -202,19 +203,19 @@ impl Branch {
             let at = usize::from(self.slots[slot_of(hash, level)]);
             let child = &mut self.children[at];
             match &mut child.node {
-                Node::Branch(next) => return Arc::make_mut(next).set(level + 1, hash, member, score),
+                Node::Branch(next) => return next.make_mut().set(level + 1, hash, member, score),
                 Node::Segment(shared) => {
                     if let Some((_, entry)) = shared.find(hash, member.bytes()) {
-                        Arc::make_mut(shared).entries.set_score(entry, score);
+                        shared.make_mut().entries.set_score(entry, score);
                         return false;
                     }
                     if shared.entries.weight() < SEGMENT_BYTES_MAX || level + 1 == LEVELS_MAX {
-                        Arc::make_mut(shared).push(hash, member, score);
+                        shared.make_mut().push(hash, member, score);
                         return true;
                     }
                     if child.depth == BITS_PER_LEVEL {
                         let segment = Node::Segment(std::mem::take(shared));
-                        child.node = Node::Branch(Arc::new(Self::over(segment)));
+                        child.node = Node::Branch(Cow::new(Self::over(segment)));
                     } else {
                         self.cut(level, at);
                     }
@@ -232,8 +233,8 @@ impl Branch {
         let depth = child.depth;
         let Node::Segment(segment) = &mut child.node else { unreachable!("only segments are cut") };
         let (zeros, ones) = segment.partition(|hash| slot_of(hash, level) & bit != 0);
-        *segment = Arc::new(zeros);
-        self.children.push(Child { node: Node::Segment(Arc::new(ones)), depth });
+        *segment = Cow::new(zeros);
+        self.children.push(Child { node: Node::Segment(Cow::new(ones)), depth });
         for (i, slot) in self.slots.iter_mut().enumerate() {
             if usize::from(*slot) == at && i & bit != 0 {
                 *slot = new;
@@ -245,15 +246,15 @@ impl Branch {
     fn remove(&mut self, level: u8, hash: u64, slot: usize) {
         let at = usize::from(self.slots[slot_of(hash, level)]);
         match &mut self.children[at].node {
-            Node::Segment(segment) => Arc::make_mut(segment).remove(slot),
+            Node::Segment(segment) => segment.make_mut().remove(slot),
             Node::Branch(next) => {
-                let next = Arc::make_mut(next);
+                let next = next.make_mut();
                 next.remove(level + 1, hash, slot);
                 // A branch that is down to one segment gives its place to it.
                 if next.children.len() == 1
                     && let Node::Segment(only) = &next.children[0].node
                 {
-                    self.children[at].node = Node::Segment(Arc::clone(only));
+                    self.children[at].node = Node::Segment(only.clone());
                 }
             }
         }
@@ -279,7 +280,7 @@ impl Branch {
                 return;
             }
             let joined = Segment::joined(a, b);
-            self.children[at] = Child { node: Node::Segment(Arc::new(joined)), depth: depth - 1 };
+            self.children[at] = Child { node: Node::Segment(Cow::new(joined)), depth: depth - 1 };
             let last = self.children.len() - 1;
             self.children.swap_remove(buddy);
             for slot in &mut self.slots {

@@ -21,6 +21,7 @@ pub use member_table::seed_member_hash;
 pub use range::{LexBound, LexRange, ScoreBound, ScoreRange};
 
 use super::limits::EncodingLimits;
+use crate::storage::cow::Cow;
 use member_table::MemberTable;
 use packed::{INLINE_MAX, MemberRef, Packed};
 use std::{mem, ops::Range, sync::Arc};
@@ -44,8 +45,8 @@ pub struct SortedSet(Repr);
 #[derive(Debug, Clone)]
 enum Repr {
     /// Its encoding is `listpack`.
-    Packed(Arc<Packed>),
-    Large(Arc<Large>),
+    Packed(Cow<Packed>),
+    Large(Cow<Large>),
 }
 
 #[derive(Debug, Clone)]
@@ -69,7 +70,7 @@ pub enum Change {
 
 impl Default for SortedSet {
     fn default() -> Self {
-        Self(Repr::Packed(Arc::default()))
+        Self(Repr::Packed(Cow::default()))
     }
 }
 
@@ -204,14 +205,14 @@ impl SortedSet {
         }
         match &mut self.0 {
             Repr::Packed(list) => {
-                let list = Arc::make_mut(list);
+                let list = list.make_mut();
                 if let Some(at) = at {
                     list.remove(at);
                 }
                 let at = list.lower_bound(score, member.bytes());
                 list.insert(at, score, &member);
             }
-            Repr::Large(large) => Arc::make_mut(large).insert(old, score, &member),
+            Repr::Large(large) => large.make_mut().insert(old, score, &member),
         }
         if old.is_some() { Change::Updated } else { Change::Added }
     }
@@ -222,13 +223,13 @@ impl SortedSet {
             Repr::Packed(list) => {
                 let at = list.position(member)?;
                 let score = list.score(at);
-                Arc::make_mut(list).remove(at);
+                list.make_mut().remove(at);
                 Some(score)
             }
             Repr::Large(large) => {
                 // Asked first, so that a miss copies nothing.
                 let score = large.scores.get(member)?;
-                let large = Arc::make_mut(large);
+                let large = large.make_mut();
                 large.forget(member);
                 large.tree.remove(score, member);
                 Some(score)
@@ -256,8 +257,8 @@ impl SortedSet {
             return len;
         }
         match &mut self.0 {
-            Repr::Packed(list) => Arc::make_mut(list).remove_range(ranks.clone()),
-            Repr::Large(large) => Arc::make_mut(large).remove_range(ranks.clone()),
+            Repr::Packed(list) => list.make_mut().remove_range(ranks.clone()),
+            Repr::Large(large) => large.make_mut().remove_range(ranks.clone()),
         }
         ranks.len()
     }
@@ -277,7 +278,7 @@ impl SortedSet {
     /// Where the large form lies, which a copy shares until either changes; none while it is small.
     pub fn large_root(&self) -> Option<*const ()> {
         match &self.0 {
-            Repr::Large(root) => Some(Arc::as_ptr(root).cast()),
+            Repr::Large(root) => Some(root.as_ptr().cast()),
             Repr::Packed(_) => None,
         }
     }
@@ -333,12 +334,12 @@ impl SortedSet {
                 let fits = list.len() < PACKED_ENTRIES_MAX && list.weight() + member_size < PACKED_BYTES_MAX;
                 if !stays_listpack || !fits {
                     let large = Large::from_list(mem::take(list), stays_listpack);
-                    self.0 = Repr::Large(Arc::new(large));
+                    self.0 = Repr::Large(Cow::new(large));
                 }
             }
             Repr::Large(large) => {
                 if large.is_listpack && !stays_listpack {
-                    Arc::make_mut(large).is_listpack = false;
+                    large.make_mut().is_listpack = false;
                 }
             }
         }
@@ -371,7 +372,7 @@ impl SortedSet {
 }
 
 impl Large {
-    fn from_list(list: Arc<Packed>, is_listpack: bool) -> Self {
+    fn from_list(list: Cow<Packed>, is_listpack: bool) -> Self {
         let mut scores = MemberTable::default();
         let mut member_bytes = 0;
         for i in 0..list.len() {
@@ -379,7 +380,7 @@ impl Large {
             member_bytes += stored_bytes(member.bytes());
             scores.set(&member, list.score(i));
         }
-        Self { tree: Tree::from_sorted(Arc::unwrap_or_clone(list)), scores, member_bytes, is_listpack }
+        Self { tree: Tree::from_sorted(list.into_inner()), scores, member_bytes, is_listpack }
     }
 
     fn insert(&mut self, old: Option<f64>, score: f64, member: &MemberRef<'_>) {

@@ -5,7 +5,8 @@
 //! Nodes are shared between clones: a change copies the nodes on its path, and nothing else.
 
 use super::packed::{MemberRef, Packed};
-use std::{mem, ops::Range, sync::Arc};
+use crate::storage::cow::Cow;
+use std::{mem, ops::Range};
 
 /// A leaf heavier than this is cut in two.
 const LEAF_BYTES_MAX: usize = 2048;
@@ -25,8 +26,8 @@ pub(super) struct Tree {
 
 #[derive(Debug, Clone)]
 enum Node {
-    Leaf(Arc<Packed>),
-    Inner(Arc<Inner>),
+    Leaf(Cow<Packed>),
+    Inner(Cow<Inner>),
 }
 
 #[derive(Debug, Clone, Default)]
@@ -45,17 +46,17 @@ struct Child {
 impl Tree {
     /// A tree of entries that are in order already.
     pub fn from_sorted(entries: Packed) -> Self {
-        Self { root: Node::Leaf(Arc::new(entries)) }
+        Self { root: Node::Leaf(Cow::new(entries)) }
     }
 
     /// Inserts an entry that is not there yet.
     pub fn insert(&mut self, score: f64, member: &MemberRef<'_>) {
         if let Some(right) = self.root.insert(score, member) {
-            let left = mem::replace(&mut self.root, Node::Leaf(Arc::default()));
+            let left = mem::replace(&mut self.root, Node::Leaf(Cow::default()));
             let mut root = Inner::default();
             root.push(left);
             root.push(right);
-            self.root = Node::Inner(Arc::new(root));
+            self.root = Node::Inner(Cow::new(root));
         }
     }
 
@@ -78,7 +79,7 @@ impl Tree {
     fn lower(&mut self) {
         while let Node::Inner(inner) = &mut self.root {
             match inner.children.len() {
-                0 => self.root = Node::Leaf(Arc::default()),
+                0 => self.root = Node::Leaf(Cow::default()),
                 1 => self.root = inner.children[0].node.clone(),
                 _ => break,
             }
@@ -173,7 +174,7 @@ impl Node {
     fn insert(&mut self, score: f64, member: &MemberRef<'_>) -> Option<Node> {
         match self {
             Self::Leaf(leaf) => {
-                let leaf = Arc::make_mut(leaf);
+                let leaf = leaf.make_mut();
                 let at = leaf.lower_bound(score, member.bytes());
                 leaf.insert(at, score, member);
                 if leaf.weight() <= LEAF_BYTES_MAX || leaf.len() < 2 {
@@ -188,9 +189,9 @@ impl Node {
                     8
                 };
                 let cut = leaf.cut_point(part, 16);
-                Some(Self::Leaf(Arc::new(leaf.split_off(cut))))
+                Some(Self::Leaf(Cow::new(leaf.split_off(cut))))
             }
-            Self::Inner(inner) => Arc::make_mut(inner).insert(score, member),
+            Self::Inner(inner) => inner.make_mut().insert(score, member),
         }
     }
 
@@ -198,10 +199,10 @@ impl Node {
         match self {
             Self::Leaf(leaf) => {
                 let at = leaf.lower_bound(score, member);
-                Arc::make_mut(leaf).remove(at);
+                leaf.make_mut().remove(at);
             }
             Self::Inner(inner) => {
-                let inner = Arc::make_mut(inner);
+                let inner = inner.make_mut();
                 let at = inner.child_for(score, member);
                 let child = &mut inner.children[at];
                 child.count -= 1;
@@ -213,8 +214,8 @@ impl Node {
 
     fn remove_range(&mut self, range: Range<usize>) {
         match self {
-            Self::Leaf(leaf) => Arc::make_mut(leaf).remove_range(range),
-            Self::Inner(inner) => Arc::make_mut(inner).remove_range(range),
+            Self::Leaf(leaf) => leaf.make_mut().remove_range(range),
+            Self::Inner(inner) => inner.make_mut().remove_range(range),
         }
     }
 
@@ -230,17 +231,17 @@ impl Node {
     fn join(&mut self, right: Node, separator: (f64, MemberRef<'_>)) -> Option<Node> {
         match (self, right) {
             (Self::Leaf(left), Self::Leaf(right)) => {
-                let left = Arc::make_mut(left);
+                let left = left.make_mut();
                 left.append(&right);
                 (left.weight() > LEAF_BYTES_JOINED && left.len() > 1).then(|| {
                     let cut = left.cut_point(1, 2);
-                    Self::Leaf(Arc::new(left.split_off(cut)))
+                    Self::Leaf(Cow::new(left.split_off(cut)))
                 })
             }
             (Self::Inner(left), Self::Inner(right)) => {
-                let left = Arc::make_mut(left);
+                let left = left.make_mut();
                 let seam = left.children.len();
-                let right = Arc::unwrap_or_clone(right);
+                let right = right.into_inner();
                 left.separators.push(separator.0, &separator.1);
                 let mut tail = right.separators;
                 tail.remove(0);
@@ -249,7 +250,7 @@ impl Node {
                 left.refill(seam);
                 left.refill(seam - 1);
                 let half = left.children.len() / 2;
-                (left.children.len() > FANOUT_JOINED).then(|| Self::Inner(Arc::new(left.split_off(half))))
+                (left.children.len() > FANOUT_JOINED).then(|| Self::Inner(Cow::new(left.split_off(half))))
             }
             _ => unreachable!("all leaves are equally deep"),
         }
@@ -332,7 +333,7 @@ impl Inner {
         child.count -= right.count();
         self.insert_child(at + 1, right);
         let half = self.children.len() / 2;
-        (self.children.len() > FANOUT_MAX).then(|| Node::Inner(Arc::new(self.split_off(half))))
+        (self.children.len() > FANOUT_MAX).then(|| Node::Inner(Cow::new(self.split_off(half))))
     }
 
     fn split_off(&mut self, at: usize) -> Self {
