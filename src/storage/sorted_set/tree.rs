@@ -175,6 +175,7 @@ impl Node {
         match self {
             Self::Leaf(leaf) => {
                 let leaf = leaf.make_mut();
+                leaf.prefetch_all();
                 let at = leaf.lower_bound(score, member.bytes());
                 leaf.insert(at, score, member);
                 if leaf.weight() <= LEAF_BYTES_MAX || leaf.len() < 2 {
