@@ -13,14 +13,11 @@ pub struct Comparison {
     queued: Vec<Vec<Vec<u8>>>,
     /// The command before, and our answer to it.
     last: Option<(Vec<Vec<u8>>, Value)>,
-    /// Some key was sorted.
-    has_sorted: bool,
 }
 
 impl Comparison {
     /// Compares the replies to one command; the two as texts if they differ.
     pub fn check(&mut self, words: &[Vec<u8>], ours: &Reply, theirs: &Reply) -> Result<(), (String, String)> {
-        self.has_sorted |= words[0].to_ascii_lowercase().starts_with(b"sort");
         let is_equal = if words[0].eq_ignore_ascii_case(b"exec") {
             let queued = std::mem::take(&mut self.queued);
             ours.bytes == theirs.bytes || self.are_results_equal(&queued, &ours.value, &theirs.value)
@@ -83,9 +80,6 @@ impl Comparison {
         let name = String::from_utf8_lossy(&words[0]).to_ascii_lowercase();
         for exception in exceptions::EXCEPTIONS.iter().filter(|it| it.commands.contains(&name.as_str())) {
             (exception.reconcile)(words, &mut ours, &mut theirs);
-        }
-        if self.has_sorted {
-            exceptions::reconcile_sorted(words, &ours, &mut theirs);
         }
         if let Some((last_words, last)) = &self.last {
             exceptions::reconcile_behind(last_words, last, words, &ours, &mut theirs);

@@ -17,13 +17,14 @@ pub fn reconcile(words: &[Vec<u8>], ours: &mut Value, theirs: &mut Value) {
     times(ours, theirs);
     if words.get(1).is_some_and(|word| word.eq_ignore_ascii_case(b"stream")) && words.len() > 3 {
         let stream = Place::of_stream(ours);
-        let lost = stream.as_ref().is_some_and(Place::has_lost);
+        let ids: Vec<Id> = entries(ours);
         if let (Some(stream), Some(ours), Some(theirs)) =
             (stream, field_mut(ours, b"groups"), field_mut(theirs, b"groups"))
             && let (Value::Array(ours), Value::Array(theirs)) = (ours, theirs)
         {
             for (ours, theirs) in ours.iter_mut().zip(theirs) {
-                if lost {
+                let read = field(ours, b"entries-read").and_then(Value::as_integer);
+                if stream.has_lost() || read.is_some() && read == stream.read_of(ours, &ids) {
                     copy_field(ours, theirs, b"entries-read");
                 }
                 if field(ours, b"lag").is_some_and(|lag| *lag == stream.lag(ours)) {
@@ -45,6 +46,11 @@ pub fn reconcile_groups(full: &Value, ours: &Value, theirs: &mut Value) {
             }
         }
     }
+}
+
+fn entries(stream: &Value) -> Vec<Id> {
+    let entries = field(stream, b"entries").and_then(Value::elements).unwrap_or_default();
+    entries.iter().filter_map(|entry| id(entry.elements()?.first()?)).collect()
 }
 
 /// What the lag of a group depends on.
@@ -71,6 +77,16 @@ impl Place {
 
     fn has_lost(&self) -> bool {
         self.added != self.len || self.deleted != (0, 0)
+    }
+
+    /// How many entries a group has read of a stream that has lost none, if all are shown or it has read all.
+    fn read_of(&self, group: &Value, shown: &[Id]) -> Option<i64> {
+        let at = field(group, b"last-delivered-id").and_then(id)?;
+        if at >= self.last {
+            return Some(self.len);
+        }
+        let behind = shown.partition_point(|&id| id <= at);
+        (behind < shown.len() || shown.len() as i64 == self.len).then_some(behind as i64)
     }
 
     /// The rule of Redis 8.
