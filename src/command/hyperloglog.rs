@@ -25,7 +25,9 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
             "key [element [element ...]]",
         ),
     CommandSpec::data("pfcount", -2, READONLY | MAY_REPLICATE, "hyperloglog", pfcount)
-        .keys(&[KeySpec::range(1, -1, 1, RW | ACCESS)])
+        .keys(&[KeySpec::range(1, -1, 1, RW | ACCESS).noted(
+            "RW because it may change the internal representation of the key, and propagate to replicas",
+        )])
         .docs(
             "2.8.9",
             "O(1) for a single key, O(N) for N keys, with a much larger constant.",
@@ -47,13 +49,16 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
             "O(N) where N is the number of registers.",
             "Looks into a HyperLogLog, for tests.",
             "subcommand key",
-        ),
-    CommandSpec::data("pfselftest", 1, ADMIN, "hyperloglog", pfselftest).docs(
-        "2.8.9",
-        "O(N) where N is the number of elements that the test adds.",
-        "Tests the HyperLogLog implementation.",
-        "",
-    ),
+        )
+        .for_the_system(),
+    CommandSpec::data("pfselftest", 1, ADMIN, "hyperloglog", pfselftest)
+        .docs(
+            "2.8.9",
+            "O(N) where N is the number of elements that the test adds.",
+            "Tests the HyperLogLog implementation.",
+            "",
+        )
+        .for_the_system(),
 ];
 
 impl From<NotHyperLogLog> for ErrorReply {

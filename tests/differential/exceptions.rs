@@ -11,7 +11,10 @@ pub const LEFT_OUT: &[(&str, &str)] = &[
     ("XADD *, XTRIM ~", "ids of the clock; how far an approximate trim goes depends on the nodes' sizes"),
     ("XREAD with +", "since 7.4 the last entry, in 7.0 an error"),
     ("HEXPIRE and its kin, HGETDEL, HGETEX, HSETEX", "7.4 and 8.0 have them, the oracle does not"),
-    ("ZRANK and ZREVRANK with a fourth argument", "WITHSCORE since 7.2, in 7.0 an error that ends a transaction"),
+    (
+        "ZRANK and ZREVRANK with a fourth argument",
+        "WITHSCORE since 7.2, in 7.0 an error that ends a transaction",
+    ),
     (
         "several keys that become ready at once for one client",
         "since 7.2 it is served from the first that it has named, in 7.0 from that which became ready first",
@@ -139,11 +142,14 @@ pub const EXCEPTIONS: &[Exception] = &[
         commands: &["sort", "sort_ro"],
         reconcile: |words, ours, theirs| {
             let is_number = |value: &Value| {
-                std::str::from_utf8(value.as_bytes().unwrap_or_default()).is_ok_and(|it| it.parse::<f64>().is_ok())
+                std::str::from_utf8(value.as_bytes().unwrap_or_default())
+                    .is_ok_and(|it| it.parse::<f64>().is_ok())
             };
             let is_numeric = !words.iter().any(|word| word.eq_ignore_ascii_case(b"alpha"))
                 && ours.elements().is_some_and(|it| it.iter().all(is_number));
-            if is_numeric && theirs.as_bytes() == Some(b"ERR One or more scores can't be converted into double") {
+            if is_numeric
+                && theirs.as_bytes() == Some(b"ERR One or more scores can't be converted into double")
+            {
                 theirs.clone_from(ours);
             }
         },
@@ -309,7 +315,11 @@ pub fn reconcile_behind(
     {
         theirs.clone_from(ours);
     }
-    if is(last_words, 1, "stream") && is(last_words, 3, "full") && is(words, 1, "groups") && words[2] == last_words[2] {
+    if is(last_words, 1, "stream")
+        && is(last_words, 3, "full")
+        && is(words, 1, "groups")
+        && words[2] == last_words[2]
+    {
         streams::reconcile_groups(last, ours, theirs);
     }
 }

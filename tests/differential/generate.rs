@@ -58,9 +58,25 @@ const JUNK: &[&str] = &[
     "x1",
 ];
 
-const WORDS: &[&str] =
-     &["a", "b", "c", "foo", "bar", "hello world", "", "\u{e9}", "A", "ab", "abc", "\u{1}\u{2}", "a b", "a\0b", "a\0", "ab\0c"];
- 
+const WORDS: &[&str] = &[
+    "a",
+    "b",
+    "c",
+    "foo",
+    "bar",
+    "hello world",
+    "",
+    "\u{e9}",
+    "A",
+    "ab",
+    "abc",
+    "\u{1}\u{2}",
+    "a b",
+    "a\0b",
+    "a\0",
+    "ab\0c",
+];
+
 /// Templates to choose from by their weights.
 struct Choice {
     templates: Vec<Template>,
@@ -192,7 +208,8 @@ impl Generator {
 
 /// The commands that make the consumers which this one names: all versions agree about them afterwards.
 fn consumers_of(words: &[Vec<u8>]) -> Vec<Vec<Vec<u8>>> {
-    let is = |at: usize, name: &str| words.get(at).is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()));
+    let is =
+        |at: usize, name: &str| words.get(at).is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()));
     let create = |key: &[u8], group: &[u8], consumer: &[u8]| {
         [b"XGROUP", &b"CREATECONSUMER"[..], key, group, consumer].map(<[u8]>::to_vec).to_vec()
     };
@@ -301,7 +318,10 @@ fn fill(hole: &str, random: &mut Rng, keys: &mut Vec<Vec<u8>>) -> Vec<u8> {
             _ => text(f64::from(random.i32(-4000..=4000)) / 8.0),
         },
         "score" => match random.u8(..16) {
-            0 => pick(&["inf", "-inf", "+inf", "1e300", "-1e-300", "0.1", "0x10", "1e17", "-0", "-0.0"], random),
+            0 => pick(
+                &["inf", "-inf", "+inf", "1e300", "-1e-300", "0.1", "0x10", "1e17", "-0", "-0.0"],
+                random,
+            ),
             1 => pick(&["nan", "abc", "", " 1", "1 ", "1e", "--1", "infx"], random),
             2 => text(f64::from(random.i32(-40..=400)) / 10.0),
             _ => text(f64::from(random.i32(-10..=60)) / 4.0),

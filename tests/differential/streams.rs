@@ -134,7 +134,9 @@ fn id(value: &Value) -> Option<Id> {
 /// The value of a field of a map, which is a flat array in RESP2.
 fn field<'a>(value: &'a Value, name: &[u8]) -> Option<&'a Value> {
     match value {
-        Value::Map(pairs) => pairs.iter().find(|(key, _)| key.as_bytes() == Some(name)).map(|(_, value)| value),
+        Value::Map(pairs) => {
+            pairs.iter().find(|(key, _)| key.as_bytes() == Some(name)).map(|(_, value)| value)
+        }
         Value::Array(elements) => {
             elements.chunks_exact(2).find(|pair| pair[0].as_bytes() == Some(name)).map(|pair| &pair[1])
         }
@@ -163,7 +165,8 @@ fn copy_field(from: &Value, to: &mut Value, name: &[u8]) {
 
 /// Takes out what 7.0 does not tell.
 fn without_activity(value: &mut Value) {
-    let is_new = |name: &Value| name.as_bytes().is_some_and(|name| [&b"inactive"[..], b"active-time"].contains(&name));
+    let is_new =
+        |name: &Value| name.as_bytes().is_some_and(|name| [&b"inactive"[..], b"active-time"].contains(&name));
     match value {
         Value::Array(elements) => {
             if let Some(at) = elements.iter().step_by(2).position(is_new) {
