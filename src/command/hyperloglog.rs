@@ -106,20 +106,24 @@ fn change<R>(
     })?
 }
 
+/// Redis keeps so short a string in one piece with its header until a command may change it, also if it does not.
+const SHORT_BYTES: usize = 44;
+
 /// `PFADD key [element [element ...]]`
 fn pfadd(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     let key = args.bytes(1);
     let mut marks: SmallVec<[Mark; 8]> = args.from(2).iter().map(Mark::of).collect();
-    let is_new = match ctx.db.peek_string(key)? {
+    let (is_new, is_short) = match ctx.db.peek_string(key)? {
         Some(string) => {
             let hyperloglog = of_string(string)?;
             marks.retain(|mark| hyperloglog.may_change_by(*mark));
-            false
+            let is_short = matches!(string, StringRef::Bytes(bytes) if bytes.len() <= SHORT_BYTES);
+            (false, is_short)
         }
-        None => true,
+        None => (true, false),
     };
     // Most elements have been there before, and then nothing is written, nor copied for a snapshot.
-    if marks.is_empty() && !is_new {
+    if marks.is_empty() && !is_new && !is_short {
         ctx.db.access(key);
         ctx.reply.integer(0);
         return Ok(Flow::Done);
@@ -156,7 +160,12 @@ fn pfcount(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     };
     let hyperloglog = of_string(string)?;
     let cardinality = match hyperloglog.cached_cardinality() {
-        Some(cardinality) => cardinality,
+        Some(cardinality) => {
+            if matches!(string, StringRef::Bytes(bytes) if bytes.len() <= SHORT_BYTES) {
+                change(ctx, key, |_| Ok(()))?;
+            }
+            cardinality
+        }
         None => {
             let cardinality = hyperloglog.cardinality()?;
             change(ctx, key, |hyperloglog| {

@@ -82,12 +82,19 @@ pub const EXCEPTIONS: &[Exception] = &[
         reconcile: |words, ours, theirs| {
             let says = |value: &Value, text: &[u8]| value.as_bytes().is_some_and(|it| it.starts_with(text));
             let is_blocking = words.iter().any(|word| word.eq_ignore_ascii_case(b"block"));
-            if is_blocking
-                && says(theirs, b"UNBLOCKED the stream key no longer exists")
-                && (says(ours, b"NOGROUP ") || says(ours, b"WRONGTYPE "))
-            {
+            let is_gone = says(theirs, b"UNBLOCKED the stream key no longer exists")
+                || says(theirs, b"NOGROUP the consumer group this client was blocked on no longer exists");
+            if is_blocking && is_gone && (says(ours, b"NOGROUP ") || says(ours, b"WRONGTYPE ")) {
                 theirs.clone_from(ours);
             }
+        },
+    },
+    Exception {
+        reason: "the greatest deleted id is looked at before the last entry since 7.2",
+        commands: &["xsetid"],
+        reconcile: |_, ours, theirs| {
+            let error = b"ERR The ID specified in XSETID is smaller than current max_deleted_entry_id";
+            newer(theirs.is_error(), error, ours, theirs);
         },
     },
     Exception {

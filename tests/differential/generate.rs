@@ -230,6 +230,7 @@ fn consumers_of(words: &[Vec<u8>]) -> Vec<Vec<Vec<u8>>> {
 
 fn is_blocking(words: &[Vec<u8>]) -> bool {
     matches!(words[0].first(), Some(b'B')) && !words[0].starts_with(b"BIT")
+        || words[0] == b"WAIT"
         || words.iter().any(|word| word.eq_ignore_ascii_case(b"block"))
 }
 
