@@ -56,7 +56,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         "O(1)",
         "The connection as a line of CLIENT LIST.",
         "",
-    ),
+    ).tips(&["nondeterministic_output"]),
     CommandSpec::engine("client|kill", -3, RESTRICTED, "connection", kill).docs(
         "2.4.0",
         "O(N) where N is the number of client connections",
@@ -69,7 +69,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         "O(N) where N is the number of client connections",
         "A line about each connection.",
         "[TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id [client-id ...]]",
-    ),
+    ).tips(&["nondeterministic_output"]),
     CommandSpec::engine("client|no-evict", 3, RESTRICTED, "connection", no_evict).docs(
         "7.0.0",
         "O(1)",

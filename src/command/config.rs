@@ -24,12 +24,14 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         "Shows parameters whose names match.",
         "parameter [parameter ...]",
     ),
-    CommandSpec::engine("config|set", -4, CONFIG_FLAGS, "server", set).docs(
-        "2.0.0",
-        "O(N) when N is the number of configuration parameters provided",
-        "Changes parameters while the server runs, all of them or none.",
-        "parameter value [parameter value ...]",
-    ),
+    CommandSpec::engine("config|set", -4, CONFIG_FLAGS, "server", set)
+        .docs(
+            "2.0.0",
+            "O(N) when N is the number of configuration parameters provided",
+            "Changes parameters while the server runs, all of them or none.",
+            "parameter value [parameter value ...]",
+        )
+        .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"]),
     CommandSpec::engine("config|resetstat", 2, CONFIG_FLAGS, "server", resetstat).docs(
         "2.0.0",
         "O(1)",

@@ -12,24 +12,25 @@ use crate::resp::error::ErrorReply;
 use crate::storage::Presence;
 
 pub(super) const COMMANDS: &[CommandSpec] = &[
-    CommandSpec::data("dbsize", 1, READONLY | FAST, "server", dbsize).docs(
-        "1.0.0",
-        "O(1)",
-        "Counts the keys of the database.",
-        "",
-    ),
-    CommandSpec::engine("flushdb", -1, WRITE | DANGEROUS, "server", flushdb).docs(
-        "1.0.0",
-        "O(1); the memory is given back on another thread.",
-        "Removes all keys of the database.",
-        "[ASYNC | SYNC]",
-    ),
-    CommandSpec::engine("flushall", -1, WRITE | DANGEROUS, "server", flushall).docs(
-        "1.0.0",
-        "O(N), N being the number of databases; the memory is given back on another thread.",
-        "Removes all keys of all databases.",
-        "[ASYNC | SYNC]",
-    ),
+    CommandSpec::data("dbsize", 1, READONLY | FAST, "server", dbsize)
+        .docs("1.0.0", "O(1)", "Counts the keys of the database.", "")
+        .tips(&["request_policy:all_shards", "response_policy:agg_sum"]),
+    CommandSpec::engine("flushdb", -1, WRITE | DANGEROUS, "server", flushdb)
+        .docs(
+            "1.0.0",
+            "O(1); the memory is given back on another thread.",
+            "Removes all keys of the database.",
+            "[ASYNC | SYNC]",
+        )
+        .tips(&["request_policy:all_shards", "response_policy:all_succeeded"]),
+    CommandSpec::engine("flushall", -1, WRITE | DANGEROUS, "server", flushall)
+        .docs(
+            "1.0.0",
+            "O(N), N being the number of databases; the memory is given back on another thread.",
+            "Removes all keys of all databases.",
+            "[ASYNC | SYNC]",
+        )
+        .tips(&["request_policy:all_shards", "response_policy:all_succeeded"]),
     CommandSpec::engine("swapdb", 3, WRITE | FAST | DANGEROUS, "server", swapdb).docs(
         "4.0.0",
         "O(N), N being the number of clients that watch or wait for keys of the two databases.",

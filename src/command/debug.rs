@@ -12,7 +12,7 @@ use super::table::{Lookup, TABLE};
 use crate::base::glob;
 use crate::base::number::{parse_f64, parse_i64};
 use crate::engine::{ClientId, Engine, InsideJob, Job, LogLevel};
-use crate::persistence::rdb::dump_value;
+use crate::persistence::rdb::{Trust, dump_value};
 use crate::persistence::snapshot::{self, Duplicates};
 use crate::replication::replid::{ReplId, ReplIds};
 use crate::resp::args::Args;
@@ -27,7 +27,8 @@ pub(super) const COMMANDS: &[CommandSpec] =
             "Depends on subcommand.",
             "Looks into the server and disturbs it, for tests.",
             "subcommand [argument [argument ...]]",
-        )];
+        )
+        .for_the_system()];
 
 /// A sub-command: its name, its number of arguments with both names, its handler.
 type Subcommand = (&'static str, std::ops::RangeInclusive<usize>, Run);
@@ -69,7 +70,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     ("sdslen", 3..=3, Run::Data(sdslen)),
     ("set-active-expire", 3..=3, Run::Engine(set_active_expire)),
     ("set-disable-deny-scripts", 3..=3, Run::Nothing),
-    ("set-skip-checksum-validation", 3..=3, Run::Nothing),
+    ("set-skip-checksum-validation", 3..=3, Run::Engine(set_skip_checksum_validation)),
     ("sleep", 3..=3, Run::Engine(stall)),
     ("stringmatch-len", 4..=4, Run::Engine(stringmatch_len)),
     ("structsize", 2..=2, Run::Engine(structsize)),
@@ -128,6 +129,11 @@ fn stall(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
 
 fn set_active_expire(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
     engine.active_expire_enabled = is_on(args.bytes(2));
+    done(engine, id)
+}
+
+fn set_skip_checksum_validation(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
+    engine.dump_trust = if is_on(args.bytes(2)) { Trust::Checksum } else { Trust::Nothing };
     done(engine, id)
 }
 

@@ -4,7 +4,7 @@ use super::context::Ctx;
 use super::options::integer;
 use super::spec::*;
 use crate::base::clock::UnixMillis;
-use crate::engine::{ClientId, Engine};
+use crate::engine::{ClientId, Engine, LogLevel};
 use crate::persistence::rdb;
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
@@ -13,12 +13,8 @@ use crate::storage::live::AccessPolicy;
 pub(super) const COMMANDS: &[CommandSpec] = &[
     CommandSpec::data("dump", 2, READONLY, "generic", dump)
         .keys(&[KeySpec::range(1, 1, 1, RO | ACCESS)])
-        .docs(
-            "2.6.0",
-            "O(N), N being the size of the value.",
-            "Answers a value as bytes for RESTORE.",
-            "key",
-        ),
+        .docs("2.6.0", "O(N), N being the size of the value.", "Answers a value as bytes for RESTORE.", "key")
+        .tips(&["nondeterministic_output"]),
     CommandSpec::engine("restore", -4, WRITE | DENYOOM | DANGEROUS, "generic", restore)
         .keys(&[KeySpec::range(1, 1, 1, OW | UPDATE)])
         .docs(
@@ -96,6 +92,7 @@ impl RestoreOptions {
 fn restore(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
     let options = RestoreOptions::parse(args.from(4))?;
     let access_stamp = options.access_stamp(engine.access_policy());
+    let trust = engine.dump_trust;
     let Some(mut ctx) = Ctx::of_client(engine, id) else { return Ok(Flow::Done) };
     let key = args.bytes(1);
     if !options.replaces && ctx.db.get(key).is_some() {
@@ -105,8 +102,14 @@ fn restore(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult 
     if ttl < 0 {
         return Err(ErrorReply::fixed("ERR Invalid TTL value, must be >= 0"));
     }
-    let body = rdb::verify_dump_payload(args.bytes(3)).ok_or(ErrorReply::DUMP_PAYLOAD)?;
-    let value = rdb::read_value(body, ctx.db.limits).map_err(|_| ErrorReply::DUMP_FORMAT)?;
+    let body = rdb::body_of_dump_payload(args.bytes(3), trust).ok_or(ErrorReply::DUMP_PAYLOAD)?;
+    let value = match rdb::read_value(body, ctx.db.limits) {
+        Ok(value) => value,
+        Err(error) => {
+            engine.log(LogLevel::Warning, format!("RESTORE: integrity check failed: {error}"));
+            return Err(ErrorReply::DUMP_FORMAT);
+        }
+    };
     let expires_at = match ttl {
         0 => None,
         at if options.ttl_is_absolute => Some(UnixMillis(at)),

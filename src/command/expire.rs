@@ -35,18 +35,14 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         "Lets a key expire at a Unix time in milliseconds.",
         "key unix-time-milliseconds [NX | XX | GT | LT]",
     ),
-    CommandSpec::data("ttl", 2, READONLY | FAST, "generic", ttl).keys(ASKED).docs(
-        "1.0.0",
-        "O(1)",
-        "Tells how many seconds a key has left.",
-        "key",
-    ),
-    CommandSpec::data("pttl", 2, READONLY | FAST, "generic", pttl).keys(ASKED).docs(
-        "2.6.0",
-        "O(1)",
-        "Tells how many milliseconds a key has left.",
-        "key",
-    ),
+    CommandSpec::data("ttl", 2, READONLY | FAST, "generic", ttl)
+        .keys(ASKED)
+        .docs("1.0.0", "O(1)", "Tells how many seconds a key has left.", "key")
+        .tips(&["nondeterministic_output"]),
+    CommandSpec::data("pttl", 2, READONLY | FAST, "generic", pttl)
+        .keys(ASKED)
+        .docs("2.6.0", "O(1)", "Tells how many milliseconds a key has left.", "key")
+        .tips(&["nondeterministic_output"]),
     CommandSpec::data("expiretime", 2, READONLY | FAST, "generic", expiretime).keys(ASKED).docs(
         "7.0.0",
         "O(1)",

@@ -15,24 +15,25 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         "Groups the commands on functions.",
         "",
     ),
-    CommandSpec::engine("function|flush", -2, NOSCRIPT | WRITE, "scripting", flush).docs(
-        "7.0.0",
-        "O(N) where N is the number of functions deleted",
-        "Deletes all libraries and functions.",
-        "[ASYNC | SYNC]",
-    ),
-    CommandSpec::engine("function|list", -2, NOSCRIPT, "scripting", list).docs(
-        "7.0.0",
-        "O(N) where N is the number of functions",
-        "Lists the libraries with their functions.",
-        "[LIBRARYNAME library-name-pattern] [WITHCODE]",
-    ),
-    CommandSpec::engine("function|stats", 2, NOSCRIPT | ALLOW_BUSY, "scripting", stats).docs(
-        "7.0.0",
-        "O(1)",
-        "Shows the function that runs and the engines there are.",
-        "",
-    ),
+    CommandSpec::engine("function|flush", -2, NOSCRIPT | WRITE, "scripting", flush)
+        .docs(
+            "7.0.0",
+            "O(N) where N is the number of functions deleted",
+            "Deletes all libraries and functions.",
+            "[ASYNC | SYNC]",
+        )
+        .tips(&["request_policy:all_shards", "response_policy:all_succeeded"]),
+    CommandSpec::engine("function|list", -2, NOSCRIPT, "scripting", list)
+        .docs(
+            "7.0.0",
+            "O(N) where N is the number of functions",
+            "Lists the libraries with their functions.",
+            "[LIBRARYNAME library-name-pattern] [WITHCODE]",
+        )
+        .tips(&["nondeterministic_output_order"]),
+    CommandSpec::engine("function|stats", 2, NOSCRIPT | ALLOW_BUSY, "scripting", stats)
+        .docs("7.0.0", "O(1)", "Shows the function that runs and the engines there are.", "")
+        .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"]),
     CommandSpec::engine("function|help", 2, LOADING | STALE, "scripting", help_text).docs(
         "7.0.0",
         "O(1)",

@@ -15,42 +15,57 @@ const ALL_KEYS_READ: &[KeySpec] = &[KeySpec::range(1, -1, 1, RO)];
 const ALL_KEYS_REMOVED: &[KeySpec] = &[KeySpec::range(1, -1, 1, RM | DELETE)];
 
 pub(super) const COMMANDS: &[CommandSpec] = &[
-    CommandSpec::data("del", -2, WRITE, "generic", del).keys(ALL_KEYS_REMOVED).docs(
-        "1.0.0",
-        "O(N), N being the number of keys; large values are freed on another thread.",
-        "Removes keys with their values.",
-        "key [key ...]",
-    ),
-    CommandSpec::data("unlink", -2, WRITE | FAST, "generic", del).keys(ALL_KEYS_REMOVED).docs(
-        "4.0.0",
-        "O(N), N being the number of keys; large values are freed on another thread.",
-        "Removes keys; their memory is given back later.",
-        "key [key ...]",
-    ),
-    CommandSpec::data("exists", -2, READONLY | FAST, "generic", exists).keys(ALL_KEYS_READ).docs(
-        "1.0.0",
-        "O(N), N being the number of keys.",
-        "Counts how many of the named keys are there.",
-        "key [key ...]",
-    ),
+    CommandSpec::data("del", -2, WRITE, "generic", del)
+        .keys(ALL_KEYS_REMOVED)
+        .docs(
+            "1.0.0",
+            "O(N), N being the number of keys; large values are freed on another thread.",
+            "Removes keys with their values.",
+            "key [key ...]",
+        )
+        .tips(&["request_policy:multi_shard", "response_policy:agg_sum"]),
+    CommandSpec::data("unlink", -2, WRITE | FAST, "generic", del)
+        .keys(ALL_KEYS_REMOVED)
+        .docs(
+            "4.0.0",
+            "O(N), N being the number of keys; large values are freed on another thread.",
+            "Removes keys; their memory is given back later.",
+            "key [key ...]",
+        )
+        .tips(&["request_policy:multi_shard", "response_policy:agg_sum"]),
+    CommandSpec::data("exists", -2, READONLY | FAST, "generic", exists)
+        .keys(ALL_KEYS_READ)
+        .docs(
+            "1.0.0",
+            "O(N), N being the number of keys.",
+            "Counts how many of the named keys are there.",
+            "key [key ...]",
+        )
+        .tips(&["request_policy:multi_shard", "response_policy:agg_sum"]),
     CommandSpec::data("type", 2, READONLY | FAST, "generic", type_).keys(ONE_KEY_READ).docs(
         "1.0.0",
         "O(1)",
         "Names the type of a key's value.",
         "key",
     ),
-    CommandSpec::data("touch", -2, READONLY | FAST, "generic", touch).keys(ALL_KEYS_READ).docs(
-        "3.2.1",
-        "O(N), N being the number of keys.",
-        "Counts as an access to keys; tells how many are there.",
-        "key [key ...]",
-    ),
-    CommandSpec::data("keys", 2, READONLY | DANGEROUS, "generic", keys).looks_at(Extent::Keys).docs(
-        "1.0.0",
-        "O(N), N being the number of keys of the database.",
-        "Lists all keys whose names match a pattern.",
-        "pattern",
-    ),
+    CommandSpec::data("touch", -2, READONLY | FAST, "generic", touch)
+        .keys(ALL_KEYS_READ)
+        .docs(
+            "3.2.1",
+            "O(N), N being the number of keys.",
+            "Counts as an access to keys; tells how many are there.",
+            "key [key ...]",
+        )
+        .tips(&["request_policy:multi_shard", "response_policy:agg_sum"]),
+    CommandSpec::data("keys", 2, READONLY | DANGEROUS, "generic", keys)
+        .looks_at(Extent::Keys)
+        .docs(
+            "1.0.0",
+            "O(N), N being the number of keys of the database.",
+            "Lists all keys whose names match a pattern.",
+            "pattern",
+        )
+        .tips(&["request_policy:all_shards", "nondeterministic_output_order"]),
     CommandSpec::data("scan", -2, READONLY | TOUCHES_ARBITRARY_KEYS, "generic", scan)
         .looks_at(Extent::ScanKeys)
         .docs(
@@ -58,13 +73,11 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
             "O(1) per call, O(N) for all N keys.",
             "Walks through the keys of the database in steps.",
             "cursor [MATCH pattern] [COUNT count] [TYPE type]",
-        ),
-    CommandSpec::data("randomkey", 1, READONLY | TOUCHES_ARBITRARY_KEYS, "generic", randomkey).docs(
-        "1.0.0",
-        "O(1)",
-        "Picks a key by chance.",
-        "",
-    ),
+        )
+        .tips(&["nondeterministic_output", "request_policy:special"]),
+    CommandSpec::data("randomkey", 1, READONLY | TOUCHES_ARBITRARY_KEYS, "generic", randomkey)
+        .docs("1.0.0", "O(1)", "Picks a key by chance.", "")
+        .tips(&["request_policy:all_shards", "nondeterministic_output"]),
 ];
 
 /// `DEL key [key ...]`, `UNLINK key [key ...]`

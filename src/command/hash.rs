@@ -28,7 +28,8 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
             "O(N) where N is the number of pairs.",
             "Sets fields of a hash; the older form of HSET.",
             "key field value [field value ...]",
-        ),
+        )
+        .deprecated("4.0.0", "`HSET` with multiple field-value pairs"),
     CommandSpec::data("hsetnx", 4, WRITE | DENYOOM | FAST, "hash", hsetnx)
         .keys(&[KeySpec::range(1, 1, 1, RW | INSERT)])
         .docs("2.0.0", "O(1)", "Sets a field of a hash unless the field exists.", "key field value"),
@@ -46,7 +47,8 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
     CommandSpec::data("hgetall", 2, READONLY, "hash", hgetall)
         .keys(&[KeySpec::range(1, 1, 1, RO | ACCESS)])
         .looks_at(Extent::Elements)
-        .docs("2.0.0", "O(N) where N is the size of the hash.", "Reads all fields with their values.", "key"),
+        .docs("2.0.0", "O(N) where N is the size of the hash.", "Reads all fields with their values.", "key")
+        .tips(&["nondeterministic_output_order"]),
     CommandSpec::data("hdel", -3, WRITE | FAST, "hash", hdel)
         .keys(&[KeySpec::range(1, 1, 1, RW | DELETE)])
         .docs(
@@ -70,11 +72,13 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
     CommandSpec::data("hkeys", 2, READONLY, "hash", hkeys)
         .keys(&[KeySpec::range(1, 1, 1, RO | ACCESS)])
         .looks_at(Extent::Elements)
-        .docs("2.0.0", "O(N) where N is the size of the hash.", "Reads the names of all fields.", "key"),
+        .docs("2.0.0", "O(N) where N is the size of the hash.", "Reads the names of all fields.", "key")
+        .tips(&["nondeterministic_output_order"]),
     CommandSpec::data("hvals", 2, READONLY, "hash", hvals)
         .keys(&[KeySpec::range(1, 1, 1, RO | ACCESS)])
         .looks_at(Extent::Elements)
-        .docs("2.0.0", "O(N) where N is the size of the hash.", "Reads the values of all fields.", "key"),
+        .docs("2.0.0", "O(N) where N is the size of the hash.", "Reads the values of all fields.", "key")
+        .tips(&["nondeterministic_output_order"]),
     CommandSpec::data("hincrby", 4, WRITE | DENYOOM | FAST, "hash", hincrby)
         .keys(&[KeySpec::range(1, 1, 1, RW | ACCESS | UPDATE)])
         .docs(
@@ -98,7 +102,8 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
             "O(N) where N is the number of fields drawn.",
             "Draws fields at random.",
             "key [count [WITHVALUES]]",
-        ),
+        )
+        .tips(&["nondeterministic_output"]),
     CommandSpec::data("hscan", -3, READONLY, "hash", hscan)
         .keys(&[KeySpec::range(1, 1, 1, RO | ACCESS)])
         .looks_at(Extent::Scan)
@@ -107,7 +112,8 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
             "O(1) for a call, O(N) for a whole iteration, where N is the size of the hash.",
             "Iterates over the fields of a hash, some per call.",
             "key cursor [MATCH pattern] [COUNT count] [NOVALUES]",
-        ),
+        )
+        .tips(&["nondeterministic_output"]),
 ];
 
 /// `HSET key field value [field value ...]`

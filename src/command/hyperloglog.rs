@@ -25,7 +25,9 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
             "key [element [element ...]]",
         ),
     CommandSpec::data("pfcount", -2, READONLY | MAY_REPLICATE, "hyperloglog", pfcount)
-        .keys(&[KeySpec::range(1, -1, 1, RW | ACCESS)])
+        .keys(&[KeySpec::range(1, -1, 1, RW | ACCESS).noted(
+            "RW because it may change the internal representation of the key, and propagate to replicas",
+        )])
         .docs(
             "2.8.9",
             "O(1) for a single key, O(N) for N keys, with a much larger constant.",
@@ -47,13 +49,16 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
             "O(N) where N is the number of registers.",
             "Looks into a HyperLogLog, for tests.",
             "subcommand key",
-        ),
-    CommandSpec::data("pfselftest", 1, ADMIN, "hyperloglog", pfselftest).docs(
-        "2.8.9",
-        "O(N) where N is the number of elements that the test adds.",
-        "Tests the HyperLogLog implementation.",
-        "",
-    ),
+        )
+        .for_the_system(),
+    CommandSpec::data("pfselftest", 1, ADMIN, "hyperloglog", pfselftest)
+        .docs(
+            "2.8.9",
+            "O(N) where N is the number of elements that the test adds.",
+            "Tests the HyperLogLog implementation.",
+            "",
+        )
+        .for_the_system(),
 ];
 
 impl From<NotHyperLogLog> for ErrorReply {
@@ -101,20 +106,24 @@ fn change<R>(
     })?
 }
 
+/// Redis keeps so short a string in one piece with its header until a command may change it, also if it does not.
+const SHORT_BYTES: usize = 44;
+
 /// `PFADD key [element [element ...]]`
 fn pfadd(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     let key = args.bytes(1);
     let mut marks: SmallVec<[Mark; 8]> = args.from(2).iter().map(Mark::of).collect();
-    let is_new = match ctx.db.peek_string(key)? {
+    let (is_new, is_short) = match ctx.db.peek_string(key)? {
         Some(string) => {
             let hyperloglog = of_string(string)?;
             marks.retain(|mark| hyperloglog.may_change_by(*mark));
-            false
+            let is_short = matches!(string, StringRef::Bytes(bytes) if bytes.len() <= SHORT_BYTES);
+            (false, is_short)
         }
-        None => true,
+        None => (true, false),
     };
     // Most elements have been there before, and then nothing is written, nor copied for a snapshot.
-    if marks.is_empty() && !is_new {
+    if marks.is_empty() && !is_new && !is_short {
         ctx.db.access(key);
         ctx.reply.integer(0);
         return Ok(Flow::Done);
@@ -151,7 +160,12 @@ fn pfcount(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     };
     let hyperloglog = of_string(string)?;
     let cardinality = match hyperloglog.cached_cardinality() {
-        Some(cardinality) => cardinality,
+        Some(cardinality) => {
+            if matches!(string, StringRef::Bytes(bytes) if bytes.len() <= SHORT_BYTES) {
+                change(ctx, key, |_| Ok(()))?;
+            }
+            cardinality
+        }
         None => {
             let cardinality = hyperloglog.cardinality()?;
             change(ctx, key, |hyperloglog| {

@@ -14,24 +14,23 @@ use crate::resp::reply::Reply;
 const OPEN: Flags = LOADING | STALE;
 
 pub(super) const COMMANDS: &[CommandSpec] = &[
-    CommandSpec::engine("command", -1, OPEN, "server", command).docs(
-        "2.8.13",
-        "O(N) where N is the total number of Redis commands",
-        "Describes all commands.",
-        "",
-    ),
+    CommandSpec::engine("command", -1, OPEN, "server", command)
+        .docs("2.8.13", "O(N) where N is the total number of Redis commands", "Describes all commands.", "")
+        .tips(&["nondeterministic_output_order"]),
     CommandSpec::engine("command|count", 2, OPEN, "server", count).docs(
         "2.8.13",
         "O(1)",
         "How many commands there are.",
         "",
     ),
-    CommandSpec::engine("command|docs", -2, OPEN, "server", docs).docs(
-        "7.0.0",
-        "O(N) where N is the number of commands to look up",
-        "Documents commands.",
-        "[command-name [command-name ...]]",
-    ),
+    CommandSpec::engine("command|docs", -2, OPEN, "server", docs)
+        .docs(
+            "7.0.0",
+            "O(N) where N is the number of commands to look up",
+            "Documents commands.",
+            "[command-name [command-name ...]]",
+        )
+        .tips(&["nondeterministic_output_order"]),
     CommandSpec::engine("command|getkeys", -3, OPEN, "server", getkeys).docs(
         "2.8.13",
         "O(N) where N is the number of arguments to the command",
@@ -50,18 +49,22 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         "Lists the sub-commands.",
         "",
     ),
-    CommandSpec::engine("command|info", -2, OPEN, "server", info).docs(
-        "2.8.13",
-        "O(N) where N is the number of commands to look up",
-        "Describes some commands.",
-        "[command-name [command-name ...]]",
-    ),
-    CommandSpec::engine("command|list", -2, OPEN, "server", list).docs(
-        "7.0.0",
-        "O(N) where N is the total number of Redis commands",
-        "Names of commands.",
-        "[FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>]",
-    ),
+    CommandSpec::engine("command|info", -2, OPEN, "server", info)
+        .docs(
+            "2.8.13",
+            "O(N) where N is the number of commands to look up",
+            "Describes some commands.",
+            "[command-name [command-name ...]]",
+        )
+        .tips(&["nondeterministic_output_order"]),
+    CommandSpec::engine("command|list", -2, OPEN, "server", list)
+        .docs(
+            "7.0.0",
+            "O(N) where N is the total number of Redis commands",
+            "Names of commands.",
+            "[FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>]",
+        )
+        .tips(&["nondeterministic_output_order"]),
     CommandSpec::engine("monitor", 1, ADMIN | NOSCRIPT | OPEN, "server", monitor).docs(
         "1.0.0",
         "O(1)",
@@ -261,8 +264,8 @@ fn write_row(reply: &mut Reply<'_>, row: &CommandSpec) {
     for category in categories {
         reply.simple(&format!("@{category}"));
     }
-    // No hints for proxies.
-    reply.set(0);
+    reply.set(row.tips.len());
+    row.tips.iter().for_each(|tip| reply.bulk(tip));
     reply.set(row.keys.len());
     row.keys.iter().for_each(|spec| write_key_spec(reply, spec));
     let subcommands: Vec<_> = TABLE.subcommands(row).collect();
@@ -282,7 +285,11 @@ fn write_key_flags(reply: &mut Reply<'_>, flags: KeyFlags) {
 }
 
 fn write_key_spec(reply: &mut Reply<'_>, spec: &KeySpec) {
-    reply.map(3);
+    reply.map(if spec.note.is_empty() { 3 } else { 4 });
+    if !spec.note.is_empty() {
+        reply.bulk("notes");
+        reply.bulk(spec.note);
+    }
     reply.bulk("flags");
     write_key_flags(reply, spec.flags);
     reply.bulk("begin_search");
@@ -357,12 +364,12 @@ pub fn categories(row: &CommandSpec) -> Vec<&'static str> {
         "read" => row.has(READONLY) && !row.group.starts_with("scripting"),
         "write" => row.has(WRITE),
         "pubsub" => row.has(PUBSUB),
-        // ROLE is no administration, but it is not for everybody.
-        "admin" => row.has(ADMIN) || base == "role",
+        // These are no administration, but not for everybody.
+        "admin" => row.has(ADMIN) || ["role", "lastsave"].contains(&base),
         "fast" => row.has(FAST),
         "slow" => !row.has(FAST),
         "blocking" => row.has(BLOCKING),
-        "dangerous" => row.has(ADMIN) || row.has(DANGEROUS),
+        "dangerous" => row.has(ADMIN) || row.has(DANGEROUS) || ["info", "lastsave"].contains(&base),
         _ => of_group.contains(name),
     };
     const ORDER: [&str; 21] = [
@@ -409,7 +416,17 @@ fn write_docs(reply: &mut Reply<'_>, row: &CommandSpec) {
     let arguments = usage::parse(row.docs.usage);
     let subcommands: Vec<_> = TABLE.subcommands(row).collect();
     reply.bulk(row.name);
-    reply.map(4 + usize::from(!arguments.is_empty()) + usize::from(!subcommands.is_empty()));
+    let docs = &row.docs;
+    let flags: Vec<&str> = [(docs.deprecated.is_some(), "deprecated"), (docs.is_of_system, "syscmd")]
+        .into_iter()
+        .filter_map(|(holds, name)| holds.then_some(name))
+        .collect();
+    reply.map(
+        4 + usize::from(!flags.is_empty())
+            + 2 * usize::from(docs.deprecated.is_some())
+            + usize::from(!arguments.is_empty())
+            + usize::from(!subcommands.is_empty()),
+    );
     let group = row.group.replace('_', "-");
     for (name, text) in [
         ("summary", row.docs.summary),
@@ -419,6 +436,16 @@ fn write_docs(reply: &mut Reply<'_>, row: &CommandSpec) {
     ] {
         reply.bulk(name);
         reply.bulk(text);
+    }
+    if !flags.is_empty() {
+        reply.bulk("doc_flags");
+        write_words(reply, &flags);
+    }
+    if let Some((since, replaced_by)) = docs.deprecated {
+        for (name, text) in [("deprecated_since", since), ("replaced_by", replaced_by)] {
+            reply.bulk(name);
+            reply.bulk(text);
+        }
     }
     if !arguments.is_empty() {
         let mut key_specs = KeySpecs { next: 0, len: row.keys.len() };

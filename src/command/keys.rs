@@ -37,9 +37,12 @@ pub fn keys_of(row: &CommandSpec, args: &Args<'_>) -> Option<Vec<KeyArg>> {
     for spec in row.keys.iter().filter(|spec| spec.flags & NOT_KEY == 0) {
         let Some(begin) = begin(spec.begin, args) else { continue };
         let flags = flags_in(row, spec, args);
-        for index in find(spec.find, begin, args)? {
-            keys.push(KeyArg { index, flags });
+        let found = find(spec.find, begin, args)?;
+        // No keys where some are wanted is an error of the whole command, whatever other keys it names.
+        if found.is_empty() && matches!(spec.find, FindKeys::Count { .. }) && !row.has(NO_MANDATORY_KEYS) {
+            return None;
         }
+        keys.extend(found.into_iter().map(|index| KeyArg { index, flags }));
     }
     if row.name == "migrate" {
         // Either one key, or an empty one and those behind KEYS, which may be the value of another option.

@@ -17,42 +17,29 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         "Groups the commands on latency.",
         "",
     ),
-    CommandSpec::engine("latency|latest", 2, LATENCY_FLAGS, "server", latest).docs(
-        "2.8.13",
-        "O(1)",
-        "Shows the latest spike of each event.",
-        "",
-    ),
-    CommandSpec::engine("latency|history", 3, LATENCY_FLAGS, "server", history).docs(
-        "2.8.13",
-        "O(1)",
-        "Shows the spikes of one event.",
-        "event",
-    ),
-    CommandSpec::engine("latency|reset", -2, LATENCY_FLAGS, "server", reset).docs(
-        "2.8.13",
-        "O(1)",
-        "Forgets the spikes of some events, or of all.",
-        "[event [event ...]]",
-    ),
-    CommandSpec::engine("latency|graph", 3, LATENCY_FLAGS, "server", graph).docs(
-        "2.8.13",
-        "O(1)",
-        "Draws the spikes of one event.",
-        "event",
-    ),
-    CommandSpec::engine("latency|doctor", 2, LATENCY_FLAGS, "server", doctor).docs(
-        "2.8.13",
-        "O(1)",
-        "Tells in words what the spikes say.",
-        "",
-    ),
-    CommandSpec::engine("latency|histogram", -2, LATENCY_FLAGS, "server", histogram).docs(
-        "7.0.0",
-        "O(N) where N is the number of commands with latency information being retrieved.",
-        "Shows how the durations of commands' calls are distributed.",
-        "[command [command ...]]",
-    ),
+    CommandSpec::engine("latency|latest", 2, LATENCY_FLAGS, "server", latest)
+        .docs("2.8.13", "O(1)", "Shows the latest spike of each event.", "")
+        .tips(&["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"]),
+    CommandSpec::engine("latency|history", 3, LATENCY_FLAGS, "server", history)
+        .docs("2.8.13", "O(1)", "Shows the spikes of one event.", "event")
+        .tips(&["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"]),
+    CommandSpec::engine("latency|reset", -2, LATENCY_FLAGS, "server", reset)
+        .docs("2.8.13", "O(1)", "Forgets the spikes of some events, or of all.", "[event [event ...]]")
+        .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"]),
+    CommandSpec::engine("latency|graph", 3, LATENCY_FLAGS, "server", graph)
+        .docs("2.8.13", "O(1)", "Draws the spikes of one event.", "event")
+        .tips(&["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"]),
+    CommandSpec::engine("latency|doctor", 2, LATENCY_FLAGS, "server", doctor)
+        .docs("2.8.13", "O(1)", "Tells in words what the spikes say.", "")
+        .tips(&["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"]),
+    CommandSpec::engine("latency|histogram", -2, LATENCY_FLAGS, "server", histogram)
+        .docs(
+            "7.0.0",
+            "O(N) where N is the number of commands with latency information being retrieved.",
+            "Shows how the durations of commands' calls are distributed.",
+            "[command [command ...]]",
+        )
+        .tips(&["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"]),
     CommandSpec::engine("latency|help", 2, LOADING | STALE, "server", help_text).docs(
         "2.8.13",
         "O(1)",

@@ -19,30 +19,28 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         .docs("4.0.0", "O(N) where N is the number of samples.", "Tells how much memory a key takes.", {
             "key [SAMPLES count]"
         }),
-    CommandSpec::engine("memory|stats", 2, 0, "server", stats).docs(
-        "4.0.0",
-        "O(1)",
-        "Shows what the server's memory is used for.",
-        "",
-    ),
-    CommandSpec::engine("memory|doctor", 2, 0, "server", doctor).docs(
-        "4.0.0",
-        "O(1)",
-        "Tells in words what is noteworthy about the memory.",
-        "",
-    ),
-    CommandSpec::engine("memory|purge", 2, 0, "server", purge).docs(
-        "4.0.0",
-        "Depends on how much memory is allocated, could be slow",
-        "Asks the allocator to give unused memory back.",
-        "",
-    ),
-    CommandSpec::engine("memory|malloc-stats", 2, 0, "server", malloc_stats).docs(
-        "4.0.0",
-        "Depends on how much memory is allocated, could be slow",
-        "Shows the allocator's own statistics.",
-        "",
-    ),
+    CommandSpec::engine("memory|stats", 2, 0, "server", stats)
+        .docs("4.0.0", "O(1)", "Shows what the server's memory is used for.", "")
+        .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"]),
+    CommandSpec::engine("memory|doctor", 2, 0, "server", doctor)
+        .docs("4.0.0", "O(1)", "Tells in words what is noteworthy about the memory.", "")
+        .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"]),
+    CommandSpec::engine("memory|purge", 2, 0, "server", purge)
+        .docs(
+            "4.0.0",
+            "Depends on how much memory is allocated, could be slow",
+            "Asks the allocator to give unused memory back.",
+            "",
+        )
+        .tips(&["request_policy:all_shards", "response_policy:all_succeeded"]),
+    CommandSpec::engine("memory|malloc-stats", 2, 0, "server", malloc_stats)
+        .docs(
+            "4.0.0",
+            "Depends on how much memory is allocated, could be slow",
+            "Shows the allocator's own statistics.",
+            "",
+        )
+        .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"]),
     CommandSpec::engine("memory|help", 2, LOADING | STALE, "server", help_text).docs(
         "4.0.0",
         "O(1)",

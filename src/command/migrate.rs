@@ -21,6 +21,7 @@ const KEYS: &[KeySpec] = &[
         flags: KEY_FLAGS | INCOMPLETE,
         begin: BeginSearch::Keyword { word: "KEYS", start_from: -2 },
         find: FindKeys::Range { last: -1, step: 1, limit: 0 },
+        note: "",
     },
 ];
 
@@ -33,7 +34,8 @@ pub(super) const COMMANDS: &[CommandSpec] =
             "Moves keys to another server.",
             "host port <key | \"\"> destination-db timeout [COPY] [REPLACE] \
          [AUTH password | AUTH2 <username password>] [KEYS key [key ...]]",
-        )];
+        )
+        .tips(&["nondeterministic_output"])];
 
 /// Without a usable one, as long as Redis waits.
 const DEFAULT_TIMEOUT_MS: u64 = 1000;

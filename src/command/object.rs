@@ -18,30 +18,22 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         "Tells how values are represented and used.",
         "",
     ),
-    CommandSpec::data("object|encoding", 3, READONLY, "generic", encoding).keys(KEY).docs(
-        "2.2.3",
-        "O(1)",
-        "Names the representation of a value.",
-        "key",
-    ),
-    CommandSpec::data("object|refcount", 3, READONLY, "generic", refcount).keys(KEY).docs(
-        "2.2.3",
-        "O(1)",
-        "Counts the references to a value.",
-        "key",
-    ),
-    CommandSpec::engine("object|idletime", 3, READONLY, "generic", idletime).keys(KEY).docs(
-        "2.2.3",
-        "O(1)",
-        "Tells for how many seconds a key was not accessed.",
-        "key",
-    ),
-    CommandSpec::engine("object|freq", 3, READONLY, "generic", freq).keys(KEY).docs(
-        "4.0.0",
-        "O(1)",
-        "Tells how often a key is accessed, on a logarithmic scale.",
-        "key",
-    ),
+    CommandSpec::data("object|encoding", 3, READONLY, "generic", encoding)
+        .keys(KEY)
+        .docs("2.2.3", "O(1)", "Names the representation of a value.", "key")
+        .tips(&["nondeterministic_output"]),
+    CommandSpec::data("object|refcount", 3, READONLY, "generic", refcount)
+        .keys(KEY)
+        .docs("2.2.3", "O(1)", "Counts the references to a value.", "key")
+        .tips(&["nondeterministic_output"]),
+    CommandSpec::engine("object|idletime", 3, READONLY, "generic", idletime)
+        .keys(KEY)
+        .docs("2.2.3", "O(1)", "Tells for how many seconds a key was not accessed.", "key")
+        .tips(&["nondeterministic_output"]),
+    CommandSpec::engine("object|freq", 3, READONLY, "generic", freq)
+        .keys(KEY)
+        .docs("4.0.0", "O(1)", "Tells how often a key is accessed, on a logarithmic scale.", "key")
+        .tips(&["nondeterministic_output"]),
     CommandSpec::data("object|help", 2, LOADING | STALE, "generic", help).docs(
         "6.2.0",
         "O(1)",

@@ -28,7 +28,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         "O(1)",
         "Tells when the last snapshot was written, in Unix seconds.",
         "",
-    ),
+    ).tips(&["nondeterministic_output"]),
     CommandSpec::engine(
         "shutdown",
         -1,

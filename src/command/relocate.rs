@@ -8,7 +8,7 @@ use crate::base::clock::UnixMillis;
 use crate::engine::{ClientId, Engine};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
-use crate::storage::Value;
+use crate::storage::{NewExpiry, Value};
 
 const RENAME_KEYS: &[KeySpec] =
     &[KeySpec::range(1, 1, 1, RW | ACCESS | DELETE), KeySpec::range(2, 2, 1, OW | UPDATE)];
@@ -44,35 +44,57 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
 struct Baggage {
     value: Value,
     expires_at: Option<UnixMillis>,
-    /// A short string in Redis' `raw` encoding, which it keeps.
-    is_raw_string: bool,
+    form: StringForm,
     access_stamp: Option<u32>,
+}
+
+/// How a string is kept, which stays as it is: Redis copies the object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StringForm {
+    Raw,
+    /// Text even where it reads as an integer.
+    Text,
+    /// An integer, or no string at all.
+    Other,
+}
+
+impl StringForm {
+    fn of(ctx: &mut Ctx<'_>, key: &[u8]) -> Self {
+        match ctx.db.encoding(key) {
+            Some("raw") => Self::Raw,
+            Some("embstr") => Self::Text,
+            _ => Self::Other,
+        }
+    }
 }
 
 impl Baggage {
     /// Takes `key` away.
     fn take(ctx: &mut Ctx<'_>, key: &[u8]) -> Option<Self> {
         let access_stamp = ctx.db.access_stamp(key);
-        let is_raw_string = ctx.db.encoding(key) == Some("raw");
+        let form = StringForm::of(ctx, key);
         let (value, expires_at) = ctx.db.take(key)?;
-        Some(Self { value, expires_at, is_raw_string, access_stamp })
+        Some(Self { value, expires_at, form, access_stamp })
     }
 
     /// Copies `key`; the copy has not been accessed yet.
     fn copy(ctx: &mut Ctx<'_>, key: &[u8]) -> Option<Self> {
-        let is_raw_string = ctx.db.encoding(key) == Some("raw");
+        let form = StringForm::of(ctx, key);
         let (value, expires_at) = ctx.db.copy_of(key)?;
-        Some(Self { value, expires_at, is_raw_string, access_stamp: None })
+        Some(Self { value, expires_at, form, access_stamp: None })
     }
 
     /// Replaces whatever is at `key`.
     fn put(self, ctx: &mut Ctx<'_>, key: &[u8]) {
-        match self.value {
-            Value::String(bytes) if self.is_raw_string => {
+        match (self.value, self.form) {
+            (Value::String(bytes), StringForm::Raw) => {
                 ctx.db.insert(key, Value::string(""), self.expires_at);
                 ctx.db.set_raw_string(key, &bytes);
             }
-            value => ctx.db.insert(key, value, self.expires_at),
+            (Value::String(bytes), StringForm::Text) => {
+                ctx.db.set_text(key, &bytes, self.expires_at.map_or(NewExpiry::Clear, NewExpiry::At));
+            }
+            (value, _) => ctx.db.insert(key, value, self.expires_at),
         }
         if let Some(stamp) = self.access_stamp {
             ctx.db.set_access_stamp(key, stamp);

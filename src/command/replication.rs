@@ -30,7 +30,8 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         "server",
         replicaof,
     )
-    .docs("1.0.0", "O(1)", "The older name of REPLICAOF.", "<host port | NO ONE>"),
+    .docs("1.0.0", "O(1)", "The older name of REPLICAOF.", "<host port | NO ONE>")
+    .deprecated("5.0.0", "`REPLICAOF`"),
     CommandSpec::engine("role", 1, NOSCRIPT | LOADING | STALE | FAST | DANGEROUS, "server", role).docs(
         "2.8.12",
         "O(1)",
@@ -44,7 +45,8 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         "server",
         replconf,
     )
-    .docs("3.0.0", "O(1)", "What the two ends of a replication link tell each other.", ""),
+    .docs("3.0.0", "O(1)", "What the two ends of a replication link tell each other.", "")
+    .for_the_system(),
     CommandSpec::engine(
         "psync",
         -3,
@@ -61,12 +63,14 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         sync,
     )
     .docs("1.0.0", "O(1)", "Asks for a snapshot and the replication stream behind it.", ""),
-    CommandSpec::engine("wait", 3, NOSCRIPT, "generic", wait).docs(
-        "3.0.0",
-        "O(1)",
-        "Waits until replicas have acknowledged the writes of this connection.",
-        "numreplicas timeout",
-    ),
+    CommandSpec::engine("wait", 3, NOSCRIPT, "generic", wait)
+        .docs(
+            "3.0.0",
+            "O(1)",
+            "Waits until replicas have acknowledged the writes of this connection.",
+            "numreplicas timeout",
+        )
+        .tips(&["request_policy:all_shards", "response_policy:agg_min"]),
 ];
 
 /// `REPLICAOF host port | NO ONE`

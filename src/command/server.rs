@@ -6,12 +6,14 @@ use crate::engine::{ClientId, Engine};
 use crate::resp::args::Args;
 
 pub(super) const COMMANDS: &[CommandSpec] = &[
-    CommandSpec::engine("time", 1, LOADING | STALE | FAST, "server", time).docs(
-        "2.6.0",
-        "O(1)",
-        "Tells the server's time: Unix seconds, and microseconds within the second.",
-        "",
-    ),
+    CommandSpec::engine("time", 1, LOADING | STALE | FAST, "server", time)
+        .docs(
+            "2.6.0",
+            "O(1)",
+            "Tells the server's time: Unix seconds, and microseconds within the second.",
+            "",
+        )
+        .tips(&["nondeterministic_output"]),
     CommandSpec::data("lolwut", -1, READONLY | FAST, "server", lolwut).docs(
         "5.0.0",
         "O(1)",

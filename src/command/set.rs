@@ -34,7 +34,8 @@ pub(super) const COMMANDS: &[CommandSpec] =
         CommandSpec::data("smembers", 2, READONLY, "set", smembers)
             .keys(&[KeySpec::range(1, 1, 1, RO | ACCESS)])
             .looks_at(Extent::Elements)
-            .docs("1.0.0", "O(N) where N is the size of the set.", "Reads all members of a set.", "key"),
+            .docs("1.0.0", "O(N) where N is the size of the set.", "Reads all members of a set.", "key")
+            .tips(&["nondeterministic_output_order"]),
         CommandSpec::data("sismember", 3, READONLY | FAST, "set", sismember)
             .keys(&[KeySpec::range(1, 1, 1, RO)])
             .docs("1.0.0", "O(1)", "Tells whether a set has a member.", "key member"),
@@ -56,7 +57,8 @@ pub(super) const COMMANDS: &[CommandSpec] =
                 "O(1) without a count, otherwise O(N) where N is the count.",
                 "Draws members at random, removes and replies them; the key goes with the last.",
                 "key [count]",
-            ),
+            )
+            .tips(&["nondeterministic_output"]),
         CommandSpec::data("srandmember", -2, READONLY, "set", srandmember)
             .keys(&[KeySpec::range(1, 1, 1, RO | ACCESS)])
             .docs(
@@ -64,7 +66,8 @@ pub(super) const COMMANDS: &[CommandSpec] =
                 "O(1) without a count, otherwise O(N) where N is the count's absolute value.",
                 "Draws members at random.",
                 "key [count]",
-            ),
+            )
+            .tips(&["nondeterministic_output"]),
         CommandSpec::data("smove", 4, WRITE | FAST, "set", smove)
             .keys(&[KeySpec::range(1, 1, 1, RW | ACCESS | DELETE), KeySpec::range(2, 2, 1, RW | INSERT)])
             .docs("1.0.0", "O(1)", "Moves a member from one set to another.", "source destination member"),
@@ -76,7 +79,8 @@ pub(super) const COMMANDS: &[CommandSpec] =
                 "O(1) for a call, O(N) for a whole iteration, where N is the size of the set.",
                 "Iterates over the members of a set, some per call.",
                 "key cursor [MATCH pattern] [COUNT count]",
-            ),
+            )
+            .tips(&["nondeterministic_output"]),
     ];
 
 /// `SADD key member [member ...]`

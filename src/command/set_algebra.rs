@@ -19,7 +19,8 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
     CommandSpec::data("sinter", -2, READONLY, "set", sinter)
         .keys(&[KeySpec::range(1, -1, 1, RO | ACCESS)])
         .looks_at(Extent::Elements)
-        .docs("1.0.0", MEETING, "Replies the members that all of the sets have.", "key [key ...]"),
+        .docs("1.0.0", MEETING, "Replies the members that all of the sets have.", "key [key ...]")
+        .tips(&["nondeterministic_output_order"]),
     CommandSpec::data("sinterstore", -3, WRITE | DENYOOM, "set", sinterstore)
         .keys(&[KeySpec::range(1, 1, 1, RW | UPDATE), KeySpec::range(2, -1, 1, RO | ACCESS)])
         .docs(
@@ -40,7 +41,8 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
     CommandSpec::data("sunion", -2, READONLY, "set", sunion)
         .keys(&[KeySpec::range(1, -1, 1, RO | ACCESS)])
         .looks_at(Extent::Elements)
-        .docs("1.0.0", TOTAL, "Replies the members that any of the sets has.", "key [key ...]"),
+        .docs("1.0.0", TOTAL, "Replies the members that any of the sets has.", "key [key ...]")
+        .tips(&["nondeterministic_output_order"]),
     CommandSpec::data("sunionstore", -3, WRITE | DENYOOM, "set", sunionstore)
         .keys(&[KeySpec::range(1, 1, 1, OW | UPDATE), KeySpec::range(2, -1, 1, RO | ACCESS)])
         .docs(
@@ -52,7 +54,8 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
     CommandSpec::data("sdiff", -2, READONLY, "set", sdiff)
         .keys(&[KeySpec::range(1, -1, 1, RO | ACCESS)])
         .looks_at(Extent::Elements)
-        .docs("1.0.0", TOTAL, "Replies the members that only the first of the sets has.", "key [key ...]"),
+        .docs("1.0.0", TOTAL, "Replies the members that only the first of the sets has.", "key [key ...]")
+        .tips(&["nondeterministic_output_order"]),
     CommandSpec::data("sdiffstore", -3, WRITE | DENYOOM, "set", sdiffstore)
         .keys(&[KeySpec::range(1, 1, 1, OW | UPDATE), KeySpec::range(2, -1, 1, RO | ACCESS)])
         .docs(

@@ -18,24 +18,20 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         "Groups the commands on the slow log.",
         "",
     ),
-    CommandSpec::engine("slowlog|get", -2, SLOWLOG_FLAGS, "server", get).docs(
-        "2.2.12",
-        "O(N) where N is the number of entries returned",
-        "Shows the latest entries of the slow log.",
-        "[count]",
-    ),
-    CommandSpec::engine("slowlog|len", 2, SLOWLOG_FLAGS, "server", len).docs(
-        "2.2.12",
-        "O(1)",
-        "Counts the entries of the slow log.",
-        "",
-    ),
-    CommandSpec::engine("slowlog|reset", 2, SLOWLOG_FLAGS, "server", reset).docs(
-        "2.2.12",
-        "O(N) where N is the number of entries in the slowlog",
-        "Empties the slow log.",
-        "",
-    ),
+    CommandSpec::engine("slowlog|get", -2, SLOWLOG_FLAGS, "server", get)
+        .docs(
+            "2.2.12",
+            "O(N) where N is the number of entries returned",
+            "Shows the latest entries of the slow log.",
+            "[count]",
+        )
+        .tips(&["request_policy:all_nodes", "nondeterministic_output"]),
+    CommandSpec::engine("slowlog|len", 2, SLOWLOG_FLAGS, "server", len)
+        .docs("2.2.12", "O(1)", "Counts the entries of the slow log.", "")
+        .tips(&["request_policy:all_nodes", "response_policy:agg_sum", "nondeterministic_output"]),
+    CommandSpec::engine("slowlog|reset", 2, SLOWLOG_FLAGS, "server", reset)
+        .docs("2.2.12", "O(N) where N is the number of entries in the slowlog", "Empties the slow log.", "")
+        .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"]),
     CommandSpec::engine("slowlog|help", 2, LOADING | STALE, "server", help_text).docs(
         "6.2.0",
         "O(1)",

@@ -14,8 +14,8 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
     CommandSpec::data("sort", -2, WRITE | DENYOOM | MOVABLE_KEYS | DANGEROUS, "generic", sort)
         .keys(&[
             KeySpec::range(1, 1, 1, RO | ACCESS),
-            KeySpec::unknown(RO | ACCESS),
-            KeySpec::unknown(OW | UPDATE),
+            KeySpec::unknown(RO | ACCESS).noted("For the optional BY/GET keyword. It is marked 'unknown' because the key names derive from the content of the key we sort"),
+            KeySpec::unknown(OW | UPDATE).noted("For the optional STORE keyword. It is marked 'unknown' because the keyword can appear anywhere in the argument array"),
         ])
         .looks_at(Extent::Sort).docs(
             "1.0.0",
@@ -25,7 +25,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
              [STORE destination]",
         ),
     CommandSpec::data("sort_ro", -2, READONLY | MOVABLE_KEYS | DANGEROUS, "generic", sort_ro)
-        .keys(&[KeySpec::range(1, 1, 1, RO | ACCESS), KeySpec::unknown(RO | ACCESS)])
+        .keys(&[KeySpec::range(1, 1, 1, RO | ACCESS), KeySpec::unknown(RO | ACCESS).noted("For the optional BY/GET keyword. It is marked 'unknown' because the key names derive from the content of the key we sort")])
         .looks_at(Extent::Sort).docs(
             "7.0.0",
             "O(N*log(N)), N being the number of elements.",

@@ -60,6 +60,8 @@ pub struct KeySpec {
     pub flags: KeyFlags,
     pub begin: BeginSearch,
     pub find: FindKeys,
+    /// What COMMAND tells of it besides; empty where that is nothing.
+    pub note: &'static str,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,12 +95,17 @@ impl KeySpec {
     /// Keys from argument `first` to `last` (absolute; negative from the end), each `step`-th.
     pub const fn range(first: usize, last: i32, step: usize, flags: KeyFlags) -> Self {
         let last = if last < 0 { last } else { last - first as i32 };
-        Self { flags, begin: BeginSearch::Index(first), find: FindKeys::Range { last, step, limit: 0 } }
+        Self {
+            flags,
+            begin: BeginSearch::Index(first),
+            find: FindKeys::Range { last, step, limit: 0 },
+            note: "",
+        }
     }
 
     /// Keys at places that only the command's own syntax tells.
     pub const fn unknown(flags: KeyFlags) -> Self {
-        Self { flags, begin: BeginSearch::Unknown, find: FindKeys::Unknown }
+        Self { flags, begin: BeginSearch::Unknown, find: FindKeys::Unknown, note: "" }
     }
 
     /// `numkeys key [key ...]`, the number at argument `count`.
@@ -107,7 +114,12 @@ impl KeySpec {
             flags,
             begin: BeginSearch::Index(count),
             find: FindKeys::Count { count: 0, first: 1, step: 1 },
+            note: "",
         }
+    }
+
+    pub const fn noted(self, note: &'static str) -> Self {
+        Self { note, ..self }
     }
 }
 
@@ -164,6 +176,10 @@ pub struct Docs {
     pub summary: &'static str,
     /// The arguments in the notation of the command reference: `key value [NX | XX] [GET] [EX seconds]`.
     pub usage: &'static str,
+    /// Since which version it is not to be used any more, and what instead.
+    pub deprecated: Option<(&'static str, &'static str)>,
+    /// Not for clients: servers and tests send it.
+    pub is_of_system: bool,
 }
 
 /// One row.
@@ -179,10 +195,19 @@ pub struct CommandSpec {
     pub keys: &'static [KeySpec],
     /// How much it looks at.
     pub extent: Extent,
+    /// Hints for clients and proxies, as COMMAND tells them.
+    pub tips: &'static [&'static str],
     pub docs: Docs,
 }
 
-const NO_DOCS: Docs = Docs { since: "1.0.0", complexity: "O(1)", summary: "", usage: "" };
+const NO_DOCS: Docs = Docs {
+    since: "1.0.0",
+    complexity: "O(1)",
+    summary: "",
+    usage: "",
+    deprecated: None,
+    is_of_system: false,
+};
 
 impl CommandSpec {
     pub const fn data(
@@ -200,6 +225,7 @@ impl CommandSpec {
             handler: Handler::Data(handler),
             keys: &[],
             extent: Extent::Short,
+            tips: &[],
             docs: NO_DOCS,
         }
     }
@@ -219,6 +245,7 @@ impl CommandSpec {
             handler: Handler::Engine(handler),
             keys: &[],
             extent: Extent::Short,
+            tips: &[],
             docs: NO_DOCS,
         }
     }
@@ -233,6 +260,7 @@ impl CommandSpec {
             handler: Handler::Container,
             keys: &[],
             extent: Extent::Short,
+            tips: &[],
             docs: NO_DOCS,
         }
     }
@@ -246,6 +274,10 @@ impl CommandSpec {
         Self { extent, ..self }
     }
 
+    pub const fn tips(self, tips: &'static [&'static str]) -> Self {
+        Self { tips, ..self }
+    }
+
     pub const fn docs(
         self,
         since: &'static str,
@@ -253,7 +285,16 @@ impl CommandSpec {
         summary: &'static str,
         usage: &'static str,
     ) -> Self {
-        Self { docs: Docs { since, complexity, summary, usage }, ..self }
+        Self { docs: Docs { since, complexity, summary, usage, ..self.docs }, ..self }
+    }
+
+    /// After `docs`: since when there is something better, and what.
+    pub const fn deprecated(self, since: &'static str, replaced_by: &'static str) -> Self {
+        Self { docs: Docs { deprecated: Some((since, replaced_by)), ..self.docs }, ..self }
+    }
+
+    pub const fn for_the_system(self) -> Self {
+        Self { docs: Docs { is_of_system: true, ..self.docs }, ..self }
     }
 
     pub fn has(&self, flag: Flags) -> bool {

@@ -127,6 +127,8 @@ pub struct Engine {
     pub shutdown: Option<Shutdown>,
     /// DEBUG PAUSE-CRON: nothing happens by itself.
     pub is_cron_paused: bool,
+    /// DEBUG SET-SKIP-CHECKSUM-VALIDATION.
+    pub dump_trust: crate::persistence::rdb::Trust,
     pub process: ProcessInfo,
     /// 40 hexadecimal digits, new with every start.
     pub run_id: ReplId,
@@ -287,6 +289,7 @@ impl Engine {
             latency: LatencyMonitor::default(),
             shutdown: None,
             is_cron_paused: false,
+            dump_trust: crate::persistence::rdb::Trust::Nothing,
             process: ProcessInfo::default(),
             run_id,
             migrate_cached_sockets: 0,

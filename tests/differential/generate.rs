@@ -3,6 +3,7 @@
 use fastrand::Rng;
 
 use crate::round::{COMMANDS, Round, Step};
+use crate::scene::{Line, WAITERS};
 use crate::template::{self, Template};
 
 /// Out of so many commands one is damaged: an argument too many or too few, something else in its place.
@@ -11,6 +12,8 @@ const DAMAGED_ONE_IN: u32 = 25;
 const WRONG_TYPE_ONE_IN: u32 = 20;
 const TRANSACTION_ONE_IN: u32 = 40;
 const TRANSFER_ONE_IN: u32 = 60;
+const SCENE_ONE_IN: u32 = 80;
+const SCENE_LINES: std::ops::RangeInclusive<u32> = 3..=12;
 const PIPELINE_MAX: usize = 60;
 
 /// The letters that keys of a type begin with: strings, lists, hashes, sets, sorted sets, streams, bitmaps,
@@ -55,19 +58,68 @@ const JUNK: &[&str] = &[
     "x1",
 ];
 
-const WORDS: &[&str] =
-    &["a", "b", "c", "foo", "bar", "hello world", "", "\u{e9}", "A", "ab", "abc", "\u{1}\u{2}", "a b"];
+const WORDS: &[&str] = &[
+    "a",
+    "b",
+    "c",
+    "foo",
+    "bar",
+    "hello world",
+    "",
+    "\u{e9}",
+    "A",
+    "ab",
+    "abc",
+    "\u{1}\u{2}",
+    "a b",
+    "a\0b",
+    "a\0",
+    "ab\0c",
+];
 
-pub struct Generator {
+/// Templates to choose from by their weights.
+struct Choice {
     templates: Vec<Template>,
     weight: u32,
 }
 
-impl Generator {
-    pub fn new() -> Self {
-        let templates = template::parse_all(include_str!("commands.txt"));
+impl Choice {
+    fn new(text: &str) -> Self {
+        let templates = template::parse_all(text);
         let weight = templates.iter().map(|template| template.weight).sum();
         Self { templates, weight }
+    }
+
+    /// The commands of one of them.
+    fn expand(&self, random: &mut Rng) -> Vec<Vec<Vec<u8>>> {
+        let mut at = random.u32(..self.weight);
+        let template = self.templates.iter().find(|template| {
+            let is_it = at < template.weight;
+            at = at.wrapping_sub(template.weight);
+            is_it
+        });
+        let template = template.expect("the weights add up");
+        let mut keys = Vec::new();
+        template.expand(random, &mut |hole, random| fill(hole, random, &mut keys))
+    }
+}
+
+pub struct Generator {
+    commands: Choice,
+    /// What clients wait with, and what is done meanwhile.
+    waits: Choice,
+    drives: Choice,
+}
+
+impl Generator {
+    pub fn new() -> Self {
+        let scenes = include_str!("blocked.txt");
+        let (waits, drives) = scenes.split_once("\n# drive\n").expect("blocked.txt has two parts");
+        Self {
+            commands: Choice::new(include_str!("commands.txt")),
+            waits: Choice::new(waits),
+            drives: Choice::new(drives),
+        }
     }
 
     pub fn round(&self, seed: u64) -> Round {
@@ -77,6 +129,8 @@ impl Generator {
             if random.u32(..TRANSFER_ONE_IN) == 0 {
                 let (from, to) = (any_key(&mut random), any_key(&mut random));
                 steps.push(Step::Transfer { from, to });
+            } else if random.u32(..SCENE_ONE_IN) == 0 {
+                steps.extend([command(&["SELECT", "0"]), self.scene(&mut random)]);
             } else if random.u32(..TRANSACTION_ONE_IN) == 0 {
                 let ending = if random.u32(..6) == 0 { "DISCARD" } else { "EXEC" };
                 steps.push(command(&["MULTI"]));
@@ -98,6 +152,7 @@ impl Generator {
                     &["OBJECT", "ENCODING", &key],
                     &["EXPIRETIME", &key],
                     &["XPENDING", &key, "group1"],
+                    &["XINFO", "STREAM", &key, "FULL", "COUNT", "100"],
                 ];
                 steps.extend(questions.iter().map(|words| command(words)));
             }
@@ -110,32 +165,72 @@ impl Generator {
     }
 
     fn add_commands(&self, random: &mut Rng, steps: &mut Vec<Step>) {
-        let mut at = random.u32(..self.weight);
-        let template = self.templates.iter().find(|template| {
-            let is_it = at < template.weight;
-            at = at.wrapping_sub(template.weight);
-            is_it
-        });
-        let template = template.expect("the weights add up");
-        let mut keys = Vec::new();
-        let commands = template.expand(random, &mut |hole, random| fill(hole, random, &mut keys));
+        let commands = self.commands.expand(random);
         let last = commands.len() - 1;
         for (index, mut words) in commands.into_iter().enumerate() {
-            // The others prepare the last one. A damaged timeout might be endless.
-            let may_damage = index == last && !is_blocking(&words);
+            // The others prepare the last one. A damaged timeout might be endless, and an arity that was changed since 7.0
+            // would end a transaction on one side only.
+            let may_damage = index == last
+                && !is_blocking(&words)
+                && !words[0].ends_with(b"RANK")
+                && !words[0].eq_ignore_ascii_case(b"COMMAND");
             if may_damage && random.u32(..DAMAGED_ONE_IN) == 0 {
                 damage_words(&mut words, random);
             }
             if random.u8(..4) == 0 {
                 words[0].make_ascii_lowercase();
             }
+            let consumers = consumers_of(&words);
             steps.push(Step::Command(words));
+            steps.extend(consumers.into_iter().map(Step::Command));
         }
+    }
+
+    fn scene(&self, random: &mut Rng) -> Step {
+        let mut lines = Vec::new();
+        for _ in 0..random.u32(SCENE_LINES) {
+            let (waiter, commands) = if random.bool() {
+                (Some(random.usize(..WAITERS)), self.waits.expand(random))
+            } else {
+                (None, self.drives.expand(random))
+            };
+            for words in commands {
+                let consumers = consumers_of(&words);
+                lines.push(Line { waiter, words });
+                // Who waits as a consumer is one since 7.2; before, only who is given something.
+                let at = lines.len() - 1;
+                lines.splice(at..at, consumers.into_iter().map(|words| Line { waiter: None, words }));
+            }
+        }
+        Step::Scene(lines)
+    }
+}
+
+/// The commands that make the consumers which this one names: all versions agree about them afterwards.
+fn consumers_of(words: &[Vec<u8>]) -> Vec<Vec<Vec<u8>>> {
+    let is =
+        |at: usize, name: &str| words.get(at).is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()));
+    let create = |key: &[u8], group: &[u8], consumer: &[u8]| {
+        [b"XGROUP", &b"CREATECONSUMER"[..], key, group, consumer].map(<[u8]>::to_vec).to_vec()
+    };
+    if words.len() > 3 && (is(0, "xclaim") || is(0, "xautoclaim")) {
+        return vec![create(&words[1], &words[2], &words[3])];
+    }
+    let streams = words.iter().position(|word| word.eq_ignore_ascii_case(b"streams"));
+    match streams {
+        Some(at) if is(0, "xreadgroup") && is(1, "group") && at > 3 => {
+            let named = &words[at + 1..];
+            let mut keys = named[..named.len() / 2].to_vec();
+            keys.dedup();
+            keys.iter().map(|key| create(key, &words[2], &words[3])).collect()
+        }
+        _ => Vec::new(),
     }
 }
 
 fn is_blocking(words: &[Vec<u8>]) -> bool {
     matches!(words[0].first(), Some(b'B')) && !words[0].starts_with(b"BIT")
+        || words[0] == b"WAIT"
         || words.iter().any(|word| word.eq_ignore_ascii_case(b"block"))
 }
 
@@ -224,7 +319,10 @@ fn fill(hole: &str, random: &mut Rng, keys: &mut Vec<Vec<u8>>) -> Vec<u8> {
             _ => text(f64::from(random.i32(-4000..=4000)) / 8.0),
         },
         "score" => match random.u8(..16) {
-            0 => pick(&["inf", "-inf", "+inf", "1e300", "-1e-300", "0.1", "0x10", "1e17"], random),
+            0 => pick(
+                &["inf", "-inf", "+inf", "1e300", "-1e-300", "0.1", "0x10", "1e17", "-0", "-0.0"],
+                random,
+            ),
             1 => pick(&["nan", "abc", "", " 1", "1 ", "1e", "--1", "infx"], random),
             2 => text(f64::from(random.i32(-40..=400)) / 10.0),
             _ => text(f64::from(random.i32(-10..=60)) / 4.0),
@@ -360,7 +458,7 @@ fn value(random: &mut Rng) -> Vec<u8> {
     match random.u8(..24) {
         0 => vec![b'a' + random.u8(..26); random.usize(40..=70)],
         1 => vec![b'a' + random.u8(..26); random.usize(100..=700)],
-        2 => (0..random.usize(1..=30)).map(|_| random.u8(1..)).collect(),
+        2 => (0..random.usize(1..=30)).map(|_| random.u8(..)).collect(),
         3 => text(random.i64(..)),
         4 => pick(
             &["9223372036854775807", "-9223372036854775808", "9223372036854775808", "-0", "007", "+1"],

@@ -19,6 +19,9 @@ mod compare;
 mod exceptions;
 mod generate;
 mod round;
+mod scene;
+mod scores;
+mod streams;
 mod template;
 
 use harness::Server;
@@ -26,7 +29,7 @@ use harness::Server;
 const COMMANDS: usize = 200_000;
 const FIRST_SEED: u64 = 0x5eed;
 /// After so many rounds that differ the test ends.
-const REPORTS_MAX: usize = 5;
+const REPORTS_MAX: usize = 8;
 
 #[test]
 fn random_commands_are_answered_as_redis_answers_them() {

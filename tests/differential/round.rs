@@ -14,12 +14,14 @@ use tokio_util::codec::Decoder as _;
 use crate::compare::Comparison;
 use crate::exceptions;
 use crate::harness::Server;
+use crate::scene::{Line, Waiters};
 
 /// About so many a round has.
 pub const COMMANDS: usize = 2000;
 const SHRINKING_REPLAYS_MAX: usize = 100;
+const REPORT_BYTES_MAX: usize = 3000;
 /// A server that has not answered for so long will not.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
+pub const SILENCE_MAX: Duration = Duration::from_secs(10);
 const NO_REPLY: &str = "no reply";
 
 pub struct Round {
@@ -38,16 +40,21 @@ pub enum Step {
         from: Vec<u8>,
         to: Vec<u8>,
     },
+    /// Other clients wait meanwhile.
+    Scene(Vec<Line>),
 }
 
 impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Command(words) => {
-                for word in words {
-                    let is_plain = !word.is_empty() && word.iter().all(u8::is_ascii_graphic);
-                    let quote = if is_plain { "" } else { "\"" };
-                    write!(f, "{quote}{}{quote} ", word.escape_ascii())?;
+            Self::Command(words) => write_words(f, words),
+            Self::Scene(lines) => {
+                for line in lines {
+                    match line.waiter {
+                        Some(waiter) => write!(f, "\n    client {waiter}> ")?,
+                        None => write!(f, "\n    driver> ")?,
+                    }
+                    write_words(f, &line.words)?;
                 }
                 Ok(())
             }
@@ -56,6 +63,15 @@ impl std::fmt::Display for Step {
             }
         }
     }
+}
+
+fn write_words(f: &mut std::fmt::Formatter<'_>, words: &[Vec<u8>]) -> std::fmt::Result {
+    for word in words {
+        let is_plain = !word.is_empty() && word.iter().all(u8::is_ascii_graphic);
+        let quote = if is_plain { "" } else { "\"" };
+        write!(f, "{quote}{}{quote} ", word.escape_ascii())?;
+    }
+    Ok(())
 }
 
 /// Where the two servers part.
@@ -73,40 +89,53 @@ pub struct Reply {
     pub value: Value,
 }
 
-struct Peer {
+/// A connection to one of the servers.
+pub struct Peer {
     stream: TcpStream,
     codec: ReplyCodec,
     buffer: BytesMut,
 }
 
 impl Peer {
-    fn connect(server: &Server, protocol: u8) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", server.port)).expect("the server listens");
+    pub fn connect(port: u16, protocol: u8) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
         stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(SILENCE_MAX)).unwrap();
         stream.set_write_timeout(Some(SILENCE_MAX)).unwrap();
         let mut peer = Self { stream, codec: ReplyCodec::default(), buffer: BytesMut::new() };
-        for words in [&["HELLO", &protocol.to_string()][..], &["FLUSHALL"]] {
-            peer.call(words);
-        }
+        peer.call(&["HELLO", &protocol.to_string()]);
         peer
     }
 
-    fn call(&mut self, words: &[impl AsRef<[u8]>]) -> Reply {
+    pub fn call(&mut self, words: &[impl AsRef<[u8]>]) -> Reply {
         let mut request = Vec::new();
         write_request(&mut request, words.iter());
         self.stream.write_all(&request).expect("the server reads");
         self.read().expect("the server answers")
     }
 
+    /// Sends requests without waiting for their replies.
+    pub fn send(&mut self, requests: &[&[Vec<u8>]]) {
+        let mut bytes = Vec::new();
+        for words in requests {
+            write_request(&mut bytes, words.iter());
+        }
+        self.stream.write_all(&bytes).expect("the server reads");
+    }
+
     /// The next reply; the error in words if there is none.
-    fn read(&mut self) -> Result<Reply, String> {
+    pub fn read(&mut self) -> Result<Reply, String> {
+        self.read_within(SILENCE_MAX)?.ok_or_else(|| NO_REPLY.to_owned())
+    }
+
+    /// The next reply if it comes in time.
+    pub fn read_within(&mut self, time: Duration) -> Result<Option<Reply>, String> {
+        self.stream.set_read_timeout(Some(time)).expect("some time is given");
         loop {
             let before = self.buffer.clone();
             match self.codec.decode(&mut self.buffer) {
                 Ok(Some(value)) => {
                     let bytes = before[..before.len() - self.buffer.len()].to_vec();
-                    return Ok(Reply { bytes, value });
+                    return Ok(Some(Reply { bytes, value }));
                 }
                 Ok(None) => {}
                 Err(error) => return Err(format!("not a reply: {error}")),
@@ -116,7 +145,10 @@ impl Peer {
                 Ok(0) => return Err("the connection is closed".to_owned()),
                 Ok(n) => self.buffer.extend_from_slice(&chunk[..n]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(format!("{NO_REPLY}: {error}")),
+                Err(error) if [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind()) => {
+                    return Ok(None);
+                }
+                Err(error) => return Err(format!("no connection: {error}")),
             }
         }
     }
@@ -140,8 +172,12 @@ impl Pair {
         protocol: u8,
         mut pipelines: impl Iterator<Item = usize>,
     ) -> Result<(), Difference> {
-        let mut ours = Peer::connect(&self.ours, protocol);
-        let mut theirs = Peer::connect(&self.theirs, protocol);
+        let mut ours = Peer::connect(self.ours.port, protocol);
+        let mut theirs = Peer::connect(self.theirs.port, protocol);
+        for peer in [&mut ours, &mut theirs] {
+            peer.call(&["FLUSHALL"]);
+        }
+        let mut waiters = None;
         let mut comparison = Comparison::default();
         let mut at = 0;
         while at < steps.len() {
@@ -150,18 +186,28 @@ impl Pair {
             let is_command = |step: &&Step| matches!(step, Step::Command(_));
             let commands = steps[at..end].iter().take_while(is_command).count();
             if commands == 0 {
-                transfer(&mut ours, &mut theirs, &steps[at]).map_err(|texts| difference(at, texts))?;
+                let played = match &steps[at] {
+                    Step::Command(_) => Ok(()),
+                    Step::Transfer { from, to } => transfer(&mut ours, &mut theirs, from, to),
+                    Step::Scene(lines) => {
+                        let waiters = waiters.get_or_insert_with(|| {
+                            [&self.ours, &self.theirs].map(|server| Waiters::connect(server.port, protocol))
+                        });
+                        let [of_ours, of_theirs] = waiters;
+                        let ours = of_ours.play(&mut ours, lines);
+                        comparison.check_scene(ours, of_theirs.play(&mut theirs, lines))
+                    }
+                };
+                played.map_err(|texts| difference(at, texts))?;
                 at += 1;
                 continue;
             }
-            let mut request = Vec::new();
-            for step in &steps[at..at + commands] {
-                if let Step::Command(words) = step {
-                    write_request(&mut request, words.iter());
-                }
-            }
-            ours.stream.write_all(&request).expect("ours reads");
-            theirs.stream.write_all(&request).expect("theirs reads");
+            let requests: Vec<&[Vec<u8>]> = steps[at..at + commands]
+                .iter()
+                .filter_map(|step| if let Step::Command(words) = step { Some(&words[..]) } else { None })
+                .collect();
+            ours.send(&requests);
+            theirs.send(&requests);
             for (index, step) in steps.iter().enumerate().skip(at).take(commands) {
                 let Step::Command(words) = step else { continue };
                 match (ours.read(), theirs.read()) {
@@ -198,7 +244,7 @@ impl Pair {
         let step = round.steps.get(found.at).map_or(String::new(), ToString::to_string);
         let step = if found.is_of_digests { "the end: DEBUG DIGEST".to_owned() } else { step };
         let _ = writeln!(text, "RUSSET_SEED={} (RESP{}) differs at {step}", round.seed, round.protocol);
-        let _ = writeln!(text, "  ours   {}\n  theirs {}", found.ours, found.theirs);
+        let _ = writeln!(text, "  ours   {}\n  theirs {}", cut(&found.ours), cut(&found.theirs));
 
         // Each replay would wait as long again.
         if [&found.ours, &found.theirs].iter().any(|text| text.starts_with(NO_REPLY)) {
@@ -208,10 +254,10 @@ impl Pair {
         let (steps, found) = self.shrink(round, found);
         let _ = writeln!(text, "\nThe same with {} commands:", steps.len());
         for step in &steps {
-            let _ = writeln!(text, "  {step}");
+            let _ = writeln!(text, "  {}", cut(&step.to_string()));
         }
         if let Some(found) = found {
-            let _ = writeln!(text, "  ours   {}\n  theirs {}", found.ours, found.theirs);
+            let _ = writeln!(text, "  ours   {}\n  theirs {}", cut(&found.ours), cut(&found.theirs));
         }
         if let Some(Step::Command(words)) = steps.last() {
             let name = String::from_utf8_lossy(&words[0]).to_ascii_lowercase();
@@ -259,6 +305,21 @@ impl Pair {
             }
             piece /= 2;
         }
+        // Then the lines of the scene that is left.
+        let mut line = 0;
+        while let Some(Step::Scene(lines)) = steps.last()
+            && line < lines.len()
+            && last.is_some()
+        {
+            let mut fewer = steps.clone();
+            if let Some(Step::Scene(lines)) = fewer.last_mut() {
+                lines.remove(line);
+            }
+            match fails(&fewer) {
+                Some(difference) => (steps, last) = (fewer, Some(difference)),
+                None => line += 1,
+            }
+        }
         (steps, last)
     }
 }
@@ -273,19 +334,23 @@ fn name_of<'a>(steps: &'a [Step], difference: &Difference) -> Option<&'a [u8]> {
 
 const PIPELINE_SHRUNK: usize = 50;
 
-fn transfer(ours: &mut Peer, theirs: &mut Peer, step: &Step) -> Result<(), (String, String)> {
-    let Step::Transfer { from, to } = step else { return Ok(()) };
-    let dumps = [&mut *ours, &mut *theirs].map(|peer| peer.call(&[b"DUMP", &from[..]]).value);
+fn transfer(ours: &mut Peer, theirs: &mut Peer, from: &[u8], to: &[u8]) -> Result<(), (String, String)> {
+    let dumps = [&mut *ours, &mut *theirs].map(|peer| peer.call(&[b"DUMP", from]).value);
     let payload = |value: &Value| match value {
         Value::Bulk(bytes) => bytes.clone(),
         other => format!("{other:?}").into_bytes(),
     };
     let [our_dump, their_dump] = dumps.each_ref().map(payload);
     let restore = |peer: &mut Peer, payload: &[u8]| {
-        shown(&peer.call(&[b"RESTORE", &to[..], b"0", payload, b"REPLACE"]).bytes)
+        shown(&peer.call(&[b"RESTORE", to, b"0", payload, b"REPLACE"]).bytes)
     };
     let replies = (restore(ours, &their_dump), restore(theirs, &our_dump));
     if replies.0 == replies.1 { Ok(()) } else { Err(replies) }
+}
+
+/// The beginning of a text that may be long.
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(REPORT_BYTES_MAX)]
 }
 
 fn difference(at: usize, (ours, theirs): (String, String)) -> Difference {

@@ -11,6 +11,7 @@ mod harness;
 mod abuse;
 mod chains;
 mod clients;
+mod command_table;
 mod files;
 mod long_reads;
 mod memory;

@@ -15,7 +15,7 @@ const COMPLEXITY: &str = "O(1) for each subcommand specified";
 
 pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
     CommandSpec::data("bitfield", -2, WRITE | DENYOOM, "bitmap", bitfield)
-        .keys(&[KeySpec::range(1, 1, 1, RW | ACCESS | UPDATE | VARIABLE_FLAGS)])
+        .keys(&[KeySpec::range(1, 1, 1, RW | ACCESS | UPDATE | VARIABLE_FLAGS).noted("This command allows both access and modification of the key")])
         .docs(
             "3.2.0",
             COMPLEXITY,

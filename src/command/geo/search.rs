@@ -22,6 +22,7 @@ const fn stored(word: &'static str, start_from: i32) -> KeySpec {
         flags: OW | UPDATE,
         begin: BeginSearch::Keyword { word, start_from },
         find: FindKeys::Range { last: 0, step: 1, limit: 0 },
+        note: "",
     }
 }
 
@@ -52,14 +53,14 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
             "Finds or stores the places around a point; superseded by GEOSEARCH and GEOSEARCHSTORE.",
             "key longitude latitude radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] \
              [ASC | DESC] [STORE key | STOREDIST key]",
-        ),
+        ).deprecated("6.2.0", "`GEOSEARCH` and `GEOSEARCHSTORE` with the `BYRADIUS` argument"),
     CommandSpec::data("georadius_ro", -6, READONLY, "geo", georadius_ro).keys(&[SOURCE]).docs(
         "3.2.10",
         RADIUS_COMPLEXITY,
         "Finds the places around a point; superseded by GEOSEARCH.",
         "key longitude latitude radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] \
          [ASC | DESC]",
-    ),
+    ).deprecated("6.2.0", "`GEOSEARCH` with the `BYRADIUS` argument"),
     CommandSpec::data("georadiusbymember", -5, WRITE | DENYOOM | MOVABLE_KEYS, "geo", georadiusbymember)
         .keys(&[SOURCE, stored("STORE", 5), stored("STOREDIST", 5)])
         .docs(
@@ -68,7 +69,7 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
             "Finds or stores the places around a member; superseded by GEOSEARCH and GEOSEARCHSTORE.",
             "key member radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] [ASC | DESC] \
              [STORE key | STOREDIST key]",
-        ),
+        ).deprecated("6.2.0", "`GEOSEARCH` and `GEOSEARCHSTORE` with the `BYRADIUS` and `FROMMEMBER` arguments"),
     CommandSpec::data("georadiusbymember_ro", -5, READONLY, "geo", georadiusbymember_ro)
         .keys(&[SOURCE])
         .docs(
@@ -76,7 +77,7 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
             RADIUS_COMPLEXITY,
             "Finds the places around a member; superseded by GEOSEARCH.",
             "key member radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] [ASC | DESC]",
-        ),
+        ).deprecated("6.2.0", "`GEOSEARCH` with the `BYRADIUS` and `FROMMEMBER` arguments"),
 ];
 
 /// `GEOSEARCH key <FROMMEMBER member | FROMLONLAT longitude latitude> <BYRADIUS radius unit | BYBOX width height unit>

@@ -15,12 +15,14 @@ use crate::engine::{ClientId, Engine};
 use crate::resp::args::Args;
 
 pub(super) const COMMANDS: &[CommandSpec] =
-    &[CommandSpec::engine("info", -1, LOADING | STALE, "server", info).docs(
-        "1.0.0",
-        "O(1)",
-        "Shows facts and counters of the server, by section.",
-        "[section [section ...]]",
-    )];
+    &[CommandSpec::engine("info", -1, LOADING | STALE, "server", info)
+        .docs(
+            "1.0.0",
+            "O(1)",
+            "Shows facts and counters of the server, by section.",
+            "[section [section ...]]",
+        )
+        .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"])];
 
 /// A section: its name, when it is shown, and what writes it.
 struct Section {

@@ -19,12 +19,15 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
         "Takes an element from one end of a list and pushes it at an end of another.",
         "source destination <LEFT | RIGHT> <LEFT | RIGHT>",
     ),
-    CommandSpec::data("rpoplpush", 3, WRITE | DENYOOM, "list", rpoplpush).keys(MOVE_KEYS).docs(
-        "1.2.0",
-        "O(1)",
-        "Takes the tail of a list and pushes it at the head of another.",
-        "source destination",
-    ),
+    CommandSpec::data("rpoplpush", 3, WRITE | DENYOOM, "list", rpoplpush)
+        .keys(MOVE_KEYS)
+        .docs(
+            "1.2.0",
+            "O(1)",
+            "Takes the tail of a list and pushes it at the head of another.",
+            "source destination",
+        )
+        .deprecated("6.2.0", "`LMOVE` with the `RIGHT` and `LEFT` arguments"),
     CommandSpec::data("blmove", 6, WRITE | DENYOOM | NOSCRIPT | BLOCKING, "list", blmove)
         .keys(MOVE_KEYS)
         .docs(
@@ -40,7 +43,8 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
             "O(1)",
             "Moves the tail of a list to the head of another, or waits for one to move.",
             "source destination timeout",
-        ),
+        )
+        .deprecated("6.2.0", "`BLMOVE` with the `RIGHT` and `LEFT` arguments"),
 ];
 
 /// `LMOVE source destination <LEFT | RIGHT> <LEFT | RIGHT>`

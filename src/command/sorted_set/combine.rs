@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use super::super::context::Ctx;
 use super::super::options::integer;
 use super::super::spec::*;
-use super::{Scores, insert, store, write_members};
+use super::{Scores, store, write_members};
 use crate::base::number::{parse_f64, parse_i64};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
@@ -394,7 +394,9 @@ fn store_result(
 fn sorted_set(members: &[(Cow<'_, [u8]>, f64)], limits: &EncodingLimits) -> SortedSet {
     let mut set = SortedSet::default();
     for (member, score) in members {
-        insert(&mut set, *score, member, limits);
+        set.insert(*score, member, limits);
     }
+    // Redis puts the result together in its large form.
+    set.settle_zeros(limits);
     set
 }

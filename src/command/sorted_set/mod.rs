@@ -39,7 +39,13 @@ fn score(arg: &[u8]) -> Result<f64, ErrorReply> {
 
 /// Gives a member a score. A listpack keeps integers as such, and so has but one zero.
 pub(super) fn insert(set: &mut SortedSet, score: f64, member: &[u8], limits: &EncodingLimits) -> Change {
-    let score = if score == 0.0 && set.encoding() == "listpack" { 0.0 } else { score };
+    let stays_listpack = || {
+        let has_room = set.len() < limits.zset_max_listpack_entries
+            && member.len() <= limits.zset_max_listpack_value
+            || set.score(member).is_some();
+        set.encoding() == "listpack" && has_room
+    };
+    let score = if score == 0.0 && score.is_sign_negative() && stays_listpack() { 0.0 } else { score };
     set.insert(score, member, limits)
 }
 

@@ -17,88 +17,99 @@ const REMOVE_COMPLEXITY: &str =
     "O(log(N)+M), N being the size of the sorted set and M the number of members removed";
 const COUNT_COMPLEXITY: &str = "O(log(N)), N being the size of the sorted set";
 
-pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
-    CommandSpec::data("zrange", -4, READONLY, "sorted-set", zrange)
-        .keys(READ_KEY)
-        .looks_at(Extent::Positions)
-        .docs(
-            "1.2.0",
-            READ_COMPLEXITY,
-            "Reads the members between two ranks, scores or members.",
-            "key start stop [BYSCORE | BYLEX] [REV] [LIMIT offset count] [WITHSCORES]",
+pub(in crate::command) const COMMANDS: &[CommandSpec] =
+    &[
+        CommandSpec::data("zrange", -4, READONLY, "sorted-set", zrange)
+            .keys(READ_KEY)
+            .looks_at(Extent::Positions)
+            .docs(
+                "1.2.0",
+                READ_COMPLEXITY,
+                "Reads the members between two ranks, scores or members.",
+                "key start stop [BYSCORE | BYLEX] [REV] [LIMIT offset count] [WITHSCORES]",
+            ),
+        CommandSpec::data("zrangestore", -5, WRITE | DENYOOM, "sorted-set", zrangestore)
+            .keys(&[KeySpec::range(1, 1, 1, OW | UPDATE), KeySpec::range(2, 2, 1, RO | ACCESS)])
+            .docs(
+                "6.2.0",
+                "O(log(N)+M), N being the size of the sorted set and M the number of members stored",
+                "Stores the members between two ranks, scores or members as another sorted set.",
+                "dst src min max [BYSCORE | BYLEX] [REV] [LIMIT offset count]",
+            ),
+        CommandSpec::data("zrevrange", -4, READONLY, "sorted-set", zrevrange)
+            .keys(READ_KEY)
+            .looks_at(Extent::Positions)
+            .docs(
+                "1.2.0",
+                READ_COMPLEXITY,
+                "Reads the members between two ranks counted from the highest score.",
+                "key start stop [WITHSCORES]",
+            )
+            .deprecated("6.2.0", "`ZRANGE` with the `REV` argument"),
+        CommandSpec::data("zrangebyscore", -4, READONLY, "sorted-set", zrangebyscore)
+            .keys(READ_KEY)
+            .docs(
+                "1.0.5",
+                READ_COMPLEXITY,
+                "Reads the members between two scores.",
+                "key min max [WITHSCORES] [LIMIT offset count]",
+            )
+            .deprecated("6.2.0", "`ZRANGE` with the `BYSCORE` argument"),
+        CommandSpec::data("zrevrangebyscore", -4, READONLY, "sorted-set", zrevrangebyscore)
+            .keys(READ_KEY)
+            .docs(
+                "2.2.0",
+                READ_COMPLEXITY,
+                "Reads the members between two scores, the highest first.",
+                "key max min [WITHSCORES] [LIMIT offset count]",
+            )
+            .deprecated("6.2.0", "`ZRANGE` with the `REV` and `BYSCORE` arguments"),
+        CommandSpec::data("zrangebylex", -4, READONLY, "sorted-set", zrangebylex)
+            .keys(READ_KEY)
+            .docs(
+                "2.8.9",
+                READ_COMPLEXITY,
+                "Reads the members between two members of equal score.",
+                "key min max [LIMIT offset count]",
+            )
+            .deprecated("6.2.0", "`ZRANGE` with the `BYLEX` argument"),
+        CommandSpec::data("zrevrangebylex", -4, READONLY, "sorted-set", zrevrangebylex)
+            .keys(READ_KEY)
+            .docs(
+                "2.8.9",
+                READ_COMPLEXITY,
+                "Reads the members between two members of equal score, the last first.",
+                "key max min [LIMIT offset count]",
+            )
+            .deprecated("6.2.0", "`ZRANGE` with the `REV` and `BYLEX` arguments"),
+        CommandSpec::data("zcount", 4, READONLY | FAST, "sorted-set", zcount).keys(READ_KEY).docs(
+            "2.0.0",
+            COUNT_COMPLEXITY,
+            "Counts the members between two scores.",
+            "key min max",
         ),
-    CommandSpec::data("zrangestore", -5, WRITE | DENYOOM, "sorted-set", zrangestore)
-        .keys(&[KeySpec::range(1, 1, 1, OW | UPDATE), KeySpec::range(2, 2, 1, RO | ACCESS)])
-        .docs(
-            "6.2.0",
-            "O(log(N)+M), N being the size of the sorted set and M the number of members stored",
-            "Stores the members between two ranks, scores or members as another sorted set.",
-            "dst src min max [BYSCORE | BYLEX] [REV] [LIMIT offset count]",
+        CommandSpec::data("zlexcount", 4, READONLY | FAST, "sorted-set", zlexcount).keys(READ_KEY).docs(
+            "2.8.9",
+            COUNT_COMPLEXITY,
+            "Counts the members between two members of equal score.",
+            "key min max",
         ),
-    CommandSpec::data("zrevrange", -4, READONLY, "sorted-set", zrevrange)
-        .keys(READ_KEY)
-        .looks_at(Extent::Positions)
-        .docs(
-            "1.2.0",
-            READ_COMPLEXITY,
-            "Reads the members between two ranks counted from the highest score.",
-            "key start stop [WITHSCORES]",
+        CommandSpec::data("zremrangebyrank", 4, WRITE, "sorted-set", zremrangebyrank).keys(REMOVE_KEY).docs(
+            "2.0.0",
+            REMOVE_COMPLEXITY,
+            "Removes the members between two ranks.",
+            "key start stop",
         ),
-    CommandSpec::data("zrangebyscore", -4, READONLY, "sorted-set", zrangebyscore).keys(READ_KEY).docs(
-        "1.0.5",
-        READ_COMPLEXITY,
-        "Reads the members between two scores.",
-        "key min max [WITHSCORES] [LIMIT offset count]",
-    ),
-    CommandSpec::data("zrevrangebyscore", -4, READONLY, "sorted-set", zrevrangebyscore).keys(READ_KEY).docs(
-        "2.2.0",
-        READ_COMPLEXITY,
-        "Reads the members between two scores, the highest first.",
-        "key max min [WITHSCORES] [LIMIT offset count]",
-    ),
-    CommandSpec::data("zrangebylex", -4, READONLY, "sorted-set", zrangebylex).keys(READ_KEY).docs(
-        "2.8.9",
-        READ_COMPLEXITY,
-        "Reads the members between two members of equal score.",
-        "key min max [LIMIT offset count]",
-    ),
-    CommandSpec::data("zrevrangebylex", -4, READONLY, "sorted-set", zrevrangebylex).keys(READ_KEY).docs(
-        "2.8.9",
-        READ_COMPLEXITY,
-        "Reads the members between two members of equal score, the last first.",
-        "key max min [LIMIT offset count]",
-    ),
-    CommandSpec::data("zcount", 4, READONLY | FAST, "sorted-set", zcount).keys(READ_KEY).docs(
-        "2.0.0",
-        COUNT_COMPLEXITY,
-        "Counts the members between two scores.",
-        "key min max",
-    ),
-    CommandSpec::data("zlexcount", 4, READONLY | FAST, "sorted-set", zlexcount).keys(READ_KEY).docs(
-        "2.8.9",
-        COUNT_COMPLEXITY,
-        "Counts the members between two members of equal score.",
-        "key min max",
-    ),
-    CommandSpec::data("zremrangebyrank", 4, WRITE, "sorted-set", zremrangebyrank).keys(REMOVE_KEY).docs(
-        "2.0.0",
-        REMOVE_COMPLEXITY,
-        "Removes the members between two ranks.",
-        "key start stop",
-    ),
-    CommandSpec::data("zremrangebyscore", 4, WRITE, "sorted-set", zremrangebyscore).keys(REMOVE_KEY).docs(
-        "1.2.0",
-        REMOVE_COMPLEXITY,
-        "Removes the members between two scores.",
-        "key min max",
-    ),
-    CommandSpec::data("zremrangebylex", 4, WRITE, "sorted-set", zremrangebylex).keys(REMOVE_KEY).docs(
-        "2.8.9",
-        REMOVE_COMPLEXITY,
-        "Removes the members between two members of equal score.",
-        "key min max",
-    ),
-];
+        CommandSpec::data("zremrangebyscore", 4, WRITE, "sorted-set", zremrangebyscore)
+            .keys(REMOVE_KEY)
+            .docs("1.2.0", REMOVE_COMPLEXITY, "Removes the members between two scores.", "key min max"),
+        CommandSpec::data("zremrangebylex", 4, WRITE, "sorted-set", zremrangebylex).keys(REMOVE_KEY).docs(
+            "2.8.9",
+            REMOVE_COMPLEXITY,
+            "Removes the members between two members of equal score.",
+            "key min max",
+        ),
+    ];
 
 const REMOVE_KEY: &[KeySpec] = &[KeySpec::range(1, 1, 1, RW | DELETE)];
 

@@ -15,13 +15,13 @@ use crate::storage::stream::{BYTES_MAX, Stream, StreamId, Trim};
 
 pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
     CommandSpec::data("xadd", -5, WRITE | DENYOOM | FAST, "stream", xadd)
-        .keys(&[KeySpec::range(1, 1, 1, RW | UPDATE)])
+        .keys(&[KeySpec::range(1, 1, 1, RW | UPDATE).noted("UPDATE instead of INSERT because of the optional trimming feature")])
         .docs(
             "5.0.0",
             "O(1), and O(N) where N is the number of entries that are trimmed.",
             "Adds an entry to a stream, creating the stream when the key is missing.",
             "key [NOMKSTREAM] [<MAXLEN | MINID> [= | ~] threshold [LIMIT count]] <* | id> field value [field value ...]",
-        ),
+        ).tips(&["nondeterministic_output"]),
     CommandSpec::data("xdel", -3, WRITE | FAST, "stream", xdel)
         .keys(&[KeySpec::range(1, 1, 1, RW | DELETE)])
         .docs("5.0.0", "O(1) for each entry.", "Deletes entries of a stream by their ids.", "key id [id ...]"),

@@ -22,7 +22,7 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
             "Gives pending entries to another consumer.",
             "key group consumer min-idle-time id [id ...] [IDLE ms] [TIME unix-time-milliseconds] [RETRYCOUNT count] \
              [FORCE] [JUSTID] [LASTID lastid]",
-        ),
+        ).tips(&["nondeterministic_output"]),
     CommandSpec::data("xautoclaim", -6, WRITE | FAST, "stream", xautoclaim)
         .keys(&[KeySpec::range(1, 1, 1, RW | DELETE)])
         .docs(
@@ -30,7 +30,7 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
             "O(1) if COUNT is small.",
             "Gives the pending entries to another consumer that nobody has cared for for long.",
             "key group consumer min-idle-time start [COUNT count] [JUSTID]",
-        ),
+        ).tips(&["nondeterministic_output"]),
 ];
 
 /// A number that names itself when it is none.

@@ -31,12 +31,15 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
         "Tells of the consumer groups of a stream.",
         "key",
     ),
-    CommandSpec::data("xinfo|consumers", 4, READONLY, "stream", consumers).keys(KEY).docs(
-        "5.0.0",
-        "O(N) where N is the number of consumers.",
-        "Tells of the consumers of a group.",
-        "key group",
-    ),
+    CommandSpec::data("xinfo|consumers", 4, READONLY, "stream", consumers)
+        .keys(KEY)
+        .docs(
+            "5.0.0",
+            "O(N) where N is the number of consumers.",
+            "Tells of the consumers of a group.",
+            "key group",
+        )
+        .tips(&["nondeterministic_output"]),
     CommandSpec::data("xinfo|help", 2, LOADING | STALE, "stream", help_text).docs(
         "5.0.0",
         "O(1)",

@@ -20,12 +20,15 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
             "Acknowledges entries, which are then no longer pending.",
             "key group id [id ...]",
         ),
-    CommandSpec::data("xpending", -3, READONLY, "stream", xpending).keys(READ_KEY).docs(
-        "5.0.0",
-        "O(N) where N is the number of pending entries looked at; for the summary, of consumers.",
-        "Tells of the entries that were delivered and not acknowledged.",
-        "key group [[IDLE min-idle-time] start end count [consumer]]",
-    ),
+    CommandSpec::data("xpending", -3, READONLY, "stream", xpending)
+        .keys(READ_KEY)
+        .docs(
+            "5.0.0",
+            "O(N) where N is the number of pending entries looked at; for the summary, of consumers.",
+            "Tells of the entries that were delivered and not acknowledged.",
+            "key group [[IDLE min-idle-time] start end count [consumer]]",
+        )
+        .tips(&["nondeterministic_output"]),
 ];
 
 /// `XACK key group id [id ...]`

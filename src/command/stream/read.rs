@@ -22,6 +22,7 @@ const fn streams_keys(start_from: i32) -> KeySpec {
         flags: RO | ACCESS,
         begin: BeginSearch::Keyword { word: "STREAMS", start_from },
         find: FindKeys::Range { last: -1, step: 1, limit: 2 },
+        note: "",
     }
 }
 

@@ -18,7 +18,8 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] =
             "O(N) where N is the number of entries removed, whole blocks of them at a time.",
             "Removes entries from the front of a stream.",
             "key <MAXLEN | MINID> [= | ~] threshold [LIMIT count]",
-        )];
+        )
+        .tips(&["nondeterministic_output"])];
 
 /// `XTRIM key <MAXLEN | MINID> [= | ~] threshold [LIMIT count]`
 fn xtrim(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {

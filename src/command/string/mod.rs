@@ -22,7 +22,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         .keys(&[KeySpec::range(1, 1, 1, RO | ACCESS)])
         .docs("1.0.0", "O(1)", "Reads a string.", "key"),
     CommandSpec::data("set", -3, WRITE | DENYOOM, "string", set)
-        .keys(&[KeySpec::range(1, 1, 1, RW | ACCESS | UPDATE | VARIABLE_FLAGS)])
+        .keys(&[KeySpec::range(1, 1, 1, RW | ACCESS | UPDATE | VARIABLE_FLAGS).noted("RW and ACCESS due to the optional `GET` argument")])
         .docs(
             "1.0.0",
             "O(1)",
@@ -31,7 +31,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
              PXAT unix-time-milliseconds | KEEPTTL]",
         ),
     CommandSpec::data("getex", -2, WRITE | FAST, "string", getex)
-        .keys(&[KeySpec::range(1, 1, 1, RW | ACCESS | UPDATE)])
+        .keys(&[KeySpec::range(1, 1, 1, RW | ACCESS | UPDATE).noted("RW and UPDATE because it changes the TTL")])
         .docs(
             "6.2.0",
             "O(1)",
@@ -43,7 +43,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         .docs("6.2.0", "O(1)", "Reads a string and deletes its key.", "key"),
     CommandSpec::data("getset", 3, WRITE | DENYOOM | FAST, "string", getset)
         .keys(&[KeySpec::range(1, 1, 1, RW | ACCESS | UPDATE)])
-        .docs("1.0.0", "O(1)", "Stores a string and answers the one that was there before.", "key value"),
+        .docs("1.0.0", "O(1)", "Stores a string and answers the one that was there before.", "key value").deprecated("6.2.0", "`SET` with the `!GET` argument"),
     CommandSpec::data("setnx", 3, WRITE | DENYOOM | FAST, "string", setnx)
         .keys(&[KeySpec::range(1, 1, 1, OW | INSERT)])
         .docs("1.0.0", "O(1)", "Stores a string if its key does not exist.", "key value"),
@@ -55,7 +55,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         .docs("2.6.0", "O(1)", "Stores a string that expires after some milliseconds.", "key milliseconds value"),
     CommandSpec::data("mget", -2, READONLY | FAST, "string", mget)
         .keys(&[KeySpec::range(1, -1, 1, RO | ACCESS)])
-        .docs("1.0.0", "O(N) where N is the number of keys", "Reads several strings.", "key [key ...]"),
+        .docs("1.0.0", "O(N) where N is the number of keys", "Reads several strings.", "key [key ...]").tips(&["request_policy:multi_shard"]),
     CommandSpec::data("mset", -3, WRITE | DENYOOM, "string", mset)
         .keys(&[KeySpec::range(1, -1, 2, OW | UPDATE)])
         .docs(
@@ -63,7 +63,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
             "O(N) where N is the number of keys",
             "Stores several strings at once.",
             "key value [key value ...]",
-        ),
+        ).tips(&["request_policy:multi_shard", "response_policy:all_succeeded"]),
     CommandSpec::data("msetnx", -3, WRITE | DENYOOM, "string", msetnx)
         .keys(&[KeySpec::range(1, -1, 2, OW | INSERT)])
         .docs(
@@ -71,7 +71,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
             "O(N) where N is the number of keys",
             "Stores several strings if none of the keys exists.",
             "key value [key value ...]",
-        ),
+        ).tips(&["request_policy:multi_shard", "response_policy:agg_min"]),
 ];
 
 /// `GET key`

@@ -42,7 +42,8 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
             "O(M) where M is the length of the part",
             "Reads a part of a string; the old name of GETRANGE.",
             "key start end",
-        ),
+        )
+        .deprecated("2.0.0", "`GETRANGE`"),
 ];
 
 /// `APPEND key value`

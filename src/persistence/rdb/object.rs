@@ -141,6 +141,7 @@ fn plain_sorted_set<R: Read>(
         let score = score(input)?;
         values::insert_scored(&mut sorted_set, score, &member, limits).map_err(|reason| reason.at(start))?;
     }
+    sorted_set.settle_zeros(limits);
     Ok(sorted_set)
 }
 

@@ -417,6 +417,7 @@ fn dump_payloads_carry_version_10_and_a_checksum() {
     assert_eq!(verify_dump_payload(&payload), Some(&b"\x00\x05hello"[..]));
     payload[1] ^= 1;
     assert_eq!(verify_dump_payload(&payload), None);
+    assert_eq!(body_of_dump_payload(&payload, Trust::Checksum).map(<[u8]>::len), Some(7));
     assert_eq!(verify_dump_payload(b"short"), None);
 }
 

@@ -217,6 +217,22 @@ impl SortedSet {
         if old.is_some() { Change::Updated } else { Change::Added }
     }
 
+    /// Takes the sign from zeros unless the encoding is `skiplist`: a listpack keeps integers as such. For sets that were
+    /// put together before their encoding was known.
+    pub fn settle_zeros(&mut self, limits: &EncodingLimits) {
+        if self.encoding() != "listpack" {
+            return;
+        }
+        let zero = ScoreBound::Including(0.0);
+        let zeros = self.range(self.ranks_by_score(&ScoreRange { min: zero, max: zero }));
+        let negative: Vec<Vec<u8>> =
+            zeros.filter(|(_, score)| score.is_sign_negative()).map(|(member, _)| member.to_vec()).collect();
+        for member in negative {
+            self.remove(&member);
+            self.insert(0.0, &member, limits);
+        }
+    }
+
     /// Removes `member` and returns the score that it had.
     pub fn remove(&mut self, member: &[u8]) -> Option<f64> {
         match &mut self.0 {
