@@ -41,8 +41,13 @@ const OUTSIDE_WORLD: &[&str] = &[
 ];
 
 /// Files outside `runtime` that share a counter or a clock between threads, and nothing else.
-const ATOMICS_ALLOWED: &[&str] =
-    &["src/base/clock.rs", "src/base/gauge.rs", "src/engine/persistence.rs", "src/storage/table.rs"];
+const ATOMICS_ALLOWED: &[&str] = &[
+    "src/base/clock.rs",
+    "src/base/gauge.rs",
+    "src/engine/persistence.rs",
+    "src/storage/cow.rs",
+    "src/storage/table.rs",
+];
 
 const LINES_MAX: usize = 900;
 
