@@ -192,6 +192,10 @@ fn quicklist_2<R: Read>(input: &mut Input<R>, limits: &EncodingLimits) -> Result
         let container = input.length()?;
         input.string_into(&mut node)?;
         match container {
+            // Only a long element has a node of its own.
+            kind::NODE_PLAIN if node.is_empty() => {
+                return Err(Reason::malformed("a list node", "an empty one").at(start));
+            }
             kind::NODE_PLAIN => values::push(&mut list, &node, limits),
             kind::NODE_PACKED => Listpack::new(&node)
                 .and_then(|listpack| packed_list(listpack, &mut list, limits))

@@ -410,6 +410,11 @@ fn a_wrong_checksum_is_refused() {
 }
 
 #[test]
+fn a_list_node_without_bytes_is_refused() {
+    assert!(read_value(b"\x12\x01\x01\x00", &EncodingLimits::default()).is_err());
+}
+
+#[test]
 fn dump_payloads_carry_version_10_and_a_checksum() {
     // As redis-server 7.0.15 replies to DUMP of these.
     assert_eq!(dump_value(ValueRef::Int(10)), b"\x00\xc0\x0a\x0a\x00\x6e\x9f\x57\x45\x0e\xae\x63\xbb");

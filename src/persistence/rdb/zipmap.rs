@@ -36,7 +36,12 @@ impl<'a> Packed<'a> for Zipmap<'a> {
                 return Ok(None);
             }
             END => return Err(self.cursor.malformed("a value", "the end")),
-            LARGE => u32::from_le_bytes(self.cursor.array()?) as usize,
+            LARGE => match u32::from_le_bytes(self.cursor.array()?) as usize {
+                short if short < usize::from(LARGE) => {
+                    return Err(self.cursor.malformed("a length of one byte", "one of five"));
+                }
+                length => length,
+            },
             small => usize::from(small),
         };
         let unused = if self.value_follows { usize::from(self.cursor.byte()?) } else { 0 };
@@ -57,7 +62,9 @@ mod tests {
     fn zipmaps_are_read_and_checked() {
         let read = |bytes: &[u8]| Zipmap::new(bytes).and_then(collect);
         assert_eq!(read(b"\x01\x01f\x02\x03vv...\xff").unwrap(), ["f", "vv"]);
-        assert_eq!(read(b"\xfe\xfe\x01\0\0\0f\xfe\x01\0\0\0\0v\xff").unwrap(), ["f", "v"]);
+        let long = "v".repeat(254);
+        let bytes = [b"\xfe\x01f\xfe\xfe\0\0\0\0", long.as_bytes(), b"\xff"].concat();
+        assert_eq!(read(&bytes).unwrap(), ["f", &long]);
         assert_eq!(read(b"\x00\xff").unwrap(), [""; 0]);
         for bad in [
             &b""[..],
@@ -68,6 +75,7 @@ mod tests {
             b"\x01\x01f\x05\0v\xff",
             b"\x01\x01f\x01\x09v\xff",
             b"\x01\x01f\x01\0v\xff\xff",
+            b"\x01\xfe\x01\0\0\0f\x01\0v\xff",
         ] {
             assert!(read(bad).is_err(), "{bad:?}");
         }
