@@ -310,7 +310,8 @@ impl<'a> LiveDb<'a> {
         if !self.db.object(found).and_then(T::of).is_some_and(T::is_empty) {
             return false;
         }
-        self.db.remove(found);
+        let object = self.db.remove(found);
+        self.upkeep.discard(object);
         true
     }
 

@@ -325,7 +325,7 @@ fn remove(ctx: &mut Ctx<'_>, args: &Args<'_>, by: By, event: &'static str) -> Co
     let key = args.bytes(1);
     let interval = Interval::parse(by, args.bytes(2), args.bytes(3))?;
     let removed = match ctx.db.write::<SortedSet>(key)? {
-        Some(set) => set.remove_rank_range(interval.ranks(set)),
+        Some(set) => set.remove_rank_range(interval.ranks(set)).0,
         None => 0,
     };
     if removed > 0 {
