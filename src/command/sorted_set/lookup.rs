@@ -39,12 +39,15 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
         "Counts the members behind a member, from the highest score on.",
         "key member [WITHSCORE]",
     ),
-    CommandSpec::data("zrandmember", -2, READONLY, "sorted-set", zrandmember).keys(READ_KEY).docs(
-        "6.2.0",
-        "O(N), N being the number of members returned",
-        "Draws members at random.",
-        "key [count [WITHSCORES]]",
-    ),
+    CommandSpec::data("zrandmember", -2, READONLY, "sorted-set", zrandmember)
+        .keys(READ_KEY)
+        .looks_at(Extent::Draws)
+        .docs(
+            "6.2.0",
+            "O(N), N being the number of members returned",
+            "Draws members at random.",
+            "key [count [WITHSCORES]]",
+        ),
     CommandSpec::data("zscan", -3, READONLY, "sorted-set", zscan).keys(READ_KEY).looks_at(Extent::Scan).docs(
         "2.8.0",
         "O(1) for a call, O(N) for all calls that a whole scan takes, N being the size of the sorted set",
