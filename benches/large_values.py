@@ -10,7 +10,8 @@ For each step of each server:
   slowest            the longest request by the server's own clock (SLOWLOG): the time that it kept all others waiting
   step               how long the step took the client that caused it, in seconds
 
---suites chooses among hash, set, zset, list, stream, string, keys; --steps prints those whose name contains one of the words.
+--suites chooses among hash, set, zset, list, stream, string, keys; --steps does, besides growing, only those whose name contains
+one of the words. Growing is done by --clients connections, each with pipelines of commands of --few elements.
 """
 import argparse, multiprocessing, os, shlex, shutil, socket, subprocess, sys, tempfile, time
 
@@ -51,8 +52,11 @@ class Client:
         return first
 
     def pipeline(self, requests, count):
-        """Requests whose replies are one line each."""
+        """Requests whose replies are one line each, or two."""
         self.sock.sendall(requests)
+        self.read_lines(count)
+
+    def read_lines(self, count):
         seen = 0
         while seen < count:
             data = self.sock.recv(1 << 16)
@@ -130,6 +134,9 @@ class Bench:
                 longest = max(longest, int(lines[at + 3][1:]))
         return longest / 1000
 
+    def is_wanted(self, name):
+        return any(word in name for word in self.options.steps.split(","))
+
     def step(self, name, work):
         # Twice: forgetting thousands of long requests is a slow one itself.
         self.call("SLOWLOG", "RESET")
@@ -144,22 +151,26 @@ class Bench:
         count, p999, longest = self.results.get()
         while self.go.is_set():
             time.sleep(0.001)
-        if any(word in name for word in self.options.steps.split(",")):
+        if self.is_wanted(name):
             print(f"{self.name:>16} {name:<24} probe p99.9 {p999 * 1000:9.2f}  max {longest * 1000:9.2f}   "
                   f"slowest {self.slowest_ms():9.2f}   step {seconds:7.2f}   ({count} probes)", flush=True)
 
-    def many(self, make, total=None, per_command=GROW):
-        """`make(first, last)` is one command; all of them together cover 0..total."""
+    def many(self, make, total=None, per_command=GROW, clients=None, lines=1):
+        """`make(first, last)` is one command; all of them together cover 0..total. Replies have so many lines."""
         total = total or self.n
-        buffer, count = [], 0
-        for first in range(0, total, per_command):
-            buffer.append(encode(make(first, min(first + per_command, total))))
-            count += 1
-            if count == PIPELINE:
-                self.client.pipeline(b"".join(buffer), count)
-                buffer, count = [], 0
-        if count:
-            self.client.pipeline(b"".join(buffer), count)
+        clients = clients or [self.client]
+        under_way = []
+        for number, first in enumerate(range(0, total, per_command * PIPELINE)):
+            last = min(first + per_command * PIPELINE, total)
+            firsts = range(first, last, per_command)
+            if len(under_way) == len(clients):
+                client, count = under_way.pop(0)
+                client.read_lines(count)
+            client = clients[number % len(clients)]
+            client.sock.sendall(b"".join(encode(make(at, min(at + per_command, last))) for at in firsts))
+            under_way.append((client, len(firsts) * lines))
+        for client, count in under_way:
+            client.read_lines(count)
 
     GROWTHS = {
         "hash": lambda a, b: ["HSET", "big"] + [x for i in range(a, b) for x in (b"field:%d" % i, b"%d" % i)],
@@ -170,58 +181,92 @@ class Bench:
     READS = {
         "hash": [("HGETALL", "big"), ("HKEYS", "big"), ("HSCAN", "big", "0", "COUNT", "100000000")],
         "set": [("SMEMBERS", "big"), ("SUNION", "big", "none"), ("SORT", "big", "ALPHA", "LIMIT", "0", "10")],
-        "zset": [("ZRANGE", "big", "0", "-1", "WITHSCORES"), ("ZREVRANGE", "big", "0", "-1")],
-        "list": [("LRANGE", "big", "0", "-1"), ("SORT", "big", "LIMIT", "0", "10")],
-        "stream": [("XRANGE", "big", "-", "+")],
+        "zset": [("ZRANGE", "big", "0", "-1", "WITHSCORES"), ("ZREVRANGE", "big", "0", "-1"),
+                 ("ZRANGEBYSCORE", "big", "-inf", "+inf"), ("ZRANGEBYLEX", "big", "-", "+"),
+                 ("ZRANDMEMBER", "big", "100000")],
+        "list": [("LRANGE", "big", "0", "-1"), ("SORT", "big", "LIMIT", "0", "10"), ("LPOS", "big", "none")],
+        "stream": [("XRANGE", "big", "-", "+"), ("XREVRANGE", "big", "+", "-"), ("XREAD", "STREAMS", "big", "0")],
+        "string": [("GET", "big"), ("GETRANGE", "big", "1", "-2")],
+    }
+    READS["hash"].append(("HRANDFIELD", "big", "100000"))
+    READS["set"].append(("SRANDMEMBER", "big", "100000"))
+    # These change keys by all that a value has, and stay where they are.
+    STORES = {
+        "set": [("SUNIONSTORE", "copy", "big"), ("COPY", "big", "copy", "REPLACE")],
+        "zset": [("ZRANGESTORE", "copy", "big", "0", "-1"), ("ZUNIONSTORE", "copy", "1", "big"),
+                 ("COPY", "big", "copy", "REPLACE")],
+        "list": [("SORT", "big", "BY", "nosort", "STORE", "copy"), ("LREM", "big", "0", "none"),
+                 ("COPY", "big", "copy", "REPLACE")],
+        "stream": [("COPY", "big", "copy", "REPLACE")],
+        "hash": [("COPY", "big", "copy", "REPLACE")],
+        "string": [("BITOP", "NOT", "copy", "big"), ("COPY", "big", "copy", "REPLACE")],
     }
 
     def value(self, kind):
         self.kind = kind
-        grow = lambda: self.grow(kind)
-        self.step(f"{kind} grow", grow)
-        for read in self.READS.get(kind, []):
-            self.step(f"{kind} read {read[0]}", lambda: self.call(*read))
+        self.step(f"{kind} grow", lambda: self.grow(kind, True))
+        self.step(f"{kind} idle", lambda: time.sleep(1))
+        for verb, requests in (("read", self.READS), ("inline", self.STORES)):
+            for request in requests.get(kind, []):
+                if self.is_wanted(f"{kind} {verb} {request[0]}"):
+                    self.step(f"{kind} {verb} {request[0]}", lambda: self.call(*request))
+        self.call("DEL", "copy")
         shrinks = {
             "hash": lambda: self.many(lambda a, b: ["HDEL", "big"] + [b"field:%d" % i for i in range(a, b)], self.n - 10),
             "set": lambda: self.many(lambda a, b: ["SREM", "big"] + [b"member:%d" % i for i in range(a, b)], self.n - 10),
             "zset": lambda: self.many(lambda a, b: ["ZREM", "big"] + [b"member:%d" % i for i in range(a, b)], self.n - 10),
             "list": lambda: self.many(lambda a, b: ["LTRIM", "big", b - a, -1], self.n - 10),
-            "stream": lambda: self.many(lambda a, b: ["XTRIM", "big", "MINID", b"%d" % (b + 1)], self.n - 10),
+            "stream": lambda: self.many(lambda a, b: ["XTRIM", "big", "MAXLEN", self.n - b], self.n - 10),
         }
-        if kind in shrinks:
+        if kind in shrinks and self.is_wanted(f"{kind} shrink"):
             self.step(f"{kind} shrink", shrinks[kind])
-        for name, requests in self.endings(kind):
-            self.call("DEL", "big")
-            self.grow(kind)
-            self.step(f"{kind} {name}", lambda: [self.call(*request) for request in requests])
         self.call("DEL", "big")
+        for name, before, requests in self.endings(kind):
+            if self.is_wanted(f"{kind} {name}"):
+                self.grow(kind)
+                for request in before:
+                    self.call(*request)
+                self.step(f"{kind} {name}", lambda: [self.call(*request) for request in requests])
+                self.call("DEL", "big")
 
     def endings(self, kind):
-        yield "DEL", [("DEL", "big")]
-        yield "UNLINK", [("UNLINK", "big")]
+        yield "DEL", [], [("DEL", "big")]
+        yield "UNLINK", [], [("UNLINK", "big")]
         if self.options.brief:
             return
-        yield "SET over", [("SET", "big", "x")]
-        yield "RENAME over", [("SET", "small", "x"), ("RENAME", "small", "big")]
-        yield "EXPIRE", [("PEXPIRE", "big", "1")]
+        yield "SET over", [], [("SET", "big", "x")]
+        yield "RENAME over", [], [("SET", "small", "x"), ("RENAME", "small", "big")]
+        yield "EXPIRE", [], [("PEXPIRE", "big", "1")]
+        few, half, most = 10, self.n // 2, self.n - 10
+        far = str(self.n * 60)
         removals = {
-            "set": [("SPOP", "big", str(self.n - 10))],
-            "zset": [("ZREMRANGEBYRANK", "big", "0", "-10")],
-            "list": [("LTRIM", "big", "0", "10")],
-            "stream": [("XTRIM", "big", "MAXLEN", "10")],
+            "set": [("SPOP", "big", most), ("SPOP", "big", self.n), ("SPOP", "big", half)],
+            "zset": [("ZREMRANGEBYRANK", "big", 0, most), ("ZREMRANGEBYRANK", "big", few, half),
+                     ("ZREMRANGEBYSCORE", "big", half, "+inf"), ("ZREMRANGEBYLEX", "big", "-", "+"),
+                     ("ZPOPMIN", "big", half)],
+            "list": [("LTRIM", "big", 0, few), ("LTRIM", "big", half, -1), ("LPOP", "big", half)],
+            "stream": [("XTRIM", "big", "MAXLEN", few), ("XTRIM", "big", "MAXLEN", half), ("XDEL", "big", "1-1")],
+            "string": [("SETRANGE", "big", far, "x"), ("SETBIT", "big", self.n * 480, "1"), ("APPEND", "big", "x"),
+                       ("SET", "big", b"x" * (self.n * 50))],
         }
-        if kind in removals:
-            yield removals[kind][0][0], removals[kind]
-        yield "FLUSHALL", [("FLUSHALL",), ("SET", "probe", "x")]
-
-    def grow(self, kind):
+        for removal in removals.get(kind, []):
+            yield " ".join(str(arg)[:12] for arg in removal if arg != "big"), [], [removal]
         if kind == "stream":
-            self.many(lambda a, b: ["XADD", "big", b"%d-0" % (a + 1), "f", a], per_command=1)
+            group = [("XGROUP", "CREATE", "big", "g", "0"), ("XREADGROUP", "GROUP", "g", "c", "STREAMS", "big", ">")]
+            yield "XGROUP DESTROY", group, [("XGROUP", "DESTROY", "big", "g")]
+        yield "FLUSHALL", [], [("FLUSHALL",), ("SET", "probe", "x")]
+
+    def grow(self, kind, is_measured=False):
+        few, clients = GROW, [self.client]
+        if is_measured:
+            few, clients = self.options.few, [Client(self.port) for _ in range(self.options.clients)]
+        if kind == "stream":
+            self.many(lambda a, b: ["XADD", "big", "*", "f", a], per_command=1, clients=clients, lines=2)
         elif kind == "string":
             chunk = b"x" * 10_000
-            self.many(lambda a, b: ["APPEND", "big", chunk], total=self.n * 50, per_command=10_000)
+            self.many(lambda a, b: ["APPEND", "big", chunk], total=self.n * 50, per_command=10_000, clients=clients)
         else:
-            self.many(self.GROWTHS[kind])
+            self.many(self.GROWTHS[kind], per_command=few, clients=clients)
 
     def keys(self):
         def grow():
@@ -240,6 +285,8 @@ def main():
     parser.add_argument("--suites", default="hash,set,zset,list,stream,string,keys")
     parser.add_argument("--steps", default="")
     parser.add_argument("--brief", action="store_true", help="of the ways to remove a value, DEL and UNLINK alone")
+    parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--few", type=int, default=10, help="elements in one command while growing is measured")
     parser.add_argument("--port", type=int, default=0)
     options = parser.parse_args()
     print(f"{options.elements} elements; milliseconds but for the step, which is in seconds")

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use russet::config::{self, Invocation};
 
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: russet::runtime::allocator::Allocator = russet::runtime::allocator::Allocator;
 
 fn main() -> ExitCode {
     let ended = config::parse(std::env::args_os(), &read).and_then(|invocation| match invocation {

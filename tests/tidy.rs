@@ -210,6 +210,7 @@ fn no_test_waits_for_real_time_outside_the_wire_tests() {
             "src/runtime/",
             "src/main.rs",
             "tests/wire/",
+            "tests/differential/",
             "tests/tidy.rs",
             "tests/transcripts/oracle.rs",
             "benches/",

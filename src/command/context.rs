@@ -3,6 +3,7 @@
 use crate::base::clock::UnixMillis;
 use crate::config::Config;
 use crate::engine::effects::{Effects, NO_EVENT, Propagation};
+use crate::engine::long_read::LateReplies;
 use crate::engine::{ClientId, Engine};
 use crate::resp::reply::Reply;
 use crate::storage::LiveDb;
@@ -18,6 +19,8 @@ pub struct Ctx<'a> {
     pub db_index: usize,
     /// The command comes from the master, or from a log, and is applied whatever the limits here are.
     pub must_obey: bool,
+    /// Where a long reply goes that need not be written while others wait.
+    pub late: LateReplies<'a>,
     effects: &'a mut Effects,
 }
 
@@ -38,6 +41,7 @@ impl<'a> Ctx<'a> {
             now,
             db_index,
             must_obey: expiry == ExpiryPolicy::Ignore,
+            late: LateReplies::new(engine.long_reads, &mut engine.late_reply),
             effects: &mut engine.effects,
         })
     }
@@ -52,7 +56,8 @@ impl<'a> Ctx<'a> {
         effects: &'a mut Effects,
     ) -> Self {
         let now = db.now();
-        Self { db, reply, rng, config, now, db_index, must_obey: false, effects }
+        let late = LateReplies::none();
+        Self { db, reply, rng, config, now, db_index, must_obey: false, late, effects }
     }
 
     /// What a command of client `id` works on when nothing else is said: its own database.

@@ -109,6 +109,13 @@ fn swapdb(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
         engine.watched.touch_db(&mut engine.clients, first, in_one, in_other);
         engine.watched.touch_db(&mut engine.clients, second, in_other, in_one);
         engine.keyspace.swap(first, second);
+        for (db_index, _) in &mut engine.to_sweep {
+            *db_index = match *db_index {
+                index if index == first => second,
+                index if index == second => first,
+                index => index,
+            };
+        }
         engine.blocked.signal_db(first);
         engine.blocked.signal_db(second);
     }

@@ -258,7 +258,10 @@ pub fn call(
     begin_command(engine);
     note_absent_keys(engine, row, db_index, args);
     let expiry = engine.expiry_policy_for(id);
-    let result = invoke(engine, id, (row, index), db_index, expiry, args);
+    let mut result = invoke(engine, id, (row, index), db_index, expiry, args);
+    if engine.late_reply.is_some() && matches!(result, Ok(Flow::Done)) {
+        result = Ok(long_read::write_late(engine, id, usize::from(index), mark));
+    }
     let blocked = settle(engine, id, index, mark, result, args);
     conclude(engine, db_index, args);
     if engine.has_monitors() && !row.has(SKIP_MONITOR) && !row.has(ADMIN) {
@@ -321,8 +324,15 @@ fn settle(
     result: CommandResult,
     args: &Args<'_>,
 ) -> bool {
+    // Only what serves a client that has waited still has one here.
+    let late = engine.late_reply.take();
     match result {
-        Ok(Flow::Done) => false,
+        Ok(Flow::Done) => {
+            if let (Some(late), Some(client)) = (late, engine.clients.get_mut(id)) {
+                (late.0)(&mut client.reply());
+            }
+            false
+        }
         Ok(Flow::Parked) => true,
         Ok(Flow::Block(block)) => {
             let Some(client) = engine.clients.get_mut(id) else { return false };
@@ -403,6 +413,15 @@ fn conclude(engine: &mut Engine, db_index: usize, args: &Args<'_>) {
             db.embed(hash, |value| scratch.give_back(value));
         }
     }
+    if !engine.upkeep.to_sweep.is_empty() {
+        let keys = std::mem::take(&mut engine.upkeep.to_sweep);
+        engine.to_sweep.extend(keys.into_iter().map(|key| (db_index, key)));
+    }
+    hand_out_garbage(engine);
+}
+
+/// Lets another thread free what is no longer in the data set.
+pub(super) fn hand_out_garbage(engine: &mut Engine) {
     if !engine.upkeep.garbage.is_empty() {
         let values = std::mem::take(&mut engine.upkeep.garbage);
         let bytes = std::mem::take(&mut engine.upkeep.garbage_bytes);

@@ -97,6 +97,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         ),
     CommandSpec::data("hrandfield", -2, READONLY, "hash", hrandfield)
         .keys(&[KeySpec::range(1, 1, 1, RO | ACCESS)])
+        .looks_at(Extent::Draws)
         .docs(
             "6.2.0",
             "O(N) where N is the number of fields drawn.",

@@ -89,12 +89,15 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         "Keeps the elements between two positions of a list and removes all others.",
         "key start stop",
     ),
-    CommandSpec::data("lpos", -3, READONLY, "list", lpos::lpos).keys(READ_KEY).docs(
-        "6.0.6",
-        "O(N) where N is the number of elements compared.",
-        "Finds the positions of an element in a list.",
-        "key element [RANK rank] [COUNT num-matches] [MAXLEN len]",
-    ),
+    CommandSpec::data("lpos", -3, READONLY, "list", lpos::lpos)
+        .keys(READ_KEY)
+        .looks_at(Extent::Elements)
+        .docs(
+            "6.0.6",
+            "O(N) where N is the number of elements compared.",
+            "Finds the positions of an element in a list.",
+            "key element [RANK rank] [COUNT num-matches] [MAXLEN len]",
+        ),
 ];
 
 /// One end of a list: `LEFT` is the head, `RIGHT` the tail.
@@ -284,7 +287,8 @@ fn ltrim(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     if let Some(list) = ctx.db.write::<List>(key)? {
         let before = list.len();
         let (start, len) = slice(start, stop, before);
-        list.keep_range(start, len);
+        let cut_off = list.keep_range(start, len);
+        cut_off.into_iter().for_each(|rest| ctx.db.discard(rest));
         // An event even when nothing was cut off, but then no change.
         ctx.event(key, "ltrim");
         ctx.add_dirty((before - len) as u64);

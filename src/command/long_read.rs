@@ -33,6 +33,8 @@ pub enum Extent {
     Positions,
     /// As many elements of one collection as COUNT says.
     Scan,
+    /// As many elements of one collection, drawn at random, as the second argument says.
+    Draws,
     /// All elements of one collection, and keys that they name, unless it stores what it finds.
     Sort,
 }
@@ -58,11 +60,16 @@ pub(super) fn begin(
             let db = engine.keyspace.db(db_index);
             (db.len() >= limits.keys_min).then(|| db.clone())
         }
-        Extent::Elements | Extent::Positions | Extent::Scan | Extent::Sort => {
+        Extent::Elements | Extent::Positions | Extent::Scan | Extent::Draws | Extent::Sort => {
             freeze_values(engine, id, row, args)
         }
     }) else {
         return false;
+    };
+    // Only what draws needs a chance of its own: the others leave the engine's as it is.
+    let rng = match row.extent {
+        Extent::Draws => engine.rng.fork(),
+        _ => fastrand::Rng::with_seed(0),
     };
     let Some(client) = engine.clients.get(id) else { return false };
     let read = FrozenRead {
@@ -74,7 +81,7 @@ pub(super) fn begin(
         now: engine.now(),
         config: engine.config.clone(),
         limits: engine.limits.clone(),
-        rng: fastrand::Rng::with_seed(0),
+        rng,
         upkeep: Upkeep::default(),
         effects: Effects::default(),
         lease: engine.keyspace.lease(),
@@ -102,6 +109,24 @@ pub(super) fn begin_on_keyspace(
         outcome
     });
     true
+}
+
+/// Lets the rest of a command's reply be written beside the engine, behind what it has written since `mark`.
+pub(super) fn write_late(engine: &mut Engine, id: ClientId, command: usize, mark: usize) -> Flow {
+    if !may_leave(engine, id) {
+        return Flow::Done;
+    }
+    let Some(late) = engine.late_reply.take() else { return Flow::Done };
+    let lease = engine.keyspace.lease();
+    let Some(client) = engine.clients.get_mut(id) else { return Flow::Done };
+    let (protocol, reply) = (client.protocol, client.out.split_off(mark));
+    park(engine, id, command, move || {
+        let mut outcome = ReadOutcome { reply, ..ReadOutcome::default() };
+        (late.0)(&mut Reply::new(&mut outcome.reply, protocol));
+        drop(lease);
+        outcome
+    });
+    Flow::Parked
 }
 
 fn park(
@@ -138,7 +163,7 @@ fn freeze_values(
     }
     let places: smallvec::SmallVec<[usize; 4]> = match row.extent {
         // Most of them name one key, and most of those a small value: no list of keys is made for them.
-        Extent::Positions | Extent::Scan | Extent::Sort => smallvec::smallvec![1],
+        Extent::Positions | Extent::Scan | Extent::Draws | Extent::Sort => smallvec::smallvec![1],
         Extent::Elements if args.len() == 2 => smallvec::smallvec![1],
         _ => keys::keys_of(row, args)?.into_iter().map(|key| key.index).collect(),
     };
@@ -148,11 +173,15 @@ fn freeze_values(
     if row.extent == Extent::Positions && are_few_positions(args, elements_min) {
         return None;
     }
+    if row.extent == Extent::Draws && drawn(usize::MAX, args) < elements_min {
+        return None;
+    }
     let ctx = &mut Ctx::of_client(engine, id)?;
     let elements: usize = places.iter().map(|&at| ctx.db.elements_len(args.bytes(at))).sum();
     let looked_at = match row.extent {
         Extent::Positions => positions(elements, args).unwrap_or(0),
         Extent::Scan => elements.min(count_of(args)),
+        Extent::Draws => drawn(elements, args),
         _ => elements,
     };
     if looked_at < elements_min {
@@ -171,6 +200,13 @@ fn freeze_values(
 fn count_of(args: &Args<'_>) -> usize {
     let at = (2..args.len()).find(|&at| args.is(at, "count"));
     at.and_then(|at| parse_i64(args.get(at + 1)?)).and_then(|count| usize::try_from(count).ok()).unwrap_or(0)
+}
+
+/// How many of `len` elements are drawn: a negative count draws them again and again.
+fn drawn(len: usize, args: &Args<'_>) -> usize {
+    let count = args.get(2).and_then(parse_i64).unwrap_or(0);
+    let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+    if count < 0 && len > 0 { wanted } else { wanted.min(len) }
 }
 
 /// Whether two positions, both counted from the start, are near to each other: then no look at the value is needed.

@@ -11,6 +11,7 @@ pub mod follower;
 pub mod options;
 pub mod scan_options;
 pub mod spec;
+pub mod sweep;
 pub mod table;
 
 mod bitmap;

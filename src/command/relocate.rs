@@ -86,8 +86,10 @@ impl Baggage {
 
     /// Replaces whatever is at `key`.
     fn put(self, ctx: &mut Ctx<'_>, key: &[u8]) {
+        /// A longer string is one however it was made; it is not copied.
+        const RAW_BY_LENGTH_MIN: usize = 1024;
         match (self.value, self.form) {
-            (Value::String(bytes), StringForm::Raw) => {
+            (Value::String(bytes), StringForm::Raw) if bytes.len() < RAW_BY_LENGTH_MIN => {
                 ctx.db.insert(key, Value::string(""), self.expires_at);
                 ctx.db.set_raw_string(key, &bytes);
             }

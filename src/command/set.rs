@@ -61,6 +61,7 @@ pub(super) const COMMANDS: &[CommandSpec] =
             .tips(&["nondeterministic_output"]),
         CommandSpec::data("srandmember", -2, READONLY, "set", srandmember)
             .keys(&[KeySpec::range(1, 1, 1, RO | ACCESS)])
+            .looks_at(Extent::Draws)
             .docs(
                 "1.0.0",
                 "O(1) without a count, otherwise O(N) where N is the count's absolute value.",
@@ -178,7 +179,12 @@ fn pop_several(ctx: &mut Ctx<'_>, key: &[u8], count: usize) -> CommandResult {
     };
     if count >= set.len() {
         let len = set.len();
-        write_set(&mut ctx.reply, set);
+        if ctx.late.take_elements(len) {
+            let set = set.clone();
+            ctx.late.leave(move |reply| write_set(reply, &set));
+        } else {
+            write_set(&mut ctx.reply, set);
+        }
         ctx.db.remove(key);
         ctx.modified(key, "spop");
         ctx.add_dirty(len as u64 - 1);
@@ -186,6 +192,9 @@ fn pop_several(ctx: &mut Ctx<'_>, key: &[u8], count: usize) -> CommandResult {
         let removal: &[u8] = if ctx.config.lazyfree_lazy_user_del { b"UNLINK" } else { b"DEL" };
         ctx.propagate_as([removal, key]);
         return Ok(Flow::Done);
+    }
+    if ctx.late.take_elements(count) && set.len() - count < count {
+        return pop_most(ctx, key, count);
     }
     let drawn: Vec<Vec<u8>> = set.random_distinct(count, ctx.rng).into_iter().map(Member::to_vec).collect();
     ctx.reply.set(drawn.len());
@@ -201,6 +210,41 @@ fn pop_several(ctx: &mut Ctx<'_>, key: &[u8], count: usize) -> CommandResult {
         ctx.propagate_as(srem);
     }
     Ok(Flow::Done)
+}
+
+/// Pops so many that fewer stay: those are drawn, and make a set of their own in the place of the old one.
+fn pop_most(ctx: &mut Ctx<'_>, key: &[u8], count: usize) -> CommandResult {
+    let limits = ctx.db.limits;
+    let Some(set) = ctx.db.write::<Set>(key)? else { return Ok(Flow::Done) };
+    let mut kept = Set::default();
+    let mut number = itoa::Buffer::new();
+    for member in set.random_distinct(set.len() - count, ctx.rng) {
+        kept.insert(member.as_bytes(&mut number), limits);
+    }
+    let popped = std::mem::replace(set, kept.clone());
+    ctx.modified(key, "spop");
+    ctx.add_dirty(count as u64 - 1);
+    if ctx.is_propagating() {
+        let members: Vec<Member<'_>> =
+            popped.iter().filter(|member| !kept.contains_member(*member)).collect();
+        propagate_removal(ctx, key, &members);
+    }
+    ctx.late.leave(move |reply| {
+        reply.set(count);
+        let members = popped.iter().filter(|member| !kept.contains_member(*member));
+        let mut number = itoa::Buffer::new();
+        members.for_each(|member| reply.bulk(member.as_bytes(&mut number)));
+    });
+    Ok(Flow::Done)
+}
+
+fn propagate_removal(ctx: &mut Ctx<'_>, key: &[u8], members: &[Member<'_>]) {
+    for members in members.chunks(SREM_MEMBERS_MAX) {
+        let members: Vec<Vec<u8>> = members.iter().map(|member| member.to_vec()).collect();
+        let mut srem: Vec<&[u8]> = vec![b"SREM", key];
+        srem.extend(members.iter().map(Vec::as_slice));
+        ctx.propagate_as(srem);
+    }
 }
 
 /// `SRANDMEMBER key [count]`

@@ -7,17 +7,19 @@
 use super::blocked::BlockedOn;
 use super::{ClientId, Engine};
 use crate::resp::error::ErrorReply;
+use crate::resp::reply::Reply;
 
-/// From how many keys or elements on a read is long. Without a runtime none is: every command runs where it stands.
+/// From how many keys, elements or bytes on a read is long. Without a runtime none is: every command runs where it stands.
 #[derive(Debug, Clone, Copy)]
 pub struct LongReadLimits {
     pub keys_min: usize,
     pub elements_min: usize,
+    pub bytes_min: usize,
 }
 
 impl Default for LongReadLimits {
     fn default() -> Self {
-        Self { keys_min: usize::MAX, elements_min: usize::MAX }
+        Self { keys_min: usize::MAX, elements_min: usize::MAX, bytes_min: usize::MAX }
     }
 }
 
@@ -36,6 +38,57 @@ impl std::fmt::Debug for LongRead {
             .field("client", &self.client)
             .field("command", &self.command)
             .finish_non_exhaustive()
+    }
+}
+
+/// The long part of a reply, to be written when its command is over: from data that it has taken out, or holds a copy of.
+pub struct LateReply(pub Box<dyn FnOnce(&mut Reply<'_>) + Send>);
+
+impl std::fmt::Debug for LateReply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LateReply").finish_non_exhaustive()
+    }
+}
+
+/// Where a command leaves the long part of its reply.
+#[derive(Debug)]
+pub struct LateReplies<'a> {
+    limits: LongReadLimits,
+    /// None for a command that runs beside the engine itself.
+    place: Option<&'a mut Option<LateReply>>,
+}
+
+impl<'a> LateReplies<'a> {
+    pub fn new(limits: LongReadLimits, place: &'a mut Option<LateReply>) -> Self {
+        Self { limits, place: Some(place) }
+    }
+
+    /// Takes none: all of the reply is written at once.
+    pub fn none() -> Self {
+        Self { limits: LongReadLimits::default(), place: None }
+    }
+
+    /// How many elements are enough to be left here.
+    pub fn elements_min(&self) -> usize {
+        self.limits.elements_min
+    }
+
+    /// Whether so many elements of a reply are to be left here.
+    pub fn take_elements(&self, elements: usize) -> bool {
+        self.place.is_some() && elements >= self.limits.elements_min
+    }
+
+    /// Whether so many bytes of a reply are to be left here.
+    pub fn take_bytes(&self, bytes: usize) -> bool {
+        self.place.is_some() && bytes >= self.limits.bytes_min
+    }
+
+    /// Leaves the rest of the reply: the command writes nothing behind it.
+    pub fn leave(&mut self, write: impl FnOnce(&mut Reply<'_>) + Send + 'static) {
+        if let Some(place) = &mut self.place {
+            debug_assert!(place.is_none(), "a reply has one end");
+            **place = Some(LateReply(Box::new(write)));
+        }
     }
 }
 

@@ -29,7 +29,7 @@ pub mod slowlog;
 pub mod stats;
 pub mod watch;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::mem;
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ pub use gates::Pause;
 pub use job::{InsideJob, Job};
 pub use latency::LatencyMonitor;
 pub use lazyfree::LazyFree;
-pub use long_read::LongReadLimits;
+pub use long_read::{LateReply, LongReadLimits};
 pub use persistence::Persistence;
 pub use process::{MemoryProbe, ProcessInfo};
 pub use pubsub::PubSub;
@@ -118,6 +118,10 @@ pub struct Engine {
     pub eviction: Eviction,
     pub lazyfree: Arc<LazyFree>,
     pub long_reads: LongReadLimits,
+    /// What the running command has left of its reply.
+    pub late_reply: Option<LateReply>,
+    /// Databases and keys of values that something is left to be cleaned up in.
+    pub to_sweep: VecDeque<(usize, Vec<u8>)>,
     pub slowlog: SlowLog,
     /// Commands that take at least this long go into the slow log.
     pub slowlog_threshold_nanos: u64,
@@ -255,6 +259,8 @@ impl Engine {
             eviction: Eviction::default(),
             lazyfree: Arc::default(),
             long_reads: LongReadLimits::default(),
+            late_reply: None,
+            to_sweep: VecDeque::new(),
             persistence: Persistence::new(started_at),
             time,
             rng,

@@ -25,6 +25,7 @@ use crate::engine::{ClientId, Engine, LogLevel};
 use crate::resp::error::ErrorReply;
 use crate::resp::request::{Batch, Decoder, Limits};
 use crate::storage::db::PREFETCH_KEYS_MAX;
+use crate::storage::live::CopiedArg;
 
 const SHARED_BUFFER_BYTES: usize = 64 * 1024;
 /// What one stay inside the engine may take: others wait meanwhile.
@@ -40,6 +41,8 @@ const SMALL_WRITES_MAX: u32 = 32;
 const OUT_BYTES_FREED_HERE_MAX: usize = 1 << 20;
 /// Less unwritten output than this is nobody's concern.
 const OUT_BYTES_FREE: usize = 16 * 1024;
+/// An argument from this length on is copied before the engine is entered: it may become a value.
+const ARG_BYTES_COPIED_MIN: usize = 1 << 20;
 /// What a blocked client may send ahead before it has to wait.
 const AHEAD_BYTES_MAX: usize = 1 << 20;
 
@@ -233,7 +236,14 @@ impl<S: ClientSocket> Connection<S> {
         }
         self.look_up(buf, batch);
         let hub = self.hub;
-        hub.enter(|engine| {
+        // Copied here rather than while all others wait.
+        let mut copied = Vec::new();
+        if buf.len() >= ARG_BYTES_COPIED_MIN {
+            let args = batch.iter(buf).flat_map(|args| args.iter());
+            copied.extend(args.filter(|arg| arg.len() >= ARG_BYTES_COPIED_MIN).map(CopiedArg::new));
+        }
+        let (executed, unused) = hub.enter(|engine| {
+            engine.upkeep.copied = copied;
             let now = engine.now();
             let mut executed = 0;
             let mut db_index = 0;
@@ -261,8 +271,10 @@ impl<S: ClientSocket> Connection<S> {
             }
             engine.stats.net_input_bytes += buf.len() as u64;
             self.after_batch(engine);
-            executed
-        })
+            (executed, std::mem::take(&mut engine.upkeep.copied))
+        });
+        drop(unused);
+        executed
     }
 
     /// Finds the rows of a batch. A pipeline mostly says the same command over and over.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::hub::Hub;
 use super::{figures, log};
-use crate::command::{active_expire, dispatch, eviction};
+use crate::command::{active_expire, dispatch, eviction, sweep};
 
 /// Processor time is read once in so many turns.
 const TURNS_PER_CPU_READING: u64 = 5;
@@ -54,14 +54,18 @@ const EXPIRE_TICK_MAX: Duration = Duration::from_millis(25);
 /// Keys that are removed between two looks at the clock.
 const EXPIRE_KEYS_MAX: usize = 64;
 
-/// Removes keys whose time has passed. Others have their turn at the engine between slices.
+/// Steps of cleaning up between two looks at the clock.
+const SWEEP_STEPS_MAX: usize = 256;
+
+/// Removes keys whose time has passed, and cleans up behind removals of many elements. Others have their turn at the engine between slices.
 async fn expire(hub: &Hub) {
     let tick = Instant::now();
     loop {
         let has_more = hub.enter(|engine| {
             let slice = Instant::now();
             loop {
-                let has_more = active_expire::expire_slice(engine, EXPIRE_KEYS_MAX);
+                let has_more = active_expire::expire_slice(engine, EXPIRE_KEYS_MAX)
+                    | sweep::sweep_slice(engine, SWEEP_STEPS_MAX);
                 if !has_more || slice.elapsed() >= EXPIRE_SLICE {
                     break has_more;
                 }

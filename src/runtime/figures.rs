@@ -26,11 +26,12 @@ pub fn measure(before: MemoryFigures) -> MemoryFigures {
     // The allocator keeps its statistics as of the last epoch.
     let _ = epoch::advance();
     let allocated = memory::allocated();
+    let in_pages = super::allocator::bytes_in_pages().max(0) as u64;
     MemoryFigures {
         allocated,
-        handed_out: stats::allocated::read().unwrap_or(0) as u64,
-        active: stats::active::read().unwrap_or(0) as u64,
-        resident: stats::resident::read().unwrap_or(0) as u64,
+        handed_out: stats::allocated::read().unwrap_or(0) as u64 + in_pages,
+        active: stats::active::read().unwrap_or(0) as u64 + in_pages,
+        resident: stats::resident::read().unwrap_or(0) as u64 + in_pages,
         rss: rss().unwrap_or(0),
         peak: before.peak.max(allocated),
         startup: if before.startup == 0 { allocated } else { before.startup },

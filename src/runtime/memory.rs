@@ -3,11 +3,12 @@
 //! The allocator counts for each thread what it was given and gave back. Each thread settles: it adds what has come on top
 //! since the last time to one sum. Reading the allocator's own sum would take microseconds and be as old as its last epoch;
 //! this takes nanoseconds. What a thread has not settled yet is missing, so every thread settles whenever it leaves the
-//! engine, when it takes in a large request, and when it ends.
+//! engine, when it takes in a large request, and when it ends. Allocations with pages of their own are counted at once.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use super::allocator;
 use tikv_jemalloc_ctl::thread::{ThreadLocal, allocatedp, deallocatedp};
 
 static SETTLED: AtomicI64 = AtomicI64::new(0);
@@ -55,5 +56,5 @@ pub fn settle() {
 /// Bytes allocated by all threads.
 pub fn allocated() -> u64 {
     settle();
-    SETTLED.load(Ordering::Relaxed).max(0) as u64
+    (SETTLED.load(Ordering::Relaxed) + allocator::bytes_in_pages()).max(0) as u64
 }

@@ -1,5 +1,6 @@
 //! The engine behind sockets: tokio, threads, files, signals and timers. Nothing below this layer knows of them.
 
+pub mod allocator;
 mod background;
 mod clock;
 mod connection;

@@ -14,7 +14,8 @@ use crate::engine::LongReadLimits;
 use crate::engine::long_read::LongRead;
 
 /// From here on a read takes some milliseconds, and freezing what it looks at is cheap beside it.
-pub const LIMITS: LongReadLimits = LongReadLimits { keys_min: 50_000, elements_min: 20_000 };
+pub const LIMITS: LongReadLimits =
+    LongReadLimits { keys_min: 50_000, elements_min: 20_000, bytes_min: 1 << 20 };
 
 /// Two, so that one read of everything does not hold up all shorter ones.
 const THREADS: usize = 2;

@@ -7,6 +7,7 @@
 //! A `Db` knows no time: it stores expiries and finds what is due at an instant, and `LiveDb` decides what to do.
 
 mod field_expiry;
+mod sweep;
 
 use std::sync::Arc;
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::db::Db;
-use super::live::{AccessPolicy, ExpiryPolicy, LiveDb, NewExpiry, Upkeep, View};
+use super::live::{AccessPolicy, CopiedArg, ExpiryPolicy, LiveDb, NewExpiry, Upkeep, View};
 use super::{EncodingLimits, ValueRef};
 use crate::base::clock::UnixMillis;
 
@@ -227,4 +227,24 @@ fn due_keys_are_found_in_slices() {
     }
     assert_eq!(found, 1000);
     assert_eq!(db.len(), 2000);
+}
+
+#[test]
+fn a_copied_argument_is_stored_as_it_is() {
+    let (arg, twin) = (vec![b'x'; 5000], vec![b'x'; 5000]);
+    let copied = CopiedArg::new(&arg);
+    let (mut db, limits) = (Db::new(1), EncodingLimits::default());
+    let (mut rng, mut upkeep) = (fastrand::Rng::with_seed(1), Upkeep::default());
+    upkeep.copied.push(copied);
+    let view = View { now: NOW, expiry: ExpiryPolicy::Remove, access: AccessPolicy::Leave, limits: &limits };
+    let mut live = LiveDb::new(&mut db, view, &mut rng, &mut upkeep);
+    // Of equal bytes that lie elsewhere it is no copy.
+    live.set_string(b"twin", &twin, NewExpiry::Clear);
+    live.set_string(b"key", &arg, NewExpiry::At(UnixMillis(NOW.0 + 1)));
+    live.set_string(b"again", &arg, NewExpiry::Clear);
+    assert!(upkeep.copied.is_empty());
+    let found = contents(&db);
+    for (key, expires_at) in [("twin", None), ("key", Some(NOW.0 + 1)), ("again", None)] {
+        assert_eq!(found[key.as_bytes()], (arg.clone(), expires_at), "{key}");
+    }
 }

@@ -9,6 +9,9 @@ use super::cow::Cow;
 use super::{limits::EncodingLimits, packed};
 use spine::{Chunk, ChunkLimit, Spine};
 
+/// More elements than this are freed elsewhere.
+const FREED_HERE_MAX: usize = if cfg!(test) { 20 } else { 5000 };
+
 #[derive(Clone, Default)]
 pub struct List {
     repr: Repr,
@@ -122,25 +125,41 @@ impl List {
         value
     }
 
-    /// Removes up to `len` elements from `start` on.
-    pub fn remove_range(&mut self, start: usize, len: usize) {
+    /// Removes up to `len` elements from `start` on. Answers them if they are many: to be freed elsewhere, at leisure.
+    pub fn remove_range(&mut self, start: usize, len: usize) -> Option<Self> {
         let start = start.min(self.len());
         let len = len.min(self.len() - start);
         if len == 0 {
-            return;
+            return None;
         }
+        if len == self.len() {
+            return Some(std::mem::take(self));
+        }
+        // Two clones that lose what the other one keeps: no element is touched, but at the edges.
+        let removed = (len > FREED_HERE_MAX).then(|| {
+            let mut removed = self.clone();
+            removed.cut(start + len, usize::MAX);
+            removed.cut(0, start);
+            removed
+        });
+        self.cut(start, len);
+        removed
+    }
+
+    fn cut(&mut self, start: usize, len: usize) {
+        let len = len.min(self.len() - start);
         match &mut self.repr {
+            _ if len == 0 => {}
             Repr::Packed(chunk) => chunk.remove_range(start, len),
             Repr::Spine(spine) => spine.make_mut().remove_range(start, len),
         }
         self.shrink();
     }
 
-    /// Keeps the `len` elements from `start` on.
-    pub fn keep_range(&mut self, start: usize, len: usize) {
+    /// Keeps the `len` elements from `start` on. Answers the others where they are many.
+    pub fn keep_range(&mut self, start: usize, len: usize) -> [Option<Self>; 2] {
         let end = start.saturating_add(len).min(self.len());
-        self.remove_range(end, usize::MAX);
-        self.remove_range(0, start);
+        [self.remove_range(end, usize::MAX), self.remove_range(0, start)]
     }
 
     /// Removes elements equal to `value` and returns how many: the first `count`, the last `-count`, or with
@@ -193,7 +212,7 @@ impl List {
         }
     }
 
-    /// The bytes allocated for this list, without the handle itself; takes a step per chunk.
+    /// The bytes allocated for this list, without the handle itself; of many chunks an estimate by the first ones.
     pub fn memory_bytes(&self) -> usize {
         match &self.repr {
             Repr::Packed(chunk) => chunk.memory_bytes(),

@@ -7,12 +7,15 @@ mod fields;
 
 pub use fields::ExpiredFields;
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use super::db::{Db, Displaced, Found, Item};
 use super::embedded::Scratch;
 use super::limits::EncodingLimits;
 use super::segment::{NewValue, VALUE_INLINE_MAX};
+use super::sorted_set::SortedSet;
 use super::value::{Collection, Value, ValueRef, WrongType};
 use crate::base::clock::UnixMillis;
 
@@ -81,6 +84,8 @@ pub struct Upkeep {
     pub expired: Vec<Vec<u8>>,
     /// Fields of hashes that were removed because their time had passed.
     pub expired_fields: Vec<ExpiredFields>,
+    /// Long arguments of the requests that run now, copied before the engine was entered.
+    pub copied: Vec<CopiedArg>,
     /// Values whose memory another thread should free.
     pub garbage: Vec<Value>,
     /// Whether it is worth knowing how much memory that is.
@@ -97,14 +102,38 @@ pub struct Upkeep {
     pub misses: u64,
     /// The hashes of keys whose collection was taken out of its entry, or is new: to be embedded when the command is over.
     pub taken_out: SmallVec<[u64; 4]>,
+    /// Keys of values that something is left to be cleaned up in: `Db::sweep`.
+    pub to_sweep: Vec<Vec<u8>>,
     /// Where embedded collections are unfolded.
     pub scratch: Scratch,
+}
+
+/// A long argument's copy, for a command that stores it.
+#[derive(Debug)]
+pub struct CopiedArg {
+    /// Where the argument itself lies while its request runs.
+    address: usize,
+    copy: Vec<u8>,
+}
+
+impl CopiedArg {
+    pub fn new(arg: &[u8]) -> Self {
+        Self { address: arg.as_ptr().addr(), copy: arg.to_vec() }
+    }
 }
 
 /// Values that take more allocations than this to free go to another thread.
 const FREE_EFFORT_INLINE_MAX: usize = 32;
 
 impl Upkeep {
+    /// The copy of these bytes, if they are an argument of which there is one.
+    fn take_copy(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let address = bytes.as_ptr().addr();
+        let at =
+            self.copied.iter().position(|arg| arg.address == address && arg.copy.len() == bytes.len())?;
+        Some(self.copied.swap_remove(at).copy)
+    }
+
     /// Takes a value that is no longer in the data set.
     pub fn discard(&mut self, value: Option<Value>) {
         let Some(value) = value else { return };
@@ -310,7 +339,8 @@ impl<'a> LiveDb<'a> {
         if !self.db.object(found).and_then(T::of).is_some_and(T::is_empty) {
             return false;
         }
-        self.db.remove(found);
+        let object = self.db.remove(found);
+        self.upkeep.discard(object);
         true
     }
 
@@ -409,12 +439,45 @@ impl<'a> LiveDb<'a> {
 
     /// Replaces whatever is at `key`.
     pub fn insert(&mut self, key: &[u8], value: Value, expires_at: Option<UnixMillis>) {
+        if matches!(&value, Value::SortedSet(set) if set.has_strays()) {
+            self.sweep_later(key);
+        }
         let access = self.access.initial();
         if expires_at.is_some() {
             self.note_expiry(key);
         }
         let displaced = self.db.put_value(key, value, expires_at.map(|at| at.0), access);
         self.displace(key, displaced);
+    }
+
+    /// Lets another thread free what a removal of many elements has left.
+    pub fn discard(&mut self, rest: Option<impl Collection>) {
+        self.upkeep.discard(rest.map(Collection::into_value));
+    }
+
+    /// Cleans up behind a removal from the sorted set at `key`, which has left `rest` to be freed.
+    pub fn clean_up(&mut self, key: &[u8], rest: Option<SortedSet>) {
+        self.discard(rest);
+        let found = self.db.find(key);
+        if let Some(Value::SortedSet(set)) = found.and_then(|found| self.db.object(found))
+            && set.has_strays()
+        {
+            self.sweep_later(key);
+        }
+    }
+
+    /// Asks for `Db::sweep` of the value at `key`.
+    fn sweep_later(&mut self, key: &[u8]) {
+        self.upkeep.to_sweep.push(key.to_vec());
+    }
+
+    /// The string at `key`, shared with it; none unless it is a long one.
+    pub fn shared_string(&mut self, key: &[u8]) -> Option<Arc<Vec<u8>>> {
+        let found = self.find(key)?;
+        match self.db.object(found)? {
+            Value::String(bytes) => Some(bytes.clone()),
+            _ => None,
+        }
     }
 
     /// Removes `key`; whether it was there.
@@ -649,7 +712,10 @@ impl<'a> LiveDb<'a> {
     fn store_string(&mut self, key: &[u8], bytes: &[u8], raw: bool, expiry: NewExpiry) {
         let expires_at = self.expiry_of(key, expiry);
         let access = self.access_of_overwritten(key);
-        let displaced = self.db.put_string(key, bytes, raw, expires_at, access);
+        let displaced = match self.upkeep.take_copy(bytes) {
+            Some(copy) => self.db.put_raw_string(key, copy, expires_at, access),
+            None => self.db.put_string(key, bytes, raw, expires_at, access),
+        };
         self.displace(key, displaced);
     }
 

@@ -10,6 +10,7 @@ mod db_tests;
 pub mod digest;
 pub mod embedded;
 pub mod eviction;
+pub mod growth;
 pub mod hash;
 pub mod hyperloglog;
 pub mod intset;

@@ -26,6 +26,9 @@ const TAG_BITS: u32 = 16;
 /// A segment below this is merged with its neighbour when both fit into half of one.
 const MERGE_BELOW: usize = ENTRIES_MAX / 8;
 
+/// Segments whose memory is measured; the others are taken to be like them.
+const SAMPLED_MAX: usize = 64;
+
 static SEED: AtomicU64 = AtomicU64::new(0);
 
 /// Sets the seed of all tables that are made from here on.
@@ -219,9 +222,12 @@ impl Table {
         }
     }
 
-    /// The bytes allocated; takes a step per segment.
+    /// The bytes allocated; of many segments an estimate by the first ones.
     pub fn memory_bytes(&self) -> usize {
-        let segments: usize = self.segments().map(Segment::memory_bytes).sum();
+        let len = self.depths.iter().map(|&segments| segments as usize).sum::<usize>().max(1);
+        let sampled = len.min(SAMPLED_MAX);
+        let segments =
+            self.segments().take(sampled).map(Segment::memory_bytes).sum::<usize>() * len / sampled;
         size_of::<Self>() + self.depths.capacity() * size_of::<u32>() + node_bytes(&self.root) + segments
     }
 

@@ -148,7 +148,7 @@ impl ValueRef<'_> {
     pub fn free_effort(&self) -> usize {
         match self {
             Self::Int(_) | Self::Embedded(_) => 0,
-            Self::Str(bytes) => 1 + bytes.len() / (1 << 20),
+            Self::Str(bytes) => 1 + bytes.len() / (64 << 10),
             Self::List(list) => list.free_effort(),
             Self::Hash(hash) => hash.free_effort(),
             Self::Set(set) => set.free_effort(),

@@ -3,6 +3,7 @@
 use russet::resp::value::Value;
 
 use crate::harness::{Client, Server, becomes, bulk, eventually};
+use crate::replication;
 
 /// More than `runtime/reads.rs` calls long.
 const KEYS: usize = 60_000;
@@ -88,4 +89,42 @@ fn the_limit_of_output_holds_for_long_reads() {
     reader.read_to_end();
     eventually("the other client is served on", || client.text("PING") == "PONG");
     assert!(server.log().contains("overcoming of output buffer limits"));
+}
+
+/// What is removed in one piece, with the reply put together beside the engine, is removed from the replica as well; sooner
+/// or later the master has cleaned up behind it, which nobody can tell.
+#[test]
+fn many_elements_go_at_once_here_and_on_a_replica() {
+    let (server, mut client) = server();
+    let replica = replication::replica_of(replication::Make::Russet, server.port);
+    let mut other = replica.client();
+    replication::wait_until_linked(&mut other);
+    let members: Vec<String> = (0..MEMBERS).map(|n| format!("{n}")).collect();
+    let mut request = vec!["ZADD", "zset"];
+    request.extend(members.iter().flat_map(|member| [member.as_str(); 2]));
+    client.call_args(&request);
+    for (n, removal) in [
+        "LPOP list 25000",
+        "SPOP set 25000",
+        "SPOP set 100000",
+        "ZREMRANGEBYRANK zset 100 4000",
+        "ZADD zset 1 500 2 501",
+        "ZPOPMAX zset 21000",
+        "COPY zset copy",
+        "ZREMRANGEBYSCORE zset -inf +inf",
+        "RENAME copy zset",
+        "ZREMRANGEBYRANK zset 0 -11",
+        "LTRIM list -5 -1",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert!(!matches!(client.call(removal), Value::Error(_)), "{removal}");
+        if n % 2 == 0 {
+            replication::become_equal(&mut client, &mut other);
+        }
+    }
+    replication::become_equal(&mut client, &mut other);
+    assert_eq!(client.integer("ZCARD zset"), 10);
+    assert_eq!(client.integer("LLEN list"), 5);
 }

@@ -14,7 +14,7 @@ use crate::base::bits;
 use crate::base::number::parse_i64;
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
-use crate::storage::StringRef;
+use crate::storage::{StringRef, growth};
 
 const BIT_OFFSET: ErrorReply = ErrorReply::fixed("ERR bit offset is not an integer or out of range");
 
@@ -65,12 +65,7 @@ fn change_string<R>(
 ) -> Result<(bool, R), ErrorReply> {
     Ok(ctx.db.update_string(key, |bytes| {
         let grows = bytes.len() < len_min;
-        if bytes.is_empty() {
-            // Fresh pages are zero already and take no memory until they are written.
-            *bytes = vec![0; len_min];
-        } else if grows {
-            bytes.resize(len_min, 0);
-        }
+        growth::lengthen(bytes, len_min);
         (grows, change(bytes))
     })?)
 }

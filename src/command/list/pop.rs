@@ -5,6 +5,7 @@ use crate::command::context::Ctx;
 use crate::command::options::{integer_in, timeout};
 use crate::command::spec::*;
 use crate::engine::TimeoutReply;
+use crate::engine::long_read::LateReplies;
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
 use crate::resp::reply::Reply;
@@ -94,7 +95,8 @@ fn pop(ctx: &mut Ctx<'_>, args: &Args<'_>, end: End) -> CommandResult {
         ctx.reply.array(popped);
     }
     if popped > 0 {
-        take(list, end, popped, &mut ctx.reply);
+        let rest = take(list, end, popped, &mut ctx.reply, &mut ctx.late);
+        ctx.db.discard(rest);
         conclude_pop(ctx, key, end, popped);
     }
     Ok(Flow::Done)
@@ -217,24 +219,40 @@ fn first_list<'k>(
 /// Pops from a list that is known to be there and to have `count` elements.
 fn pop_found(ctx: &mut Ctx<'_>, key: &[u8], end: End, count: usize) -> Result<(), ErrorReply> {
     if let Some(list) = ctx.db.write::<List>(key)? {
-        take(list, end, count, &mut ctx.reply);
+        let rest = take(list, end, count, &mut ctx.reply, &mut ctx.late);
+        ctx.db.discard(rest);
         conclude_pop(ctx, key, end, count);
     }
     Ok(())
 }
 
-/// Moves `count` elements, of at least so many, into the reply.
-fn take(list: &mut List, end: End, count: usize, reply: &mut Reply<'_>) {
+/// Moves `count` elements, of at least so many, to the end of the reply. Answers what is to be freed.
+fn take(
+    list: &mut List,
+    end: End,
+    count: usize,
+    reply: &mut Reply<'_>,
+    late: &mut LateReplies<'_>,
+) -> Option<List> {
     let start = match end {
         End::Left => 0,
         End::Right => list.len() - count,
     };
+    if late.take_elements(count) {
+        let whole = list.clone();
+        late.leave(move |reply| write_popped(reply, &whole, start, count, end));
+    } else {
+        write_popped(reply, list, start, count, end);
+    }
+    list.remove_range(start, count)
+}
+
+fn write_popped(reply: &mut Reply<'_>, list: &List, start: usize, count: usize, end: End) {
     let elements = list.iter_range(start, count);
     match end {
         End::Left => elements.for_each(|element| reply.bulk(element)),
         End::Right => elements.rev().for_each(|element| reply.bulk(element)),
     }
-    list.remove_range(start, count);
 }
 
 fn conclude_pop(ctx: &mut Ctx<'_>, key: &[u8], end: End, count: usize) {

@@ -8,6 +8,7 @@ use crate::engine::long_read::LongRead;
 use crate::engine::{ClientId, Engine, Job, LongReadLimits};
 use crate::resp::args::OwnedArgs;
 use crate::resp::reply::Protocol;
+use crate::storage::digest;
 
 const FILL: &[&str] = &[
     "RPUSH list 3 1 2 9 7",
@@ -18,6 +19,12 @@ const FILL: &[&str] = &[
     "ZADD zset 1 a 2 b 3.5 c 4 d 5 e",
     "SET string x",
     "MSET w_1 9 w_2 8 w_3 7 w_4 6 w_9 5",
+    "ZADD lex 0 a 0 b 0 c 0 d",
+    "XADD events 1-1 f v",
+    "XADD events 1-2 f v g 2",
+    "XADD events 3-1 f 17",
+    "XADD more 2-1 f v",
+    "SETRANGE long 300 end",
 ];
 
 const READS: &[&str] = &[
@@ -58,6 +65,24 @@ const READS: &[&str] = &[
     "ZSCAN zset 0 COUNT 100",
     "HSCAN list 0 COUNT 100",
     "DEBUG DIGEST",
+    "ZRANGE zset 0 100 BYSCORE WITHSCORES",
+    "ZRANGEBYSCORE zset -inf (4 WITHSCORES LIMIT 1 2",
+    "ZREVRANGEBYSCORE zset +inf -inf WITHSCORES",
+    "ZRANGEBYLEX lex - +",
+    "ZREVRANGEBYLEX lex (d - LIMIT 0 2",
+    "HRANDFIELD hash 100 WITHVALUES",
+    "SRANDMEMBER set 100",
+    "ZRANDMEMBER zset 100 WITHSCORES",
+    "LPOS list 2",
+    "LPOS list 2 RANK -1 COUNT 0",
+    "XRANGE events - +",
+    "XRANGE events 1-2 + COUNT 1",
+    "XREVRANGE events + (1-1",
+    "XREAD STREAMS events missing more 1-1 0 0",
+    "XREAD COUNT 1 STREAMS events more 0 2-1",
+    "GET long",
+    "GETEX long",
+    "GETRANGE long 3 -2",
 ];
 
 struct Server {
@@ -76,7 +101,8 @@ impl Server {
         };
         let mut engine = new_engine(config, Box::new(ManualClock::new(UnixMillis(1_000_000))), 7);
         engine.config.enable_debug_command = crate::config::Permission::Yes;
-        engine.long_reads = LongReadLimits { keys_min: elements_min, elements_min };
+        engine.long_reads =
+            LongReadLimits { keys_min: elements_min, elements_min, bytes_min: elements_min.max(200) };
         let id = connect(&mut engine);
         let mut server = Self { engine, id };
         for request in FILL {
@@ -156,7 +182,13 @@ fn what_is_short_or_writes_or_is_part_of_a_unit_runs_where_it_stands() {
     for request in [
         "LRANGE list 0 2",
         "LRANGE list 0 x",
-        "ZRANGE zset 0 100 BYSCORE",
+        "ZRANGE zset 0 3 BYSCORE",
+        "ZPOPMIN zset 3",
+        "XRANGE events - + COUNT 3",
+        "HRANDFIELD hash -3",
+        "GETRANGE long 0 20",
+        "LPOP list 3",
+        "RPUSH list 4 5 6",
         "SORT list STORE sorted",
         "SCAN 0 COUNT 3",
         "HSCAN hash 0",
@@ -171,6 +203,80 @@ fn what_is_short_or_writes_or_is_part_of_a_unit_runs_where_it_stands() {
     ] {
         assert_eq!(server.send(request), Executed::Done, "{request}");
     }
+}
+
+/// What they take out they answer from what they have taken out.
+const REMOVALS: &[&str] = &[
+    "LPOP list 3",
+    "RPOP list 100",
+    "LMPOP 2 missing list RIGHT COUNT 4",
+    "BLMPOP 1 1 list LEFT COUNT 4",
+    "SPOP set 100",
+    "ZPOPMIN zset 3",
+    "ZPOPMAX zset 100",
+    "ZMPOP 1 zset MAX COUNT 2",
+    "BZMPOP 1 1 zset MIN COUNT 100",
+    "BLPOP list 0",
+    "GETDEL long",
+    "GETSET long x",
+    "SET long x GET",
+];
+
+#[test]
+fn what_is_taken_out_is_answered_beside_the_engine() {
+    for protocol in [Protocol::Resp2, Protocol::Resp3] {
+        for request in REMOVALS {
+            let (mut inline, mut beside) = (Server::new(usize::MAX), Server::new(1));
+            for server in [&mut inline, &mut beside] {
+                let id = server.id;
+                server.engine.clients.get_mut(id).unwrap().protocol = protocol;
+            }
+            assert_eq!(inline.send(request), Executed::Done, "{request}");
+            assert_eq!(beside.send(request), Executed::Blocked, "{request}");
+            assert_eq!(beside.take_output(), b"", "{request}");
+            let digests = [&inline, &beside].map(|server| digest::of_keyspace(&server.engine.keyspace));
+            assert_eq!(digests[0], digests[1], "{request}");
+            let read = beside.take_read().expect("it is handed out");
+            let other = connect(&mut beside.engine);
+            beside.send_as(other, "FLUSHALL");
+            beside.finish(read);
+            assert_eq!(
+                String::from_utf8(beside.take_output()),
+                String::from_utf8(inline.take_output()),
+                "{request}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_pop_of_most_members_leaves_the_others() {
+    let mut server = Server::new(5);
+    assert_eq!(server.send("SPOP set 5"), Executed::Blocked);
+    let read = server.take_read().unwrap();
+    server.finish(read);
+    let popped = String::from_utf8(server.take_output()).unwrap();
+    assert!(popped.starts_with("*5\r\n"), "{popped}");
+    let other = connect(&mut server.engine);
+    server.send_as(other, "SMEMBERS set");
+    let out = std::mem::take(&mut server.engine.clients.get_mut(other).unwrap().out);
+    let kept = String::from_utf8(out).unwrap();
+    assert!(kept.starts_with("*1\r\n"), "{kept}");
+    for member in ["a", "b", "c", "d", "e", "f"] {
+        let bulk = format!("$1\r\n{member}\r\n");
+        assert_ne!(popped.contains(&bulk), kept.contains(&bulk), "{member}");
+    }
+}
+
+#[test]
+fn who_has_waited_is_answered_at_once_with_all_of_it() {
+    let mut server = Server::new(2);
+    assert_eq!(server.send("BLMPOP 0 1 queue LEFT COUNT 10"), Executed::Blocked);
+    let other = connect(&mut server.engine);
+    server.send_as(other, "RPUSH queue 1 2 3");
+    assert!(server.take_read().is_none());
+    assert_eq!(server.take_output(), b"*2\r\n$5\r\nqueue\r\n*3\r\n$1\r\n1\r\n$1\r\n2\r\n$1\r\n3\r\n");
+    assert!(server.engine.clients.get(server.id).unwrap().blocked.is_none());
 }
 
 #[test]

@@ -41,6 +41,7 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
     ),
     CommandSpec::data("zrandmember", -2, READONLY, "sorted-set", zrandmember)
         .keys(READ_KEY)
+        .looks_at(Extent::Draws)
         .docs(
             "6.2.0",
             "O(N), N being the number of members returned",

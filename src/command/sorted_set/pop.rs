@@ -1,5 +1,7 @@
 //! Taking the first or last members out: ZPOPMIN, ZPOPMAX, ZMPOP and the forms that wait for one.
 
+use std::ops::Range;
+
 use super::super::context::Ctx;
 use super::super::options::{integer_in, timeout};
 use super::super::spec::*;
@@ -7,8 +9,10 @@ use super::write_pair;
 use crate::base::clock::UnixMillis;
 use crate::base::number::parse_i64;
 use crate::engine::TimeoutReply;
+use crate::engine::long_read::LateReplies;
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
+use crate::resp::reply::Reply;
 use crate::storage::sorted_set::SortedSet;
 
 const POP_KEYS: KeyFlags = RW | ACCESS | DELETE;
@@ -115,38 +119,75 @@ fn pop(ctx: &mut Ctx<'_>, args: &Args<'_>, end: End) -> CommandResult {
     } else {
         ctx.reply.array(2 * taken);
     }
-    let is_paired = count.is_some();
-    take(set, end, taken, |member, score| {
-        if is_paired {
-            write_pair(&mut ctx.reply, member, score);
-        } else {
-            ctx.reply.bulk(member);
-            ctx.reply.double(score);
-        }
-    });
+    let shape = if count.is_some() { Shape::Pairs } else { Shape::Flat };
+    let rest = take(set, end, taken, shape, &mut ctx.reply, &mut ctx.late);
     if taken > 0 {
-        popped(ctx, key, end);
+        popped(ctx, key, end, rest);
     }
     Ok(Flow::Done)
 }
 
-/// Removes `count` members that are there and hands them out, the outermost first.
-fn take(set: &mut SortedSet, end: End, count: usize, mut hand_out: impl FnMut(&[u8], f64)) {
+/// How a member and its score stand in the reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// One behind the other.
+    Flat,
+    /// As a pair where the protocol nests them.
+    Pairs,
+    /// As a pair in any protocol.
+    Nested,
+}
+
+impl Shape {
+    fn write(self, reply: &mut Reply<'_>, member: &[u8], score: f64) {
+        match self {
+            Self::Pairs => write_pair(reply, member, score),
+            Self::Flat | Self::Nested => {
+                if self == Self::Nested {
+                    reply.array(2);
+                }
+                reply.bulk(member);
+                reply.double(score);
+            }
+        }
+    }
+}
+
+/// Moves `count` members that are there to the end of the reply, the outermost first. Answers what is to be freed.
+fn take(
+    set: &mut SortedSet,
+    end: End,
+    count: usize,
+    shape: Shape,
+    reply: &mut Reply<'_>,
+    late: &mut LateReplies<'_>,
+) -> Option<SortedSet> {
     let len = set.len();
     let ranks = match end {
         End::Min => 0..count,
         End::Max => len - count..len,
     };
-    let members = set.range(ranks.clone());
-    match end {
-        End::Min => members.for_each(|(member, score)| hand_out(member, score)),
-        End::Max => members.rev().for_each(|(member, score)| hand_out(member, score)),
+    if late.take_elements(count) {
+        let (whole, ranks) = (set.clone(), ranks.clone());
+        late.leave(move |reply| write_popped(reply, &whole, ranks, end, shape));
+    } else {
+        write_popped(reply, set, ranks.clone(), end, shape);
     }
-    set.remove_rank_range(ranks);
+    set.remove_rank_range(ranks).1
 }
 
-/// Says that members were taken from `key`.
-fn popped(ctx: &mut Ctx<'_>, key: &[u8], end: End) {
+fn write_popped(reply: &mut Reply<'_>, set: &SortedSet, ranks: Range<usize>, end: End, shape: Shape) {
+    let members = set.range(ranks);
+    let write = |(member, score): (&[u8], f64)| shape.write(reply, member, score);
+    match end {
+        End::Min => members.for_each(write),
+        End::Max => members.rev().for_each(write),
+    }
+}
+
+/// Says that members were taken from `key`; `rest` is to be freed.
+fn popped(ctx: &mut Ctx<'_>, key: &[u8], end: End, rest: Option<SortedSet>) {
+    ctx.db.clean_up(key, rest);
     ctx.modified(key, end.event());
     ctx.remove_if_empty::<SortedSet>(key);
 }
@@ -182,11 +223,8 @@ fn blocking_pop(ctx: &mut Ctx<'_>, args: &Args<'_>, end: End) -> CommandResult {
     if let Some(set) = ctx.db.write::<SortedSet>(key)? {
         ctx.reply.array(3);
         ctx.reply.bulk(key);
-        take(set, end, 1, |member, score| {
-            ctx.reply.bulk(member);
-            ctx.reply.double(score);
-        });
-        popped(ctx, key, end);
+        let rest = take(set, end, 1, Shape::Flat, &mut ctx.reply, &mut ctx.late);
+        popped(ctx, key, end, rest);
         ctx.propagate_as([end.command(), key]);
     }
     Ok(Flow::Done)
@@ -250,12 +288,8 @@ impl<'a> MultiPop<'a> {
         ctx.reply.array(2);
         ctx.reply.bulk(key);
         ctx.reply.array(taken);
-        take(set, self.end, taken, |member, score| {
-            ctx.reply.array(2);
-            ctx.reply.bulk(member);
-            ctx.reply.double(score);
-        });
-        popped(ctx, key, self.end);
+        let rest = take(set, self.end, taken, Shape::Nested, &mut ctx.reply, &mut ctx.late);
+        popped(ctx, key, self.end, rest);
         ctx.propagate_as([self.end.command(), key, itoa::Buffer::new().format(taken).as_bytes()]);
         Ok(true)
     }

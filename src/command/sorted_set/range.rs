@@ -9,6 +9,7 @@ use super::bounds::{lex_range, rank_range, score_range};
 use super::{READ_KEY, Scores, insert, store, write_members};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
+use crate::resp::reply::Reply;
 use crate::storage::sorted_set::{LexRange, ScoreRange, SortedSet};
 
 const READ_COMPLEXITY: &str =
@@ -278,12 +279,28 @@ fn read(ctx: &mut Ctx<'_>, args: &Args<'_>, by: Option<By>, direction: Option<Di
         ctx.reply.array(0);
         return Ok(Flow::Done);
     };
-    let members = set.range(query.ranks(set));
-    match query.direction {
-        Direction::Forward => write_members(&mut ctx.reply, members, query.scores),
-        Direction::Reverse => write_members(&mut ctx.reply, members.rev(), query.scores),
+    let (ranks, direction, scores) = (query.ranks(set), query.direction, query.scores);
+    if ctx.late.take_elements(ranks.len()) {
+        let set = set.clone();
+        ctx.late.leave(move |reply| write_range(reply, &set, ranks, direction, scores));
+    } else {
+        write_range(&mut ctx.reply, set, ranks, direction, scores);
     }
     Ok(Flow::Done)
+}
+
+fn write_range(
+    reply: &mut Reply<'_>,
+    set: &SortedSet,
+    ranks: Range<usize>,
+    direction: Direction,
+    scores: Scores,
+) {
+    let members = set.range(ranks);
+    match direction {
+        Direction::Forward => write_members(reply, members, scores),
+        Direction::Reverse => write_members(reply, members.rev(), scores),
+    }
 }
 
 /// `ZRANGESTORE dst src min max [BYSCORE | BYLEX] [REV] [LIMIT offset count]`
@@ -336,7 +353,11 @@ fn remove(ctx: &mut Ctx<'_>, args: &Args<'_>, by: By, event: &'static str) -> Co
     let key = args.bytes(1);
     let interval = Interval::parse(by, args.bytes(2), args.bytes(3))?;
     let removed = match ctx.db.write::<SortedSet>(key)? {
-        Some(set) => set.remove_rank_range(interval.ranks(set)),
+        Some(set) => {
+            let (removed, rest) = set.remove_rank_range(interval.ranks(set));
+            ctx.db.clean_up(key, rest);
+            removed
+        }
         None => 0,
     };
     if removed > 0 {

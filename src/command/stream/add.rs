@@ -134,7 +134,8 @@ fn xadd(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     let stream = ctx.db.write_or_create::<Stream>(key)?;
     let id = options.id.after(stream.last_id(), now_ms)?;
     stream.append(id, &pairs, limits);
-    let trimmed = options.trim.map_or(0, |trim| stream.trim(trim));
+    let (trimmed, rest) = options.trim.map_or((0, None), |trim| stream.trim(trim));
+    ctx.db.discard(rest);
     let id_text = ids::text(id);
     ctx.reply.bulk(&id_text);
     ctx.modified(key, "xadd");

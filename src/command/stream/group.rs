@@ -151,7 +151,9 @@ fn setid(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
 fn destroy(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     let (key, name) = (args.bytes(2), args.bytes(3));
     require_stream(ctx, key)?;
-    let destroyed = ctx.db.write::<Stream>(key)?.is_some_and(|stream| stream.destroy_group(name));
+    let rest = ctx.db.write::<Stream>(key)?.and_then(|stream| stream.destroy_group(name));
+    let destroyed = rest.is_some();
+    ctx.db.discard(rest);
     if destroyed {
         ctx.modified(key, "xgroup-destroy");
     }

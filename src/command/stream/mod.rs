@@ -16,9 +16,10 @@ pub(super) mod trim;
 
 use super::context::Ctx;
 use super::spec::*;
+use crate::engine::long_read::LateReplies;
 use crate::resp::error::ErrorReply;
 use crate::resp::reply::{Deferred, Reply};
-use crate::storage::stream::{BlockLimits, Entry, Stream};
+use crate::storage::stream::{BlockLimits, Entry, Stream, StreamId};
 use crate::storage::{ValueRef, WrongType};
 
 /// The key of the commands that only read.
@@ -58,6 +59,17 @@ fn write_entries<'a>(reply: &mut Reply<'_>, entries: impl Iterator<Item = Entry<
         len += 1;
     }
     reply.end_array(array, len);
+}
+
+/// Whether so many entries lie between two ids that they are to be written beside the engine.
+fn is_long(
+    late: &LateReplies<'_>,
+    stream: &Stream,
+    (start, end): (StreamId, StreamId),
+    count: usize,
+) -> bool {
+    late.take_elements(stream.len().min(count))
+        && late.take_elements(stream.entries_len_max(start, end, late.elements_min()))
 }
 
 /// Puts the header before entries that were written by stream; in RESP3 they are a map by key.

@@ -1,12 +1,13 @@
 //! XLEN, XRANGE and XREVRANGE.
 
-use super::{READ_KEY, ids, write_entries};
+use super::{READ_KEY, ids, is_long, write_entries};
 use crate::command::context::Ctx;
 use crate::command::options::integer;
 use crate::command::spec::*;
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
-use crate::storage::stream::Stream;
+use crate::resp::reply::Reply;
+use crate::storage::stream::{Stream, StreamId};
 
 const RANGE_COMPLEXITY: &str = "O(N) where N is the number of entries returned.";
 
@@ -65,10 +66,24 @@ fn range(ctx: &mut Ctx<'_>, args: &Args<'_>, direction: Direction) -> CommandRes
     match ctx.db.read::<Stream>(args.bytes(1))? {
         None => ctx.reply.array(0),
         Some(_) if count == 0 => ctx.reply.null_array(),
-        Some(stream) => match direction {
-            Direction::Forward => write_entries(&mut ctx.reply, stream.range(start, end).take(count)),
-            Direction::Back => write_entries(&mut ctx.reply, stream.range_back(start, end).take(count)),
-        },
+        Some(stream) if is_long(&ctx.late, stream, (start, end), count) => {
+            let stream = stream.clone();
+            ctx.late.leave(move |reply| write_range(reply, &stream, (start, end), count, direction));
+        }
+        Some(stream) => write_range(&mut ctx.reply, stream, (start, end), count, direction),
     }
     Ok(Flow::Done)
+}
+
+fn write_range(
+    reply: &mut Reply<'_>,
+    stream: &Stream,
+    (start, end): (StreamId, StreamId),
+    count: usize,
+    direction: Direction,
+) {
+    match direction {
+        Direction::Forward => write_entries(reply, stream.range(start, end).take(count)),
+        Direction::Back => write_entries(reply, stream.range_back(start, end).take(count)),
+    }
 }

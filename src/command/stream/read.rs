@@ -150,8 +150,11 @@ enum BlockOrDone {
 fn xread(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     let request = Request::parse(args, ctx.now, false)?;
     let mut behind: SmallVec<[StreamId; 4]> = SmallVec::new();
+    let mut may_be_long = false;
     for (key, id) in request.keys.iter().zip(request.ids.iter()) {
         let stream = ctx.db.read::<Stream>(key)?;
+        let len = stream.map_or(0, Stream::len);
+        may_be_long |= ctx.late.take_elements(len.min(request.count));
         behind.push(match id {
             b"$" => stream.map_or(StreamId::MIN, Stream::last_id),
             // The last entry itself is to be read.
@@ -165,15 +168,14 @@ fn xread(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
             id => ids::exact(id)?,
         });
     }
+    if may_be_long && leave_streams(ctx, &request, &behind)? {
+        return Ok(Flow::Done);
+    }
     let streams = ctx.reply.defer();
     let mut served = 0;
     for (key, &behind) in request.keys.iter().zip(&behind) {
         let Some(ValueAndReply { stream, reply }) = stream_and_reply(ctx, key)? else { continue };
-        let Some(start) =
-            behind.next().filter(|&start| stream.last_entry_id().is_some_and(|last| last >= start))
-        else {
-            continue;
-        };
+        let Some(start) = start_behind(stream, behind) else { continue };
         served += 1;
         begin_stream(reply, key);
         super::write_entries(reply, stream.range(start, StreamId::MAX).take(request.count));
@@ -193,6 +195,35 @@ fn xread(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
             Ok(Flow::Block(block))
         }
     }
+}
+
+/// Where what is behind an id begins; none if there is nothing.
+fn start_behind(stream: &Stream, id: StreamId) -> Option<StreamId> {
+    id.next().filter(|&start| stream.last_entry_id().is_some_and(|last| last >= start))
+}
+
+/// Leaves the reply to be written beside the engine if there is much to be read; whether there is.
+fn leave_streams(ctx: &mut Ctx<'_>, request: &Request<'_>, behind: &[StreamId]) -> Result<bool, ErrorReply> {
+    let (count, enough) = (request.count, ctx.late.elements_min());
+    let (mut found, mut entries) = (Vec::new(), 0);
+    for (key, &behind) in request.keys.iter().zip(behind) {
+        let Some(stream) = super::peek(ctx, key)? else { continue };
+        let Some(start) = start_behind(stream, behind) else { continue };
+        entries += stream.entries_len_max(start, StreamId::MAX, enough).min(count);
+        found.push((key.to_vec(), stream.clone(), start));
+    }
+    if !ctx.late.take_elements(entries) {
+        return Ok(false);
+    }
+    ctx.late.leave(move |reply| {
+        let streams = reply.defer();
+        for (key, stream, start) in &found {
+            begin_stream(reply, key);
+            super::write_entries(reply, stream.range(*start, StreamId::MAX).take(count));
+        }
+        end_streams(reply, streams, found.len());
+    });
+    Ok(true)
 }
 
 struct ValueAndReply<'c, 'r> {

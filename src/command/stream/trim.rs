@@ -36,7 +36,8 @@ fn xtrim(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
         ctx.reply.integer(0);
         return Ok(Flow::Done);
     };
-    let removed = stream.trim(trim);
+    let (removed, rest) = stream.trim(trim);
+    ctx.db.discard(rest);
     if removed > 0 {
         ctx.modified(key, "xtrim");
         ctx.add_dirty(removed - 1);

@@ -15,6 +15,7 @@ use super::spec::*;
 use crate::base::clock::UnixMillis;
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
+use crate::resp::reply::Reply;
 use crate::storage::{NewExpiry, StringRef, WrongType};
 
 pub(super) const COMMANDS: &[CommandSpec] = &[
@@ -80,16 +81,27 @@ fn get(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     Ok(Flow::Done)
 }
 
-/// Writes the string at `key`, or null; whether there is one. Counts as a read.
+/// Ends the reply with the string at `key`, or null; whether there is one. Counts as a read.
 fn reply_string(ctx: &mut Ctx<'_>, key: &[u8]) -> Result<bool, WrongType> {
-    let value = ctx.db.string(key)?;
-    let found = value.is_some();
-    match value {
-        Some(StringRef::Bytes(bytes)) => ctx.reply.bulk(bytes),
-        Some(StringRef::Int(n)) => ctx.reply.bulk_integer(n),
-        None => ctx.reply.null(),
+    match ctx.db.string(key)? {
+        Some(StringRef::Bytes(bytes)) if ctx.late.take_bytes(bytes.len()) => {
+            if let Some(bytes) = ctx.db.shared_string(key) {
+                ctx.late.leave(move |reply| reply.bulk(&bytes[..]));
+            }
+            Ok(true)
+        }
+        value => Ok(write_string(&mut ctx.reply, value)),
     }
-    Ok(found)
+}
+
+/// Writes a string, or null; whether there is one.
+fn write_string(reply: &mut Reply<'_>, value: Option<StringRef<'_>>) -> bool {
+    match value {
+        Some(StringRef::Bytes(bytes)) => reply.bulk(bytes),
+        Some(StringRef::Int(n)) => reply.bulk_integer(n),
+        None => reply.null(),
+    }
+    value.is_some()
 }
 
 /// `SET key value [NX | XX] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds |
@@ -239,9 +251,8 @@ fn mget(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     ctx.reply.array(args.len() - 1);
     for key in args.from(1).iter() {
         // Another type is as good as missing.
-        if reply_string(ctx, key).is_err() {
-            ctx.reply.null();
-        }
+        let value = ctx.db.string(key).unwrap_or_default();
+        write_string(&mut ctx.reply, value);
     }
     Ok(Flow::Done)
 }

@@ -5,7 +5,7 @@ use crate::command::options::integer;
 use crate::command::spec::*;
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
-use crate::storage::{NewExpiry, StringRef};
+use crate::storage::{NewExpiry, StringRef, growth};
 
 pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
     CommandSpec::data("append", 3, WRITE | DENYOOM | FAST, "string", append)
@@ -57,7 +57,7 @@ fn append(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
         Some(old_len) => {
             check_len(ctx, old_len.checked_add(value.len()))?;
             ctx.db.update_string(key, |bytes| {
-                bytes.extend_from_slice(value);
+                growth::extend(bytes, value);
                 bytes.len()
             })?
         }
@@ -99,9 +99,7 @@ fn setrange(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     check_len(ctx, end)?;
     let end = end.ok_or(ErrorReply::STRING_TOO_LONG)?;
     let len = ctx.db.update_string(key, |bytes| {
-        if bytes.len() < end {
-            bytes.resize(end, 0);
-        }
+        growth::lengthen(bytes, end);
         bytes[offset..end].copy_from_slice(value);
         bytes.len()
     })?;
@@ -115,7 +113,12 @@ fn getrange(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     let (start, end) = (integer(args.bytes(2))?, integer(args.bytes(3))?);
     let mut buffer = itoa::Buffer::new();
     let bytes = ctx.db.string(args.bytes(1))?.map_or(&[][..], |string| string.as_bytes(&mut buffer));
-    ctx.reply.bulk(part(bytes, start, end));
+    let bytes = part(bytes, start, end);
+    if !ctx.late.take_bytes(bytes.len()) {
+        ctx.reply.bulk(bytes);
+    } else if let Some(bytes) = ctx.db.shared_string(args.bytes(1)) {
+        ctx.late.leave(move |reply| reply.bulk(part(&bytes, start, end)));
+    }
     Ok(Flow::Done)
 }
 

@@ -12,6 +12,9 @@ pub(super) type Chunk = Packed<true>;
 
 const FANOUT: usize = 64;
 
+/// Chunks whose memory is measured; the others are taken to be like them.
+const SAMPLED_MAX: usize = 64;
+
 /// What one chunk may hold.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ChunkLimit {
@@ -148,14 +151,22 @@ impl Spine {
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        fn sum(children: &Vec<Child>) -> usize {
+        fn of_nodes(children: &Vec<Child>) -> usize {
             let below = children.iter().map(|child| match &child.link {
-                Link::Chunk(chunk) => chunk.memory_bytes(),
-                Link::Node(node) => 16 + size_of::<Vec<Child>>() + sum(node),
+                Link::Chunk(_) => 0,
+                Link::Node(node) => 16 + size_of::<Vec<Child>>() + of_nodes(node),
             });
             children.capacity() * size_of::<Child>() + below.sum::<usize>()
         }
-        16 + size_of::<Self>() + sum(&self.root)
+        let chunks = self.chunks();
+        let sampled = chunks.min(SAMPLED_MAX);
+        let (mut index, mut bytes) = (0, 0);
+        for _ in 0..sampled {
+            let chunk = self.locate(index).0;
+            index += chunk.len();
+            bytes += chunk.memory_bytes();
+        }
+        16 + size_of::<Self>() + of_nodes(&self.root) + bytes * chunks / sampled.max(1)
     }
 
     /// Takes levels away that have become chains of single links.

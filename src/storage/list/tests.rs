@@ -87,8 +87,9 @@ fn apply(list: &mut List, model: &mut VecDeque<Vec<u8>>, step: Step, limits: &En
         Step::Remove(at) => assert_eq!(list.remove(at % (len + 1)), model.remove(at % (len + 1))),
         Step::RemoveRange(at, count) => {
             let (at, count) = (at % (len + 1), count % (len / 2 + 1));
-            list.remove_range(at, count);
-            model.drain(at..(at + count).min(len));
+            let removed = list.remove_range(at, count);
+            let gone: VecDeque<_> = model.drain(at..(at + count).min(len)).collect();
+            removed.into_iter().for_each(|removed| check(&removed, &gone));
         }
         Step::KeepRange(at, count) => {
             let (at, count) = (at % (len / 4 + 1), len / 2 + count % (len + 1));

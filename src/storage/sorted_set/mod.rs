@@ -4,6 +4,9 @@
 //! to score. Both are shared between clones, so that a clone is cheap at every size, never changes, and costs
 //! the next write one leaf, one segment and the paths to them.
 //!
+//! Removing many members by rank cuts them out of the tree, whatever their number; the table loses them later, in
+//! slices (`strays.rs`).
+//!
 //! Which of the two it is says nothing about `OBJECT ENCODING`: that follows Redis' thresholds, however they
 //! are set. Scores are never NaN; the two zeros are equal.
 
@@ -11,6 +14,7 @@ mod iter;
 mod member_table;
 mod packed;
 mod range;
+mod strays;
 mod tree;
 
 #[cfg(test)]
@@ -25,6 +29,7 @@ use crate::storage::cow::Cow;
 use member_table::MemberTable;
 use packed::{INLINE_MAX, MemberRef, Packed};
 use std::{mem, ops::Range, sync::Arc};
+use strays::Strays;
 use tree::Tree;
 
 /// A list with more entries or bytes than this costs more to change than a tree.
@@ -38,6 +43,9 @@ const LARGE_ENTRY_BYTES: usize = 2 * 2 + 5 + 9;
 /// What a list or a tree takes without any entry: blocks, headers, counters.
 const PACKED_FIXED_BYTES: usize = 64;
 const LARGE_FIXED_BYTES: usize = 512;
+
+/// As many members are taken out of the table, or into a new one, by the command that removes the others.
+const RENEWED_AT_ONCE_MAX: usize = if cfg!(test) { 40 } else { 2000 };
 
 #[derive(Debug, Clone)]
 pub struct SortedSet(Repr);
@@ -53,7 +61,9 @@ enum Repr {
 struct Large {
     tree: Tree,
     scores: MemberTable,
-    /// Bytes that all members take, for `memory_bytes`.
+    /// Members in the table that are none any more.
+    strays: Option<Box<Strays>>,
+    /// Bytes that all members in the table take, for `memory_bytes`.
     member_bytes: usize,
     /// Whether Redis would still keep it as one list.
     is_listpack: bool,
@@ -93,7 +103,7 @@ impl SortedSet {
     pub fn len(&self) -> usize {
         match &self.0 {
             Repr::Packed(list) => list.len(),
-            Repr::Large(large) => large.scores.len(),
+            Repr::Large(large) => large.len(),
         }
     }
 
@@ -113,7 +123,7 @@ impl SortedSet {
     pub fn score(&self, member: &[u8]) -> Option<f64> {
         match &self.0 {
             Repr::Packed(list) => Some(list.score(list.position(member)?)),
-            Repr::Large(large) => large.scores.get(member),
+            Repr::Large(large) => large.score(member),
         }
     }
 
@@ -121,7 +131,7 @@ impl SortedSet {
     pub fn rank(&self, member: &[u8]) -> Option<usize> {
         match &self.0 {
             Repr::Packed(list) => list.position(member),
-            Repr::Large(large) => Some(large.tree.rank_of(large.scores.get(member)?, member)),
+            Repr::Large(large) => Some(large.tree.rank_of(large.score(member)?, member)),
         }
     }
 
@@ -194,7 +204,7 @@ impl SortedSet {
                 let at = list.position(member);
                 (at.map(|at| list.score(at)), at)
             }
-            Repr::Large(large) => (large.scores.get(member), None),
+            Repr::Large(large) => (large.score(member), None),
         };
         if old == Some(score) {
             return Change::Unchanged;
@@ -244,7 +254,7 @@ impl SortedSet {
             }
             Repr::Large(large) => {
                 // Asked first, so that a miss copies nothing.
-                let score = large.scores.get(member)?;
+                let score = large.score(member)?;
                 let large = large.make_mut();
                 large.forget(member);
                 large.tree.remove(score, member);
@@ -261,22 +271,44 @@ impl SortedSet {
         self.pop(self.len().checked_sub(1)?)
     }
 
-    /// Removes the members of these ranks, as far as they exist; returns how many those were.
-    pub fn remove_rank_range(&mut self, ranks: Range<usize>) -> usize {
+    /// Removes the members of these ranks, as far as they exist; returns how many those were, and what is to be freed.
+    pub fn remove_rank_range(&mut self, ranks: Range<usize>) -> (usize, Option<Self>) {
         let len = self.len();
         let ranks = ranks.start.min(len)..ranks.end.min(len);
         if ranks.is_empty() {
-            return 0;
+            return (0, None);
         }
         if ranks.len() == len {
-            *self = Self::default();
-            return len;
+            return (len, Some(mem::take(self)));
         }
-        match &mut self.0 {
-            Repr::Packed(list) => list.make_mut().remove_range(ranks.clone()),
+        let rest = match &mut self.0 {
+            Repr::Packed(list) => {
+                list.make_mut().remove_range(ranks.clone());
+                None
+            }
             Repr::Large(large) => large.make_mut().remove_range(ranks.clone()),
+        };
+        (ranks.len(), rest.map(Self::of_large))
+    }
+
+    /// Whether a removal of many has left something for `sweep`.
+    pub fn has_strays(&self) -> bool {
+        matches!(&self.0, Repr::Large(large) if large.strays.is_some())
+    }
+
+    /// Takes up to `max` steps to clean up behind a removal of many; answers what is to be freed.
+    pub fn sweep(&mut self, max: usize) -> Option<Self> {
+        match &mut self.0 {
+            Repr::Large(large) if large.strays.is_some() => {
+                let tree = large.make_mut().sweep(max)?;
+                Some(Self::of_large(Large::garbage(tree, MemberTable::default())))
+            }
+            _ => None,
         }
-        ranks.len()
+    }
+
+    fn of_large(large: Large) -> Self {
+        Self(Repr::Large(Cow::new(large)))
     }
 
     /// Hands out about `count` members and returns the cursor to go on from, 0 at the end. Members that stay
@@ -287,7 +319,11 @@ impl SortedSet {
                 self.iter().for_each(|(member, score)| f(member, score));
                 0
             }
-            Repr::Large(large) => large.scores.scan(cursor, count, f),
+            Repr::Large(large) => large.scores.scan(cursor, count, |member, score| {
+                if large.is_ordered(score, member) {
+                    f(member, score);
+                }
+            }),
         }
     }
 
@@ -314,7 +350,7 @@ impl SortedSet {
     pub fn free_effort(&self) -> usize {
         match &self.0 {
             Repr::Packed(_) => 1,
-            Repr::Large(large) => large.scores.len(),
+            Repr::Large(large) => large.scores.len().max(large.tree.len()),
         }
     }
 
@@ -367,10 +403,12 @@ impl SortedSet {
             large.tree.check();
             large.scores.check();
             assert_eq!(self.iter().count(), self.len());
-            assert_eq!(
-                large.member_bytes,
-                self.iter().map(|(member, _)| stored_bytes(member)).sum::<usize>()
-            );
+            let member_bytes = self.iter().map(|(member, _)| stored_bytes(member)).sum::<usize>();
+            assert!(large.member_bytes >= member_bytes);
+            assert!(large.strays.is_some() || large.member_bytes == member_bytes);
+            let mut scanned = 0;
+            self.scan(0, usize::MAX, |_, _| scanned += 1);
+            assert_eq!(scanned, self.len());
         }
         for (member, score) in self.iter() {
             assert_eq!(self.score(member), Some(score));
@@ -396,19 +434,38 @@ impl Large {
             member_bytes += stored_bytes(member.bytes());
             scores.set(&member, list.score(i));
         }
-        Self { tree: Tree::from_sorted(list.into_inner()), scores, member_bytes, is_listpack }
+        let tree = Tree::from_sorted(list.into_inner());
+        Self { tree, scores, strays: None, member_bytes, is_listpack }
+    }
+
+    /// What is only to be freed.
+    fn garbage(tree: Tree, scores: MemberTable) -> Self {
+        Self { tree, scores, strays: None, member_bytes: 0, is_listpack: false }
     }
 
     fn insert(&mut self, old: Option<f64>, score: f64, member: &MemberRef<'_>) {
         match old {
             Some(old) => self.tree.remove(old, member.bytes()),
+            None if self.recall(member.bytes()) => {}
             None => self.member_bytes += stored_bytes(member.bytes()),
         }
         self.tree.insert(score, member);
         self.scores.set(member, score);
     }
 
-    fn remove_range(&mut self, ranks: Range<usize>) {
+    /// Removes the members of these ranks, which exist but are not all; answers what is to be freed.
+    fn remove_range(&mut self, ranks: Range<usize>) -> Option<Self> {
+        let staying = self.len() - ranks.len();
+        if ranks.len() > RENEWED_AT_ONCE_MAX && staying > RENEWED_AT_ONCE_MAX {
+            self.cut_out(ranks);
+            return None;
+        }
+        if ranks.len() > staying {
+            let tree = self.tree.clone();
+            self.tree.remove_range(ranks);
+            let strays = self.strays.take();
+            return Some(Self { strays, ..Self::garbage(tree, self.renew_table()) });
+        }
         let mut rank = ranks.start;
         while rank < ranks.end {
             let (leaf, first) = self.tree.leaf_of_rank(rank);
@@ -421,6 +478,24 @@ impl Large {
             rank = end;
         }
         self.tree.remove_range(ranks);
+        None
+    }
+
+    /// Makes the table anew from the order, without strays; answers the old one.
+    fn renew_table(&mut self) -> MemberTable {
+        let mut scores = MemberTable::default();
+        self.member_bytes = 0;
+        let (mut rank, len) = (0, self.tree.len());
+        while rank < len {
+            let (leaf, first) = self.tree.leaf_of_rank(rank);
+            for i in 0..leaf.len() {
+                let member = leaf.member_ref(i);
+                self.member_bytes += stored_bytes(member.bytes());
+                scores.set(&member, leaf.score(i));
+            }
+            rank = first + leaf.len();
+        }
+        mem::replace(&mut self.scores, scores)
     }
 
     fn forget(&mut self, member: &[u8]) {

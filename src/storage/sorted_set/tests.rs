@@ -38,6 +38,7 @@ enum Step {
     Remove(usize),
     RemoveAbsent(Vec<u8>),
     RemoveRanks(usize, usize),
+    Sweep(usize),
     Pop(bool),
     Clone,
     QueryScores(ScoreRange),
@@ -73,6 +74,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => any::<usize>().prop_map(Step::Remove),
         1 => member().prop_map(Step::RemoveAbsent),
         2 => (any::<usize>(), 0usize..500).prop_map(|(i, n)| Step::RemoveRanks(i, n)),
+        2 => (0usize..120).prop_map(Step::Sweep),
         2 => any::<bool>().prop_map(Step::Pop),
         2 => Just(Step::Clone),
         2 => (bound(), bound()).prop_map(|(min, max)| Step::QueryScores(ScoreRange { min, max })),
@@ -115,8 +117,11 @@ fn run(steps: Vec<Step>, limits: &EncodingLimits) {
             Step::RemoveRanks(i, n) => {
                 let i = i % (model.len() + 1);
                 let end = (i + n).min(model.len());
-                assert_eq!(set.remove_rank_range(i..i + n), end - i);
+                assert_eq!(set.remove_rank_range(i..i + n).0, end - i);
                 model.drain(i..end);
+            }
+            Step::Sweep(max) => {
+                set.sweep(max);
             }
             Step::Pop(first) => {
                 let at = if first { 0 } else { model.len().saturating_sub(1) };
@@ -275,8 +280,12 @@ fn what_was_removed_in_ranges_leaves_a_sound_and_small_set() {
     while model.len() > 100 {
         let start = rng.usize(0..model.len());
         let end = (start + rng.usize(0..3_000)).min(model.len());
-        assert_eq!(set.remove_rank_range(start..end), end - start);
+        assert_eq!(set.remove_rank_range(start..end).0, end - start);
         model.drain(start..end);
+    }
+    assert_same(&set, &model);
+    while set.has_strays() {
+        set.sweep(1_000);
     }
     assert_same(&set, &model);
     assert_same(&before, &full);
@@ -338,4 +347,35 @@ fn a_random_member_comes_from_the_set() {
         assert_eq!(set.score(member), Some(score));
     }
     assert_eq!(SortedSet::default().random(&mut rng), None);
+}
+
+#[test]
+fn strays_are_no_members_come_back_as_new_ones_and_go_in_slices() {
+    let limits = EncodingLimits::default();
+    let mut set = filled(5_000, |i| (i as f64, format!("member:{i}")));
+    let mut model: Model = set.iter().map(|(m, s)| (s, m.to_vec())).collect();
+    let whole = (set.clone(), model.clone());
+    let (removed, garbage) = set.remove_rank_range(1_000..4_000);
+    assert_eq!((removed, garbage.is_none()), (3_000, true));
+    model.drain(1_000..4_000);
+    assert_same(&set, &model);
+    assert_eq!((set.score(b"member:1500"), set.rank(b"member:1500")), (None, None));
+    assert_eq!(set.remove(b"member:1500"), None);
+    // With the score that it had, and with another one.
+    for (score, member) in [(2_000.0, "member:2000"), (7.5, "member:2001")] {
+        assert_eq!(set.insert(score, member.as_bytes(), &limits), Change::Added);
+        model.insert(position(&model, score, member.as_bytes()), (score, member.as_bytes().to_vec()));
+    }
+    let midway = (set.clone(), model.clone());
+    assert_eq!(set.remove_rank_range(500..1_500).0, 1_000);
+    model.drain(500..1_500);
+    assert_same(&set, &model);
+    let mut freed = 0;
+    while set.has_strays() {
+        freed += usize::from(set.sweep(100).is_some_and(|garbage| garbage.free_effort() > 0));
+        assert_same(&set, &model);
+    }
+    assert_eq!(freed, 2);
+    assert_same(&whole.0, &whole.1);
+    assert_same(&midway.0, &midway.1);
 }

@@ -86,6 +86,23 @@ impl Tree {
         }
     }
 
+    pub fn len(&self) -> usize {
+        self.root.count()
+    }
+
+    pub fn contains(&self, score: f64, member: &[u8]) -> bool {
+        let mut node = &self.root;
+        loop {
+            match node {
+                Node::Leaf(leaf) => {
+                    let at = leaf.lower_bound(score, member);
+                    return at < leaf.len() && leaf.score(at) == score && leaf.member(at) == member;
+                }
+                Node::Inner(inner) => node = &inner.children[inner.child_for(score, member)].node,
+            }
+        }
+    }
+
     /// How many entries sort before (score, member).
     pub fn rank_of(&self, score: f64, member: &[u8]) -> usize {
         self.descend(|list, range| list.lower_bound_in(range, score, member))

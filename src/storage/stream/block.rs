@@ -104,6 +104,11 @@ impl Block {
         self.bytes.shrink_to_fit();
     }
 
+    /// How many entries are there.
+    pub fn live(&self) -> u64 {
+        self.int(&mut { HEADER_BYTES }) as u64
+    }
+
     pub fn master(&self) -> Master {
         let mut at = HEADER_BYTES;
         let (live, deleted) = (self.int(&mut at) as u64, self.int(&mut at) as u64);

@@ -20,9 +20,40 @@ use block::Block;
 pub use block::{BYTES_MAX, BlockLimits, Entry};
 pub use group::{Consumer, Group, Name, Pending};
 pub use id::StreamId;
-use tree::Tree;
+use tree::{Goes, Tree};
 
-type StreamBlocks = Tree<StreamId, Arc<Block>>;
+type StreamBlocks = Tree<StreamId, Shared>;
+
+/// A block that clones may share, and how many live entries it has: so that counting those of many looks at none of them.
+#[derive(Clone)]
+struct Shared {
+    block: Arc<Block>,
+    live: u64,
+}
+
+impl Shared {
+    fn new(block: Block) -> Self {
+        Self { live: block.live(), block: Arc::new(block) }
+    }
+
+    fn edit<R>(&mut self, edit: impl FnOnce(&mut Block) -> R) -> R {
+        let block = Arc::make_mut(&mut self.block);
+        let result = edit(block);
+        self.live = block.live();
+        result
+    }
+}
+
+impl std::ops::Deref for Shared {
+    type Target = Block;
+
+    fn deref(&self) -> &Block {
+        &self.block
+    }
+}
+
+/// More blocks than this are cut off at once, and freed elsewhere.
+const CUT_ONE_BY_ONE_MAX: usize = if cfg!(test) { 3 } else { 32 };
 
 #[derive(Clone, Default)]
 pub struct Stream {
@@ -124,6 +155,20 @@ impl Stream {
         range::back(&self.inner.blocks, start, end)
     }
 
+    /// How many entries there may be at most between two ids, counted up to `enough` by whole blocks.
+    pub fn entries_len_max(&self, start: StreamId, end: StreamId, enough: usize) -> usize {
+        let blocks = &self.inner.blocks;
+        let first = blocks.floor(&start).map_or(start, |(&id, _)| id);
+        let mut entries = 0;
+        for (_, block) in blocks.iter_from(&first).take_while(|&(&master_id, _)| master_id <= end) {
+            entries += block.live as usize;
+            if entries >= enough {
+                break;
+            }
+        }
+        entries
+    }
+
     pub fn entry(&self, id: StreamId) -> Option<Entry<'_>> {
         self.range(id, id).next()
     }
@@ -139,15 +184,15 @@ impl Stream {
         let data_bytes = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
         let has_room = inner.blocks.last().is_some_and(|(_, block)| block.has_room(data_bytes, limits));
         match inner.blocks.last_mut() {
-            Some((&master_id, block)) if has_room => Arc::make_mut(block).append(master_id, id, fields),
+            Some((&master_id, block)) if has_room => block.edit(|block| block.append(master_id, id, fields)),
             last => {
                 // A block that a clone shares is left as it is.
-                if let Some(full) = last.and_then(|(_, block)| Arc::get_mut(block)) {
+                if let Some(full) = last.and_then(|(_, shared)| Arc::get_mut(&mut shared.block)) {
                     full.shrink();
                 }
                 let mut block = Block::new(fields);
                 block.append(id, id, fields);
-                inner.blocks.insert(id, Arc::new(block));
+                inner.blocks.insert(id, Shared::new(block));
             }
         }
         inner.len += 1;
@@ -160,21 +205,21 @@ impl Stream {
         let Some(at) = self.entry(id).map(|entry| entry.at()) else { return false };
         let inner = self.inner_mut();
         let Some((&master_id, block)) = inner.blocks.floor(&id) else { return false };
-        if block.master().live == 1 {
+        if block.live == 1 {
             inner.blocks.remove(&master_id);
         } else if let Some(block) = inner.blocks.get_mut(&master_id) {
-            Arc::make_mut(block).delete(at);
+            block.edit(|block| block.delete(at));
         }
         inner.len -= 1;
         inner.max_deleted_id = inner.max_deleted_id.max(id);
         true
     }
 
-    /// Removes entries from the front; answers how many.
-    pub fn trim(&mut self, trim: Trim) -> u64 {
-        let mut removed = 0;
+    /// Removes entries from the front; answers how many, and them if they are many: to be freed elsewhere.
+    pub fn trim(&mut self, trim: Trim) -> (u64, Option<Self>) {
+        let (mut removed, rest) = if trim.entries_max == 0 { self.cut_front(trim.keep) } else { (0, None) };
         while let Some((&master_id, block)) = self.inner.blocks.first() {
-            let live = block.master().live;
+            let live = block.live;
             let len = self.inner.len;
             if matches!(trim.keep, Keep::Len(max) if len <= max) {
                 break;
@@ -198,7 +243,60 @@ impl Stream {
             }
             break;
         }
-        removed
+        (removed, rest)
+    }
+
+    /// Cuts off the blocks at the front that go as a whole, if they are many: counts them from the nearer end.
+    fn cut_front(&mut self, keep: Keep) -> (u64, Option<Self>) {
+        let (blocks, len) = (&self.inner.blocks, self.inner.len);
+        // Of the blocks that begin below an id only the last one has to be looked at.
+        let last_going = match keep {
+            Keep::Len(_) => None,
+            Keep::From(min) => blocks.floor(&min).and_then(|(&master_id, block)| {
+                let goes = block.last_id(master_id).is_none_or(|last| last < min);
+                if goes { Some(master_id) } else { master_id.previous() }
+            }),
+        };
+        let goes_whole = |before: u64, master_id: StreamId, block: &Shared| match keep {
+            Keep::Len(max) => len - before - block.live >= max,
+            Keep::From(_) => Some(master_id) <= last_going,
+        };
+        let mut few = blocks.iter().take(CUT_ONE_BY_ONE_MAX);
+        if blocks.len() <= CUT_ONE_BY_ONE_MAX || !few.all(|(&id, block)| goes_whole(0, id, block)) {
+            return (0, None);
+        }
+        // From the front: what goes before the first block that stays. From the back: what stays behind the last that goes.
+        let (mut gone, mut kept, mut first_kept) = (0, 0, None);
+        let mut back = blocks.iter_back_from(&StreamId::MAX);
+        let removed = 'found: {
+            for (&id, block) in blocks.iter() {
+                if !goes_whole(gone, id, block) {
+                    first_kept = Some(id);
+                    break 'found gone;
+                }
+                gone += block.live;
+                let Some((&id, block)) = back.next() else { break };
+                let before = len - kept - block.live;
+                if goes_whole(before, id, block) {
+                    break 'found len - kept;
+                }
+                kept += block.live;
+                first_kept = Some(id);
+            }
+            len
+        };
+        let mut rest = self.clone();
+        let inner = self.inner_mut();
+        match first_kept {
+            Some(id) => {
+                inner.blocks.cut(&id, Goes::Below);
+                rest.inner_mut().blocks.cut(&id, Goes::FromOn);
+            }
+            None => inner.blocks = Tree::default(),
+        }
+        inner.len -= removed;
+        rest.inner_mut().groups = Tree::default();
+        (removed, Some(rest))
     }
 
     /// Removes entries from the front of the first block, which does not go as a whole.
@@ -220,7 +318,7 @@ impl Stream {
         }
         let inner = self.inner_mut();
         let Some(block) = inner.blocks.get_mut(&master_id) else { return 0 };
-        let removed = Arc::make_mut(block).delete_front(master_id, max, end);
+        let removed = block.edit(|block| block.delete_front(master_id, max, end));
         inner.len -= removed;
         removed
     }
@@ -265,9 +363,13 @@ impl Stream {
         is_new
     }
 
-    /// Removes a group; whether it was there.
-    pub fn destroy_group(&mut self, name: &[u8]) -> bool {
-        self.group(name).is_some() && self.inner_mut().groups.remove(name).is_some()
+    /// Removes a group; a stream that has nothing but it, to be freed elsewhere. None if it was not there.
+    pub fn destroy_group(&mut self, name: &[u8]) -> Option<Self> {
+        self.group(name)?;
+        let group = self.inner_mut().groups.remove(name)?;
+        let mut destroyed = Self::default();
+        destroyed.inner_mut().groups.insert(Name::from(name), group);
+        Some(destroyed)
     }
 
     /// The blocks by master id, as listpacks.
@@ -281,7 +383,7 @@ impl Stream {
 
     /// Adds a block of foreign bytes behind the others, once it is in order. The error is what was expected.
     pub fn push_block(&mut self, master_id: StreamId, listpack: Vec<u8>) -> Result<(), &'static str> {
-        let follows = |(&id, _): (&StreamId, &Arc<Block>)| id < master_id;
+        let follows = |(&id, _): (&StreamId, &Shared)| id < master_id;
         if !self.inner.blocks.last().is_none_or(follows)
             || self.last_entry_id().is_some_and(|id| id >= master_id)
         {
@@ -292,7 +394,7 @@ impl Stream {
         inner.len = inner.len.checked_add(contents.live).ok_or("a sensible number of entries")?;
         // Until the figures are restored, the last id is that of the last entry.
         inner.last_id = contents.ids.map_or(inner.last_id, |(_, last)| last);
-        inner.blocks.insert(master_id, Arc::new(block));
+        inner.blocks.insert(master_id, Shared::new(block));
         Ok(())
     }
 
@@ -311,13 +413,20 @@ impl Stream {
         Ok(())
     }
 
-    /// The bytes allocated for this stream, without the handle itself; takes a step per block.
+    /// The bytes allocated for this stream, without the handle itself; of many blocks an estimate by the first ones.
     pub fn memory_bytes(&self) -> usize {
         /// The counters of an `Arc`.
         const ARC_BYTES: usize = 16;
+        /// Blocks that are measured; the others are taken to be like them.
+        const SAMPLED_MAX: usize = 64;
+        let sampled = self.blocks_len().min(SAMPLED_MAX);
+        let blocks = self.inner.blocks.iter().take(sampled);
+        let blocks =
+            blocks.map(|(_, block)| ARC_BYTES + size_of::<Block>() + block.memory_bytes()).sum::<usize>();
         ARC_BYTES
             + size_of::<Inner>()
-            + self.inner.blocks.memory_bytes(|_, block| ARC_BYTES + size_of::<Block>() + block.memory_bytes())
+            + self.inner.blocks.memory_bytes(|_, _| 0)
+            + blocks * self.blocks_len() / sampled.max(1)
             + self.inner.groups.memory_bytes(|name, group| ARC_BYTES + name.len() + group.memory_bytes())
     }
 

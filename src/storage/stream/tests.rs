@@ -120,12 +120,13 @@ proptest! {
                     let keep = if by_id { Keep::From(min) } else { Keep::Len(keep as u64) };
                     let before = model.len();
                     model.retain(|&id, _| id >= min);
-                    let removed = stream.trim(Trim { keep, is_approximate: false, entries_max: 0 });
+                    let (removed, rest) = stream.trim(Trim { keep, is_approximate: false, entries_max: 0 });
+                    prop_assert!(rest.is_none_or(|rest| all(&rest).len() as u64 <= removed));
                     prop_assert_eq!(removed as usize, before - model.len());
                 }
                 Step::TrimAbout { keep, entries_max } => {
                     let trim = Trim { keep: Keep::Len(keep as u64), is_approximate: true, entries_max };
-                    let removed = stream.trim(trim);
+                    let removed = stream.trim(trim).0;
                     prop_assert!(entries_max == 0 || removed <= entries_max);
                     prop_assert!(model.len() - removed as usize >= keep.min(model.len()));
                     for _ in 0..removed {

@@ -121,6 +121,20 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
         value
     }
 
+    /// Lets the items below `key` go, or those from it on, without a look at what goes with its node.
+    pub fn cut(&mut self, key: &K, goes: Goes) {
+        let Some(root) = &mut self.root else { return };
+        self.len -= cut(root, key, goes);
+        while let Branch(children) = &**root
+            && children.len() == 1
+        {
+            *root = children[0].1.clone();
+        }
+        if self.len == 0 {
+            self.root = None;
+        }
+    }
+
     pub fn first(&self) -> Option<(&K, &V)> {
         self.iter().next()
     }
@@ -183,6 +197,13 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
     }
 }
 
+/// The side of a key on which items go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Goes {
+    Below,
+    FromOn,
+}
+
 /// Whether the key that is looked for belongs to what is wanted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Edge {
@@ -195,6 +216,14 @@ impl<K: Ord + Clone, V: Clone> Node<K, V> {
         match self {
             Leaf(items) => items.len(),
             Branch(children) => children.len(),
+        }
+    }
+
+    /// Items below.
+    fn items_len(&self) -> usize {
+        match self {
+            Leaf(items) => items.len(),
+            Branch(children) => children.iter().map(|(_, child)| child.items_len()).sum(),
         }
     }
 
@@ -331,6 +360,30 @@ fn insert_or_split<T>(items: &mut Vec<T>, at: usize, item: T) -> Option<Vec<T>> 
     Some(right)
 }
 
+/// Cuts off one side of `key`; answers how many items have gone. The node may be empty then.
+fn cut<K: Ord + Clone, V: Clone>(node: &mut Arc<Node<K, V>>, key: &K, goes: Goes) -> usize {
+    match Arc::make_mut(node) {
+        Leaf(items) => {
+            let at = items.partition_point(|(k, _)| k < key);
+            let range = if goes == Goes::Below { 0..at } else { at..items.len() };
+            items.drain(range).count()
+        }
+        Branch(children) => {
+            let at = child_of(children, key);
+            let range = if goes == Goes::Below { 0..at } else { at + 1..children.len() };
+            let mut gone = children.drain(range).map(|(_, child)| child.items_len()).sum::<usize>();
+            let at = if goes == Goes::Below { 0 } else { children.len() - 1 };
+            gone += cut(&mut children[at].1, key, goes);
+            match children[at].1.len() {
+                0 => drop(children.remove(at)),
+                len if len < NODE_MIN => merge(children, at),
+                _ => {}
+            }
+            gone
+        }
+    }
+}
+
 /// Removes a key that is known to be there.
 fn remove<K: Ord + Clone + Borrow<Q>, V: Clone, Q: Ord + ?Sized>(
     node: &mut Arc<Node<K, V>>,
@@ -450,6 +503,15 @@ mod tests {
                 match what {
                     0..=3 => prop_assert_eq!(tree.insert(key, step as u32), model.insert(key, step as u32)),
                     4 => prop_assert_eq!(tree.remove(&key), model.remove(&key)),
+                    5 if step % 50 == 0 => {
+                        let goes = if key % 2 == 0 { Goes::Below } else { Goes::FromOn };
+                        tree.cut(&key, goes);
+                        let from_on = model.split_off(&key);
+                        if goes == Goes::Below {
+                            model = from_on;
+                        }
+                        tree.check();
+                    }
                     5 => {
                         // A whole stretch goes, so that nodes merge.
                         for key in key..key + 90 {
