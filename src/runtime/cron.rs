@@ -54,18 +54,14 @@ const EXPIRE_TICK_MAX: Duration = Duration::from_millis(25);
 /// Keys that are removed between two looks at the clock.
 const EXPIRE_KEYS_MAX: usize = 64;
 
-/// Steps of cleaning up between two looks at the clock.
-const SWEEP_STEPS_MAX: usize = 256;
-
-/// Removes keys whose time has passed, and cleans up behind removals of many elements. Others have their turn at the engine between slices.
+/// Removes keys whose time has passed. Others have their turn at the engine between slices.
 async fn expire(hub: &Hub) {
     let tick = Instant::now();
     loop {
         let has_more = hub.enter(|engine| {
             let slice = Instant::now();
             loop {
-                let has_more = active_expire::expire_slice(engine, EXPIRE_KEYS_MAX)
-                    | sweep::sweep_slice(engine, SWEEP_STEPS_MAX);
+                let has_more = active_expire::expire_slice(engine, EXPIRE_KEYS_MAX);
                 if !has_more || slice.elapsed() >= EXPIRE_SLICE {
                     break has_more;
                 }
@@ -75,6 +71,21 @@ async fn expire(hub: &Hub) {
             return;
         }
         tokio::task::yield_now().await;
+    }
+}
+
+/// Steps of cleaning up for which the engine is held: less than half a millisecond.
+const SWEEP_STEPS_MAX: usize = 256;
+/// Between two such slices, so that whoever waits for the engine gets it: a lock that is taken again at once stays here.
+const SWEEP_PAUSE: Duration = Duration::from_millis(1);
+/// Between two looks whether there is something to be cleaned up.
+const SWEEP_IDLE: Duration = Duration::from_millis(100);
+
+/// Cleans up behind removals of many elements.
+pub async fn run_clean_up(hub: &'static Hub) {
+    loop {
+        let has_more = hub.enter(|engine| sweep::sweep_slice(engine, SWEEP_STEPS_MAX));
+        tokio::time::sleep(if has_more { SWEEP_PAUSE } else { SWEEP_IDLE }).await;
     }
 }
 

@@ -140,6 +140,7 @@ async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {
     tokio::spawn(cron::run(hub));
     tokio::spawn(cron::run_deadlines(hub));
     tokio::spawn(cron::run_eviction(hub));
+    tokio::spawn(cron::run_clean_up(hub));
     spawn_signals(hub, exit_sender)?;
     let code = load_and_wait(hub, snapshot, exit, started).await;
     hub.enter(|engine| saver::remove_temporary(&engine.config.dir));
