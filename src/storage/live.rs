@@ -95,6 +95,10 @@ pub struct Upkeep {
     pub own_expiries: Vec<Vec<u8>>,
     pub hits: u64,
     pub misses: u64,
+    /// Whether `missed` is wanted.
+    pub notes_misses: bool,
+    /// Keys that were asked for and are not there.
+    pub missed: Vec<Vec<u8>>,
     /// The hashes of keys whose collection was taken out of its entry, or is new: to be embedded when the command is over.
     pub taken_out: SmallVec<[u64; 4]>,
     /// Where embedded collections are unfolded.
@@ -105,6 +109,13 @@ pub struct Upkeep {
 const FREE_EFFORT_INLINE_MAX: usize = 32;
 
 impl Upkeep {
+    fn miss(&mut self, key: &[u8]) {
+        self.misses += 1;
+        if self.notes_misses {
+            self.missed.push(key.to_vec());
+        }
+    }
+
     /// Takes a value that is no longer in the data set.
     pub fn discard(&mut self, value: Option<Value>) {
         let Some(value) = value else { return };
@@ -187,6 +198,11 @@ impl<'a> LiveDb<'a> {
         std::mem::take(&mut self.upkeep.expired)
     }
 
+    /// The keys that were asked for so far and are not there, where somebody wants to know.
+    pub fn take_missed(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.upkeep.missed)
+    }
+
     /// Keys, those included that are due to expire but were not looked at since.
     pub fn len(&self) -> usize {
         self.db.len()
@@ -206,7 +222,7 @@ impl<'a> LiveDb<'a> {
                 Some(self.upkeep.scratch.unfold(self.db.entry(found).value))
             }
             None => {
-                self.upkeep.misses += 1;
+                self.upkeep.miss(key);
                 None
             }
         }
@@ -218,6 +234,14 @@ impl<'a> LiveDb<'a> {
         Some(self.upkeep.scratch.unfold(self.db.entry(found).value))
     }
 
+    /// Counts a hit or a miss of `key`, but neither an access nor a miss to be told of.
+    pub fn count_lookup(&mut self, key: &[u8]) {
+        match self.find(key) {
+            Some(_) => self.upkeep.hits += 1,
+            None => self.upkeep.misses += 1,
+        }
+    }
+
     /// The value at `key`, for a command that asks about it only: counts as a hit or a miss, but not as an access.
     pub fn look(&mut self, key: &[u8]) -> Option<ValueRef<'_>> {
         match self.find(key) {
@@ -226,7 +250,7 @@ impl<'a> LiveDb<'a> {
                 Some(self.upkeep.scratch.unfold(self.db.entry(found).value))
             }
             None => {
-                self.upkeep.misses += 1;
+                self.upkeep.miss(key);
                 None
             }
         }
@@ -278,7 +302,7 @@ impl<'a> LiveDb<'a> {
                 value.and_then(T::of).map(Some).ok_or(WrongType)
             }
             None => {
-                self.upkeep.misses += 1;
+                self.upkeep.miss(key);
                 Ok(None)
             }
         }

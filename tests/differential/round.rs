@@ -21,7 +21,7 @@ pub const COMMANDS: usize = 2000;
 const SHRINKING_REPLAYS_MAX: usize = 100;
 const REPORT_BYTES_MAX: usize = 3000;
 /// A server that has not answered for so long will not.
-pub const SILENCE_MAX: Duration = Duration::from_secs(10);
+const SILENCE_MAX: Duration = Duration::from_secs(10);
 const NO_REPLY: &str = "no reply";
 
 pub struct Round {
