@@ -110,7 +110,7 @@ impl Peer {
         let mut request = Vec::new();
         write_request(&mut request, words.iter());
         self.stream.write_all(&request).expect("the server reads");
-        self.read().expect("the server answers")
+        self.read().unwrap_or_else(|error| panic!("{}: {error}", shown(words[0].as_ref())))
     }
 
     /// Sends requests without waiting for their replies.

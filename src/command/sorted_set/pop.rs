@@ -9,6 +9,7 @@ use crate::base::number::parse_i64;
 use crate::engine::TimeoutReply;
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
+use crate::storage::ValueRef;
 use crate::storage::sorted_set::SortedSet;
 
 const POP_KEYS: KeyFlags = RW | ACCESS | DELETE;
@@ -157,8 +158,10 @@ fn first_present<'a>(
     keys: impl Iterator<Item = &'a [u8]>,
 ) -> Result<Option<&'a [u8]>, ErrorReply> {
     for key in keys {
-        if ctx.db.read::<SortedSet>(key)?.is_some() {
-            return Ok(Some(key));
+        match ctx.db.peek(key) {
+            None => {}
+            Some(ValueRef::SortedSet(_)) => return Ok(Some(key)),
+            Some(_) => return Err(ErrorReply::WRONG_TYPE),
         }
     }
     Ok(None)
