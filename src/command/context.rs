@@ -2,7 +2,7 @@
 
 use crate::base::clock::UnixMillis;
 use crate::config::Config;
-use crate::engine::effects::{Effects, NO_EVENT, Propagation};
+use crate::engine::effects::{Effects, KEY_MISS_EVENT, NO_EVENT, Propagation};
 use crate::engine::long_read::LateReplies;
 use crate::engine::{ClientId, Engine};
 use crate::resp::reply::Reply;
@@ -125,6 +125,9 @@ impl<'a> Ctx<'a> {
     pub fn record_expired(&mut self) {
         for key in self.db.take_expired() {
             self.effects.expired(self.db_index, &key);
+        }
+        for key in self.db.take_missed() {
+            self.effects.event(self.db_index, &key, KEY_MISS_EVENT);
         }
         for expired in self.db.take_expired_fields() {
             self.effects.fields_expired(self.db_index, &expired);

@@ -12,7 +12,7 @@ use super::table::{Lookup, TABLE};
 use crate::config::NotifyFlags;
 use crate::engine::blocked::{BlockedOn, BlockedState};
 use crate::engine::client::{ClientKind, Closing, QueuedCommand, ReplyMode, Transaction};
-use crate::engine::effects::{EXPIRED_EVENT, Modification, NEW_KEY_EVENT, Propagation};
+use crate::engine::effects::{EXPIRED_EVENT, KEY_MISS_EVENT, Modification, NEW_KEY_EVENT, Propagation};
 use crate::engine::gates::Demands;
 use crate::engine::latency;
 use crate::engine::{ClientId, Engine, Job, LogLevel, TimeoutReply};
@@ -277,6 +277,7 @@ fn begin_command(engine: &mut Engine) {
     engine.effects.propagation = Propagation::default();
     engine.effects.is_observed = engine.has_observers();
     engine.upkeep.notes_expiries = !engine.role.is_master() && !engine.config.replica_read_only;
+    engine.upkeep.notes_misses = engine.config.notify_keyspace_events.contains(NotifyFlags::KEY_MISS);
 }
 
 /// Where somebody listens to keys that come into being: which of a command's keys are not there before it.
@@ -370,6 +371,11 @@ fn conclude(engine: &mut Engine, db_index: usize, args: &Args<'_>) {
             engine.effects.expired(db_index, &key);
         }
     }
+    if !engine.upkeep.missed.is_empty() {
+        for key in std::mem::take(&mut engine.upkeep.missed) {
+            engine.effects.event(db_index, &key, KEY_MISS_EVENT);
+        }
+    }
     if !engine.upkeep.expired_fields.is_empty() {
         for expired in std::mem::take(&mut engine.upkeep.expired_fields) {
             engine.effects.fields_expired(db_index, &expired);
@@ -401,8 +407,11 @@ fn conclude(engine: &mut Engine, db_index: usize, args: &Args<'_>) {
             if tells_new {
                 notify_if_new(engine, db_index, &changes[at..]);
             }
-            engine.watched.touch(&mut engine.clients, change.db_index, &change.key, change.event);
-            engine.blocked.signal(change.db_index, &change.key);
+            // A miss changes nothing.
+            if change.event != KEY_MISS_EVENT {
+                engine.watched.touch(&mut engine.clients, change.db_index, &change.key, change.event);
+                engine.blocked.signal(change.db_index, &change.key);
+            }
             engine.notify(change);
         }
     }
@@ -436,6 +445,7 @@ fn notify_if_new(engine: &mut Engine, db_index: usize, changes: &[Modification])
     // These put a key in the place of one that they have removed, if there was one, and may do so in another database.
     let (change, is_replaced) = match changes {
         [from, to, ..] if matches!(from.event, "rename_from" | "move_from") => (to, true),
+        [change, ..] if change.event == KEY_MISS_EVENT => return,
         [change, ..] => (change, matches!(change.event, "copy_to" | "restore")),
         [] => return,
     };

@@ -95,7 +95,7 @@ fn restore(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult 
     let trust = engine.dump_trust;
     let Some(mut ctx) = Ctx::of_client(engine, id) else { return Ok(Flow::Done) };
     let key = args.bytes(1);
-    if !options.replaces && ctx.db.get(key).is_some() {
+    if !options.replaces && ctx.db.access(key) {
         return Err(ErrorReply::BUSY_KEY);
     }
     let ttl = integer(args.bytes(2))?;

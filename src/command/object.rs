@@ -44,7 +44,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
 
 /// `OBJECT ENCODING key`
 fn encoding(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
-    ctx.db.look(args.bytes(2));
+    ctx.db.count_lookup(args.bytes(2));
     match ctx.db.encoding(args.bytes(2)) {
         Some(name) => ctx.reply.bulk(name),
         None => ctx.reply.null(),
@@ -57,7 +57,8 @@ fn refcount(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     use MaxmemoryPolicy::{AllkeysLfu, AllkeysLru, VolatileLfu, VolatileLru};
     let is_ranked = ctx.config.maxmemory > 0
         && matches!(ctx.config.maxmemory_policy, AllkeysLru | AllkeysLfu | VolatileLru | VolatileLfu);
-    match ctx.db.look(args.bytes(2)) {
+    ctx.db.count_lookup(args.bytes(2));
+    match ctx.db.peek(args.bytes(2)) {
         // Redis keeps these small integers once for all keys and counts no references to them, unless each needs an
         // access stamp of its own.
         Some(ValueRef::Int(0..10_000)) if !is_ranked => ctx.reply.integer(i64::from(i32::MAX)),
@@ -95,7 +96,7 @@ fn reply_usage(
 ) -> CommandResult {
     let policy = engine.access_policy();
     let Some(mut ctx) = Ctx::of_client(engine, id) else { return Ok(Flow::Done) };
-    ctx.db.look(args.bytes(2));
+    ctx.db.count_lookup(args.bytes(2));
     match ctx.db.access_stamp(args.bytes(2)) {
         Some(stamp) => ctx.reply.integer(i64::from(read(stamp, policy)?)),
         None => ctx.reply.null(),

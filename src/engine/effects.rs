@@ -40,6 +40,8 @@ pub const NO_EVENT: &str = "";
 pub const EXPIRED_EVENT: &str = "expired";
 /// The event of a key that came into being.
 pub const NEW_KEY_EVENT: &str = "new";
+/// The event of a key that was asked for and is not there.
+pub const KEY_MISS_EVENT: &str = "keymiss";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Modification {

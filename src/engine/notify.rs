@@ -4,7 +4,7 @@
 //! messages stay in this server: a replica tells of the changes that it makes itself.
 
 use super::Engine;
-use super::effects::{EXPIRED_EVENT, Modification, NEW_KEY_EVENT, NO_EVENT};
+use super::effects::{EXPIRED_EVENT, KEY_MISS_EVENT, Modification, NEW_KEY_EVENT, NO_EVENT};
 use crate::config::NotifyFlags;
 
 impl Engine {
@@ -36,6 +36,7 @@ fn class_of(event: &str) -> NotifyFlags {
         "sadd" | "srem" | "spop" | "sinterstore" | "sunionstore" | "sdiffstore" => NotifyFlags::SET,
         NEW_KEY_EVENT => NotifyFlags::NEW,
         EXPIRED_EVENT => NotifyFlags::EXPIRED,
+        KEY_MISS_EVENT => NotifyFlags::KEY_MISS,
         "evicted" => NotifyFlags::EVICTED,
         _ if event.starts_with('h') => NotifyFlags::HASH,
         "geosearchstore" | "georadiusstore" => NotifyFlags::ZSET,
@@ -66,6 +67,7 @@ mod tests {
             ),
             (NotifyFlags::EXPIRED, "expired"),
             (NotifyFlags::NEW, "new"),
+            (NotifyFlags::KEY_MISS, "keymiss"),
         ];
         for (class, events) in classes {
             for event in events.split(' ') {

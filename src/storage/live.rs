@@ -100,6 +100,10 @@ pub struct Upkeep {
     pub own_expiries: Vec<Vec<u8>>,
     pub hits: u64,
     pub misses: u64,
+    /// Whether `missed` is wanted.
+    pub notes_misses: bool,
+    /// Keys that were asked for and are not there.
+    pub missed: Vec<Vec<u8>>,
     /// The hashes of keys whose collection was taken out of its entry, or is new: to be embedded when the command is over.
     pub taken_out: SmallVec<[u64; 4]>,
     /// Keys of values that something is left to be cleaned up in: `Db::sweep`.
@@ -132,6 +136,13 @@ impl Upkeep {
         let at =
             self.copied.iter().position(|arg| arg.address == address && arg.copy.len() == bytes.len())?;
         Some(self.copied.swap_remove(at).copy)
+    }
+
+    fn miss(&mut self, key: &[u8]) {
+        self.misses += 1;
+        if self.notes_misses {
+            self.missed.push(key.to_vec());
+        }
     }
 
     /// Takes a value that is no longer in the data set.
@@ -216,6 +227,11 @@ impl<'a> LiveDb<'a> {
         std::mem::take(&mut self.upkeep.expired)
     }
 
+    /// The keys that were asked for so far and are not there, where somebody wants to know.
+    pub fn take_missed(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.upkeep.missed)
+    }
+
     /// Keys, those included that are due to expire but were not looked at since.
     pub fn len(&self) -> usize {
         self.db.len()
@@ -235,7 +251,7 @@ impl<'a> LiveDb<'a> {
                 Some(self.upkeep.scratch.unfold(self.db.entry(found).value))
             }
             None => {
-                self.upkeep.misses += 1;
+                self.upkeep.miss(key);
                 None
             }
         }
@@ -247,6 +263,14 @@ impl<'a> LiveDb<'a> {
         Some(self.upkeep.scratch.unfold(self.db.entry(found).value))
     }
 
+    /// Counts a hit or a miss of `key`, but neither an access nor a miss to be told of.
+    pub fn count_lookup(&mut self, key: &[u8]) {
+        match self.find(key) {
+            Some(_) => self.upkeep.hits += 1,
+            None => self.upkeep.misses += 1,
+        }
+    }
+
     /// The value at `key`, for a command that asks about it only: counts as a hit or a miss, but not as an access.
     pub fn look(&mut self, key: &[u8]) -> Option<ValueRef<'_>> {
         match self.find(key) {
@@ -255,7 +279,7 @@ impl<'a> LiveDb<'a> {
                 Some(self.upkeep.scratch.unfold(self.db.entry(found).value))
             }
             None => {
-                self.upkeep.misses += 1;
+                self.upkeep.miss(key);
                 None
             }
         }
@@ -307,7 +331,7 @@ impl<'a> LiveDb<'a> {
                 value.and_then(T::of).map(Some).ok_or(WrongType)
             }
             None => {
-                self.upkeep.misses += 1;
+                self.upkeep.miss(key);
                 Ok(None)
             }
         }

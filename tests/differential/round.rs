@@ -21,7 +21,7 @@ pub const COMMANDS: usize = 2000;
 const SHRINKING_REPLAYS_MAX: usize = 100;
 const REPORT_BYTES_MAX: usize = 3000;
 /// A server that has not answered for so long will not.
-pub const SILENCE_MAX: Duration = Duration::from_secs(10);
+const SILENCE_MAX: Duration = Duration::from_secs(10);
 const NO_REPLY: &str = "no reply";
 
 pub struct Round {
@@ -110,7 +110,7 @@ impl Peer {
         let mut request = Vec::new();
         write_request(&mut request, words.iter());
         self.stream.write_all(&request).expect("the server reads");
-        self.read().expect("the server answers")
+        self.read().unwrap_or_else(|error| panic!("{}: {error}", shown(words[0].as_ref())))
     }
 
     /// Sends requests without waiting for their replies.

@@ -3,12 +3,16 @@
 //! Nothing depends on who is faster: a client's command is answered, or the server says that the client is blocked,
 //! before the next one is sent; and after each command of the driver it is asked who is blocked no more.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::round::{Peer, Reply, SILENCE_MAX};
+use crate::round::{Peer, Reply};
 
 /// How many clients may wait at a time.
 pub const WAITERS: usize = 3;
+
+/// How long a reply is waited for before the server is asked whether the client is blocked, and how often.
+const PROBE: Duration = Duration::from_micros(200);
+const PROBES_MAX: usize = 50_000;
 
 /// One command of a scene.
 #[derive(Debug, Clone)]
@@ -82,9 +86,8 @@ impl Waiters {
     fn wait(&mut self, at: usize, words: &[Vec<u8>], heard: &mut Vec<Heard>) -> Result<(), String> {
         let waiter = &mut self.waiters[at];
         waiter.peer.send(&[words]);
-        let start = Instant::now();
-        while start.elapsed() < SILENCE_MAX {
-            if let Some(reply) = waiter.peer.read_within(Duration::from_micros(200))? {
+        for _ in 0..PROBES_MAX {
+            if let Some(reply) = waiter.peer.read_within(PROBE)? {
                 heard.push(Heard { waiter: Some(at), words: words.to_vec(), reply });
                 return Ok(());
             }

@@ -13,6 +13,7 @@ use crate::engine::long_read::LateReplies;
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
 use crate::resp::reply::Reply;
+use crate::storage::ValueRef;
 use crate::storage::sorted_set::SortedSet;
 
 const POP_KEYS: KeyFlags = RW | ACCESS | DELETE;
@@ -198,8 +199,10 @@ fn first_present<'a>(
     keys: impl Iterator<Item = &'a [u8]>,
 ) -> Result<Option<&'a [u8]>, ErrorReply> {
     for key in keys {
-        if ctx.db.read::<SortedSet>(key)?.is_some() {
-            return Ok(Some(key));
+        match ctx.db.peek(key) {
+            None => {}
+            Some(ValueRef::SortedSet(_)) => return Ok(Some(key)),
+            Some(_) => return Err(ErrorReply::WRONG_TYPE),
         }
     }
     Ok(None)

@@ -231,13 +231,13 @@ struct ValueAndReply<'c, 'r> {
     reply: &'c mut Reply<'r>,
 }
 
-/// The stream at `key` beside the reply that it is written into.
+/// The stream at `key` beside the reply that it is written into. Counts as a lookup, as in Redis, which looks a second time.
 fn stream_and_reply<'c, 'r>(
     ctx: &'c mut Ctx<'r>,
     key: &[u8],
 ) -> Result<Option<ValueAndReply<'c, 'r>>, ErrorReply> {
     let reply = &mut ctx.reply;
-    match ctx.db.peek(key) {
+    match ctx.db.look(key) {
         None => Ok(None),
         Some(crate::storage::ValueRef::Stream(stream)) => Ok(Some(ValueAndReply { stream, reply })),
         Some(_) => Err(ErrorReply::WRONG_TYPE),
