@@ -18,6 +18,8 @@ pub struct Ctx<'a> {
     pub db_index: usize,
     /// The command comes from the master, or from a log, and is applied whatever the limits here are.
     pub must_obey: bool,
+    /// A script runs the command.
+    pub is_scripted: bool,
     effects: &'a mut Effects,
 }
 
@@ -38,6 +40,7 @@ impl<'a> Ctx<'a> {
             now,
             db_index,
             must_obey: expiry == ExpiryPolicy::Ignore,
+            is_scripted: engine.scripting.running.is_some(),
             effects: &mut engine.effects,
         })
     }
@@ -52,7 +55,7 @@ impl<'a> Ctx<'a> {
         effects: &'a mut Effects,
     ) -> Self {
         let now = db.now();
-        Self { db, reply, rng, config, now, db_index, must_obey: false, effects }
+        Self { db, reply, rng, config, now, db_index, must_obey: false, is_scripted: false, effects }
     }
 
     /// What a command of client `id` works on when nothing else is said: its own database.
@@ -112,7 +115,9 @@ impl<'a> Ctx<'a> {
         // Keys that expired under this command go first, as they went first here.
         self.record_expired();
         self.effects.propagation = Propagation::Replaced;
-        self.effects.propagate(self.db_index, args);
+        if !self.effects.is_silenced {
+            self.effects.propagate(self.db_index, args);
+        }
     }
 
     /// Draws the consequences of keys and fields that have expired under this command so far. The dispatcher does so for the

@@ -22,7 +22,6 @@ mod databases;
 mod debug;
 mod dump;
 mod expire;
-mod function;
 mod generic;
 mod geo;
 mod hash;
@@ -43,6 +42,7 @@ mod persistence;
 mod pubsub;
 mod relocate;
 mod replication;
+mod scripting;
 mod server;
 mod set;
 mod set_algebra;
@@ -73,7 +73,6 @@ const GROUPS: &[&[CommandSpec]] = &[
     debug::COMMANDS,
     dump::COMMANDS,
     expire::COMMANDS,
-    function::COMMANDS,
     generic::COMMANDS,
     geo::COMMANDS,
     geo::search::COMMANDS,
@@ -94,6 +93,9 @@ const GROUPS: &[&[CommandSpec]] = &[
     pubsub::COMMANDS,
     relocate::COMMANDS,
     replication::COMMANDS,
+    scripting::COMMANDS,
+    scripting::cache::COMMANDS,
+    scripting::functions::COMMANDS,
     server::COMMANDS,
     set::COMMANDS,
     slowlog::COMMANDS,

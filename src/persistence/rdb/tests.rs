@@ -74,8 +74,9 @@ impl RdbSink for Transcript {
         Ok(())
     }
 
-    fn function(&mut self, code: Vec<u8>) {
+    fn function(&mut self, code: Vec<u8>) -> Result<(), String> {
         self.lines.push(format!("function {}", text(&code)));
+        Ok(())
     }
 }
 
