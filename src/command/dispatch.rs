@@ -373,7 +373,7 @@ pub fn attend_others(engine: &mut Engine) {
     let nesting = std::mem::take(&mut engine.nesting);
     let effects = std::mem::take(&mut engine.effects);
     engine.effects.is_propagating = effects.is_propagating;
-    attendant(engine);
+    attendant.serve(engine);
     engine.effects = effects;
     engine.nesting = nesting;
     engine.running = running;

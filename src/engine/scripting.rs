@@ -63,8 +63,15 @@ pub struct Running {
     pub has_written: bool,
 }
 
-/// Serves others for a moment while a slow script runs.
-pub type Attendant = Arc<dyn Fn(&mut Engine) + Send + Sync>;
+/// Serves others while a slow script runs.
+pub trait Attendant: Send + Sync {
+    /// A script is not over after its first moments.
+    fn expect_long(&self);
+    /// It is past `busy-reply-threshold`.
+    fn begin(&self);
+    /// Serves others for a moment.
+    fn serve(&self, engine: &mut Engine);
+}
 
 #[derive(Default)]
 pub struct Scripting {
@@ -75,7 +82,7 @@ pub struct Scripting {
     functions: Option<FunctionTable>,
     pub running: Option<Box<Running>>,
     /// Injected by whoever has clients to serve.
-    pub attendant: Option<Attendant>,
+    pub attendant: Option<Arc<dyn Attendant>>,
     /// What the gates found out about memory before the command that runs now.
     pub is_out_of_memory: bool,
     /// Buffers for replies on their way into a script.

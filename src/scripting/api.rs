@@ -170,7 +170,7 @@ fn is_read_only(table: &Table) -> mlua::Result<bool> {
     Ok(metatable.raw_get::<Value>("__metatable")? == Value::Boolean(false))
 }
 
-/// Where the running script is: the innermost function that is neither native nor of the prelude, two deep at most.
+/// Where the running script is: the innermost function that is neither native nor of the prelude.
 fn place(lua: &Lua) -> Option<(String, i64)> {
     let at = |level: usize| {
         lua.inspect_stack(level, |debug| {
@@ -181,7 +181,8 @@ fn place(lua: &Lua) -> Option<(String, i64)> {
     };
     let mut found = at(1)?;
     for level in 2..5 {
-        if found.0 != "C" && found.1 != super::interpreter::PRELUDE_NAME {
+        let is_of_script = !matches!(found.0, "C" | "tail") && found.1 != super::interpreter::PRELUDE_NAME;
+        if is_of_script {
             break;
         }
         found = at(level)?;

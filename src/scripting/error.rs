@@ -97,12 +97,22 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// An error that nothing has handled.
+    pub fn of_error(error: &mlua::Error) -> Self {
+        match raised(error) {
+            Some(Raised::Reply { line, is_counted }) => {
+                Self::Raised { line: line.clone(), place: None, is_counted: *is_counted }
+            }
+            _ => Self::Broken(message_of(error).into_bytes()),
+        }
+    }
+
     /// Reads the value that the error handler has made.
     pub fn read(value: &Value) -> Self {
         let table = match value {
             Value::Table(table) => table,
             Value::String(text) => return Self::Broken(text.as_bytes().to_vec()),
-            Value::Error(error) => return Self::Broken(message_of(error).into_bytes()),
+            Value::Error(error) => return Self::of_error(error),
             _ => return Self::Broken(b"execution failure".to_vec()),
         };
         let text = |name: &str| match table.raw_get::<Value>(name) {

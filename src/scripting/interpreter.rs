@@ -100,7 +100,7 @@ impl Interpreter {
         match outcome {
             Ok((true, _)) => Ok(()),
             Ok((false, failure)) => Err(Failure::read(&failure)),
-            Err(error) => Err(Failure::Broken(message_of(&error).into_bytes())),
+            Err(error) => Err(Failure::of_error(&error)),
         }
     }
 
@@ -149,7 +149,7 @@ impl Interpreter {
         match outcome {
             Ok((true, value)) => Ok(value),
             Ok((false, failure)) => Err(Failure::read(&failure)),
-            Err(error) => Err(Failure::Broken(message_of(&error).into_bytes())),
+            Err(error) => Err(Failure::of_error(&error)),
         }
     }
 

@@ -258,10 +258,9 @@ local function run(body, keys, args)
   return xpcall(body, handler)
 end
 
+-- On one line: a script that was killed fails at the next line, and there is none here.
 local function run_function(body, keys, args)
-  return xpcall(function()
-    return body(keys, args)
-  end, handler)
+  return xpcall(function() return body(keys, args) end, handler)
 end
 
 -- While a library is loaded it sees its registration functions and nothing else.

@@ -187,12 +187,18 @@ impl Host for ScriptHost<'_> {
         let threshold_ms = engine.config.busy_reply_threshold;
         let Some(running) = &engine.scripting.running else { return Ok(()) };
         let is_busy = running.is_busy;
+        if let Some(attendant) = &engine.scripting.attendant {
+            attendant.expect_long();
+        }
         let elapsed_ms = engine.time.monotonic_nanos().saturating_sub(running.started_nanos) / 1_000_000;
         if !is_busy {
             if threshold_ms == 0 || elapsed_ms < threshold_ms {
                 return Ok(());
             }
             self.become_busy(elapsed_ms);
+            if let Some(attendant) = &self.engine.scripting.attendant {
+                attendant.begin();
+            }
         }
         dispatch::attend_others(self.engine);
         match &self.engine.scripting.running {
