@@ -246,17 +246,19 @@ pub fn type_name(value: &Value) -> &'static str {
     }
 }
 
+/// 2^63, the first double above all signed integers.
+const BEYOND_I64: f64 = 9_223_372_036_854_775_808.0;
+
 /// A double to an integer as the x86-64 processor converts: what does not fit is the least integer.
 pub fn to_i64(number: f64) -> i64 {
-    if number >= -9_223_372_036_854_775_808.0 && number < 9_223_372_036_854_775_808.0 {
-        number as i64
-    } else {
-        i64::MIN
-    }
+    if (-BEYOND_I64..BEYOND_I64).contains(&number) { number as i64 } else { i64::MIN }
 }
 
 /// The same for unsigned integers, where the compiler goes through the signed ones.
 pub fn to_u64(number: f64) -> u64 {
-    const HALF: f64 = 9_223_372_036_854_775_808.0;
-    if number >= HALF { (to_i64(number - HALF) as u64) ^ (1 << 63) } else { to_i64(number) as u64 }
+    if number >= BEYOND_I64 {
+        (to_i64(number - BEYOND_I64) as u64) ^ (1 << 63)
+    } else {
+        to_i64(number) as u64
+    }
 }

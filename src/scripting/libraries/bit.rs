@@ -7,6 +7,8 @@ use mlua::{Lua, Table};
 
 use super::arguments::{Call, add_function};
 
+type Operation = fn(u32, u32) -> u32;
+
 /// The table `bit`.
 pub fn module(lua: &Lua) -> mlua::Result<Table> {
     let module = lua.create_table_with_capacity(0, 12)?;
@@ -14,7 +16,7 @@ pub fn module(lua: &Lua) -> mlua::Result<Table> {
     add_function(lua, &module, "bnot", |call| Ok(result(!bits(call, 1)?)))?;
     add_function(lua, &module, "bswap", |call| Ok(result(bits(call, 1)?.swap_bytes())))?;
     add_function(lua, &module, "tohex", to_hex)?;
-    let folds: [(&str, fn(u32, u32) -> u32); 3] =
+    let folds: [(&str, Operation); 3] =
         [("band", |a, b| a & b), ("bor", |a, b| a | b), ("bxor", |a, b| a ^ b)];
     for (name, fold) in folds {
         add_function(lua, &module, name, move |call| {
@@ -25,7 +27,7 @@ pub fn module(lua: &Lua) -> mlua::Result<Table> {
                 .map(result)
         })?;
     }
-    let shifts: [(&str, fn(u32, u32) -> u32); 5] = [
+    let shifts: [(&str, Operation); 5] = [
         ("lshift", |bits, by| bits << by),
         ("rshift", |bits, by| bits >> by),
         ("arshift", |bits, by| ((bits as i32) >> by) as u32),

@@ -151,7 +151,7 @@ fn put_number(out: &mut Vec<u8>, number: f64) {
 fn put_integer(out: &mut Vec<u8>, integer: i64) {
     let wide = integer.to_be_bytes();
     let (code, bytes) = match integer {
-        0..=127 | -32..=-1 => return out.push(integer as u8),
+        -32..=127 => return out.push(integer as u8),
         128..=0xff => (0xcc, 1),
         0x100..=0xffff => (0xcd, 2),
         0x1_0000..=0xffff_ffff => (0xce, 4),
@@ -352,11 +352,7 @@ impl Walk<'_> {
                         continue;
                     }
                 }
-                Head::Map(count) => {
-                    if self.open(true, 2 * u64::from(count)) {
-                        continue;
-                    }
-                }
+                Head::Map(count) if self.open(true, 2 * u64::from(count)) => continue,
                 Head::Nil => bad_key = Some(Fault::NilKey),
                 Head::Float(number) if number.is_nan() => bad_key = Some(Fault::NanKey),
                 _ => {}
