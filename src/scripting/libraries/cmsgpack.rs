@@ -209,7 +209,9 @@ fn unpack_some(call: &Call, arguments: usize, limit: i64, offset: i64) -> mlua::
             let mut walk = Walk { bytes: &bytes, position, levels: Vec::new(), slots };
             walk.value().map_err(|fault| fault.error(call.lua))?;
             if slots + MLUA_SLOTS > STACK_SLOTS_MAX {
-                return Err(Fault::TooMany.error(call.lua));
+                let is_array = matches!(bytes[position], 0x90..=0x9f | 0xdc | 0xdd);
+                let fault = if is_array { Fault::TooDeep } else { Fault::TooMany };
+                return Err(fault.error(call.lua));
             }
             values.push(Unpacked::Value(Rc::clone(&data), position..walk.position));
             position = walk.position;

@@ -358,6 +358,13 @@ fn depth_ends_where_the_stack_of_lua_would() {
             ),
         ],
     );
+    check_in(
+        &lua,
+        &[(
+            r"pcall(cmsgpack.unpack, string.rep('\144', 1e6))",
+            "false stack overflow (in function mp_decode_to_lua_array)",
+        )],
+    );
     let script = "local t = {} for i = 1, 1e6 do t = {t} end return pcall(cjson.encode, t)";
     assert_eq!(run(&lua, script), "false Cannot serialise, excessive nesting (7998)");
     let script = "local t = {} for i = 1, 1e6 do t = {a = t} end return pcall(cjson.encode, t)";
@@ -415,6 +422,49 @@ fn output_has_a_limit() {
     let script =
         "local t = {string.rep('a', 1e8)} for i = 1, 14 do t = {t, t} end return pcall(cmsgpack.pack, t)";
     assert_eq!(run(&lua, script), "false not enough memory");
+}
+
+#[test]
+fn long_and_broken_input_ends_soon() {
+    check(&[
+        (
+            "pcall(cjson.decode, '\"' .. string.rep('\\\\u', 1e6))",
+            "false Expected value but found invalid unicode escape code at character 2",
+        ),
+        ("#cjson.decode('\"' .. string.rep('\\\\u0041', 1e6) .. '\"')", "1000000"),
+        ("cjson.decode('0x' .. string.rep('f', 1e6))", "inf"),
+        ("cjson.decode('0x0.' .. string.rep('0', 1e6) .. '1p4000004')", "1"),
+        ("cjson.decode('0x1p' .. string.rep('9', 1e6))", "inf"),
+        ("cjson.decode('0.' .. string.rep('0', 1e6) .. '1e1000001')", "1"),
+        ("cjson.decode(string.rep(' ', 1e6) .. '1')", "1"),
+        (
+            "pcall(cjson.decode, string.rep('[1,', 900))",
+            "false Expected value but found T_END at character 2701",
+        ),
+        (
+            r"pcall(cmsgpack.unpack, '\223\255\255\255\255' .. string.rep('\1', 1e6))",
+            "false Missing bytes in input.",
+        ),
+        (
+            r"pcall(cmsgpack.unpack, '\219\255\255\255\255' .. string.rep('\1', 1e6))",
+            "false Missing bytes in input.",
+        ),
+        (
+            r"pcall(cmsgpack.unpack, string.rep('\223\255\255\255\255\1', 1e4))",
+            "false stack overflow (too many return values at once; use unpack_one or unpack_limit instead.)",
+        ),
+        ("#struct.pack(string.rep('x', 1e6))", "1000000"),
+        ("struct.size(string.rep('c2147483647', 1e5))", "214748364700000"),
+        (
+            "pcall(struct.unpack, 'c2147483647', 'abc')",
+            "false bad argument #2 to '?' (data string too short)",
+        ),
+        (
+            "pcall(struct.unpack, '!1073741824bd', string.rep('a', 20), 9.2e18)",
+            "false bad argument #2 to '?' (data string too short)",
+        ),
+        ("pcall(struct.pack, 'c2147483647', 'abc')", "false bad argument #3 to '?' (string too short)"),
+    ]);
 }
 
 /// Data that survives JSON and MessagePack, as the text of a Lua expression.
