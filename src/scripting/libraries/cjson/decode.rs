@@ -308,7 +308,7 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    /// The character of `\uXXXX`, or of two of them that are a surrogate pair, and the bytes that it takes.
+    /// The character of `\u` and four digits, or of two of them that are a surrogate pair, and the bytes that it takes.
     fn unicode(&self) -> Option<(char, usize)> {
         let unit = self.utf16_unit(self.position)?;
         if let Some(character) = char::from_u32(unit) {
