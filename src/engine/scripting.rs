@@ -299,7 +299,9 @@ impl Engine {
                 return Err(ErrorReply::new(format!("ERR Function {name} already exists")));
             }
         }
-        table.remove(&header.name);
+        if table.remove(&header.name).is_some() {
+            interpreter.clean();
+        }
         table.insert(Library { name: header.name.clone(), code: code.into(), functions });
         Ok(header.name)
     }

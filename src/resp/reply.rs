@@ -208,7 +208,7 @@ impl<'a> Reply<'a> {
     }
 
     /// Begins an aggregate of unknown length; `end_array`, `end_map` or `end_set` writes its header.
-    pub fn defer(&mut self) -> Deferred {
+    pub fn defer(&self) -> Deferred {
         Deferred { at: self.out.len() }
     }
 

@@ -1,16 +1,16 @@
 //! The native functions: the `redis` table, `math.random`, and what the prelude needs.
 
-use mlua::{Lua, MultiValue, Table, Value, Variadic};
+use mlua::{Lua, Table, Value, Variadic};
 use sha1::{Digest, Sha1};
 use smallvec::SmallVec;
 
+use super::argument::{self, Argument, Word};
 use super::error::{self, Raised};
 use super::host::{self, ReplicationTargets, ScriptLogLevel};
 use super::interpreter::Flavor;
 use super::library;
 use super::random::Random;
 use super::to_lua::ReplyReader;
-use crate::base::number::format_g17;
 use crate::config::{REDIS_VERSION, REDIS_VERSION_NUMBER};
 use crate::resp::args::{ArgRange, Args};
 use crate::resp::reply::Protocol;
@@ -37,13 +37,14 @@ pub fn natives(lua: &Lua, flavor: Flavor) -> mlua::Result<Table> {
     native.set("redis", redis_table(lua, flavor)?)?;
     native.set("loading_redis", library::loading_table(lua)?)?;
     lua.set_app_data(Random::default());
+    argument::prepare(lua);
     Ok(native)
 }
 
 fn redis_table(lua: &Lua, flavor: Flavor) -> mlua::Result<Table> {
     let redis = lua.create_table()?;
-    redis.set("call", lua.create_function(|lua, args: MultiValue| call(lua, &args, true))?)?;
-    redis.set("pcall", lua.create_function(|lua, args: MultiValue| call(lua, &args, false))?)?;
+    redis.set("call", lua.create_function(|lua, words: Variadic<Word>| call(lua, &words, true))?)?;
+    redis.set("pcall", lua.create_function(|lua, words: Variadic<Word>| call(lua, &words, false))?)?;
     redis.set("sha1hex", lua.create_function(sha1_hex)?)?;
     redis.set("error_reply", lua.create_function(error_reply)?)?;
     redis.set("status_reply", lua.create_function(status_reply)?)?;
@@ -56,9 +57,9 @@ fn redis_table(lua: &Lua, flavor: Flavor) -> mlua::Result<Table> {
         redis.set(name, bits)?;
     }
     if flavor == Flavor::Eval {
-        redis.set("replicate_commands", lua.create_function(|_, _: MultiValue| Ok(true))?)?;
-        redis.set("breakpoint", lua.create_function(|_, _: MultiValue| Ok(false))?)?;
-        redis.set("debug", lua.create_function(|_, _: MultiValue| Ok(()))?)?;
+        redis.set("replicate_commands", lua.create_function(|_, ()| Ok(true))?)?;
+        redis.set("breakpoint", lua.create_function(|_, ()| Ok(false))?)?;
+        redis.set("debug", lua.create_function(|_, ()| Ok(()))?)?;
     }
     add_constants(lua, &redis)?;
     Ok(redis)
@@ -75,36 +76,27 @@ pub fn add_constants(lua: &Lua, redis: &Table) -> mlua::Result<()> {
     Ok(())
 }
 
-/// The arguments of a command in one piece.
-#[derive(Default)]
-struct CommandBytes {
+/// A command in one piece, while it is run.
+struct Command {
     bytes: Vec<u8>,
     ranges: SmallVec<[ArgRange; 16]>,
 }
 
-impl CommandBytes {
-    fn gather(args: &MultiValue) -> Result<Self, &'static str> {
-        if args.is_empty() {
+impl Command {
+    /// The error is the reply's line.
+    fn of_words(lua: &Lua, words: &[Word]) -> Result<Self, &'static str> {
+        let bytes = argument::take_command(lua);
+        if words.is_empty() {
             return Err(NO_ARGUMENT);
         }
-        let mut command = Self { bytes: Vec::with_capacity(128), ranges: SmallVec::new() };
-        for arg in args {
-            let start = command.bytes.len();
-            match arg {
-                Value::String(text) => command.bytes.extend_from_slice(&text.as_bytes()),
-                Value::Integer(n) => {
-                    command.bytes.extend_from_slice(itoa::Buffer::new().format(*n).as_bytes())
-                }
-                Value::Number(n) => write_number(*n, &mut command.bytes),
-                _ => return Err(NOT_STRINGS),
+        let mut ranges = SmallVec::with_capacity(words.len());
+        for word in words {
+            match word {
+                Word::Range(range) => ranges.push(*range),
+                Word::Invalid => return Err(NOT_STRINGS),
             }
-            let len = command.bytes.len() - start;
-            let (Ok(start), Ok(len)) = (u32::try_from(start), u32::try_from(len)) else {
-                return Err(NOT_STRINGS);
-            };
-            command.ranges.push(ArgRange { start, len });
         }
-        Ok(command)
+        Ok(Self { bytes, ranges })
     }
 
     fn as_args(&self) -> Args<'_> {
@@ -112,28 +104,19 @@ impl CommandBytes {
     }
 }
 
-/// A number as an argument: with as many digits as it takes to read the same number.
-fn write_number(n: f64, out: &mut Vec<u8>) {
-    let integer = n as i64;
-    const EXACT_MAX: f64 = 1e15;
-    if n.abs() < EXACT_MAX && integer as f64 == n && (integer != 0 || n.is_sign_positive()) {
-        out.extend_from_slice(itoa::Buffer::new().format(integer).as_bytes());
-    } else {
-        out.extend_from_slice(format_g17(n).as_bytes());
-    }
-}
-
 /// `redis.call(...)`, which raises errors, and `redis.pcall(...)`, which returns them.
-fn call(lua: &Lua, args: &MultiValue, raises: bool) -> mlua::Result<Value> {
+fn call(lua: &Lua, words: &[Word], raises: bool) -> mlua::Result<Value> {
     let refused = |line: &str| match raises {
         true => Err(Raised::reply(line)),
         false => Ok(Value::Table(error::error_table(lua, line.as_bytes(), false)?)),
     };
-    let command = match CommandBytes::gather(args) {
+    let command = match Command::of_words(lua, words) {
         Ok(command) => command,
         Err(line) => return refused(line),
     };
-    let Some(reply) = host::with(|host| host.call(&command.as_args())) else { return refused(NO_HOST) };
+    let reply = host::with(|host| host.call(&command.as_args()));
+    argument::give_back(lua, command.bytes);
+    let Some(reply) = reply else { return refused(NO_HOST) };
     if raises && let Some(line) = reply.strip_prefix(b"-") {
         let raised = Raised::counted_reply(line.trim_ascii_end());
         host::with(|host| host.take_back(reply));
@@ -191,11 +174,12 @@ fn place(lua: &Lua) -> Option<(String, i64)> {
 }
 
 /// `redis.sha1hex(text)`
-fn sha1_hex(lua: &Lua, args: MultiValue) -> mlua::Result<Value> {
+fn sha1_hex(lua: &Lua, args: Variadic<Argument>) -> mlua::Result<Value> {
+    argument::taken(lua);
     if args.len() != 1 {
         return Err(Raised::reply("ERR wrong number of arguments"));
     }
-    let text = lua.coerce_string(args[0].clone())?;
+    let text = lua.coerce_string(args[0].value().clone())?;
     let digest = match &text {
         Some(text) => Sha1::digest(text.as_bytes()),
         None => Sha1::digest(b""),
@@ -212,8 +196,9 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// `redis.error_reply(text)`
-fn error_reply(lua: &Lua, args: MultiValue) -> mlua::Result<Table> {
-    let (1, Some(Value::String(text))) = (args.len(), args.front()) else { return wrong_arguments(lua) };
+fn error_reply(lua: &Lua, args: Variadic<Argument>) -> mlua::Result<Table> {
+    argument::taken(lua);
+    let [Argument::Held(Value::String(text))] = &args[..] else { return wrong_arguments(lua) };
     let text = text.as_bytes();
     let line = match text.strip_prefix(b"-") {
         Some(line) => line.to_vec(),
@@ -225,8 +210,9 @@ fn error_reply(lua: &Lua, args: MultiValue) -> mlua::Result<Table> {
 }
 
 /// `redis.status_reply(text)`
-fn status_reply(lua: &Lua, args: MultiValue) -> mlua::Result<Table> {
-    let (1, Some(Value::String(text))) = (args.len(), args.front()) else { return wrong_arguments(lua) };
+fn status_reply(lua: &Lua, args: Variadic<Argument>) -> mlua::Result<Table> {
+    argument::taken(lua);
+    let [Argument::Held(Value::String(text))] = &args[..] else { return wrong_arguments(lua) };
     let table = lua.create_table()?;
     table.raw_set("ok", text)?;
     Ok(table)
@@ -237,11 +223,12 @@ fn wrong_arguments(lua: &Lua) -> mlua::Result<Table> {
 }
 
 /// `redis.setresp(2 | 3)`
-fn set_resp(_: &Lua, args: MultiValue) -> mlua::Result<()> {
+fn set_resp(lua: &Lua, args: Variadic<Argument>) -> mlua::Result<()> {
+    argument::taken(lua);
     if args.len() != 1 {
         return Err(Raised::reply("ERR redis.setresp() requires one argument."));
     }
-    let protocol = match integer_of(&args[0]) {
+    let protocol = match integer_of(args[0].value()) {
         Some(2) => Protocol::Resp2,
         Some(3) => Protocol::Resp3,
         _ => return Err(Raised::reply("ERR RESP version must be 2 or 3.")),
@@ -251,11 +238,12 @@ fn set_resp(_: &Lua, args: MultiValue) -> mlua::Result<()> {
 }
 
 /// `redis.set_repl(flags)`
-fn set_repl(_: &Lua, args: MultiValue) -> mlua::Result<()> {
+fn set_repl(lua: &Lua, args: Variadic<Argument>) -> mlua::Result<()> {
+    argument::taken(lua);
     if args.len() != 1 {
         return Err(Raised::reply("ERR redis.set_repl() requires two arguments."));
     }
-    let Some(targets) = ReplicationTargets::from_bits(integer_of(&args[0]).unwrap_or(0)) else {
+    let Some(targets) = ReplicationTargets::from_bits(integer_of(args[0].value()).unwrap_or(0)) else {
         return Err(Raised::reply(
             "ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.",
         ));
@@ -265,20 +253,22 @@ fn set_repl(_: &Lua, args: MultiValue) -> mlua::Result<()> {
 }
 
 /// `redis.acl_check_cmd(command, ...)`
-fn acl_check_cmd(_: &Lua, args: MultiValue) -> mlua::Result<bool> {
-    let command = CommandBytes::gather(&args).map_err(Raised::reply)?;
+fn acl_check_cmd(lua: &Lua, words: Variadic<Word>) -> mlua::Result<bool> {
+    let command = Command::of_words(lua, &words).map_err(Raised::reply)?;
     host::with(|host| host.may_run(&command.as_args()))
         .flatten()
         .ok_or_else(|| Raised::reply("ERR Invalid command passed to redis.acl_check_cmd()"))
 }
 
 /// `redis.log(level, text, ...)`
-fn log(lua: &Lua, args: MultiValue) -> mlua::Result<()> {
-    if args.len() < 2 {
+fn log(lua: &Lua, (level, words): (Argument, Variadic<Word>)) -> mlua::Result<()> {
+    argument::taken(lua);
+    let bytes = argument::take_command(lua);
+    if words.is_empty() {
         return Err(Raised::reply("ERR redis.log() requires two arguments or more."));
     }
-    let level = match &args[0] {
-        Value::Number(_) | Value::Integer(_) => match integer_of(&args[0]) {
+    let level = match level.value() {
+        Value::Number(_) | Value::Integer(_) => match integer_of(level.value()) {
             Some(0) => ScriptLogLevel::Debug,
             Some(1) => ScriptLogLevel::Verbose,
             Some(2) => ScriptLogLevel::Notice,
@@ -287,16 +277,12 @@ fn log(lua: &Lua, args: MultiValue) -> mlua::Result<()> {
         },
         _ => return Err(Raised::reply("ERR First argument must be a number (log level).")),
     };
-    let mut text = Vec::new();
-    for value in args.iter().skip(1) {
-        // What has no text is left out.
-        if let Some(word) = lua.coerce_string(value.clone())? {
-            if !text.is_empty() {
-                text.push(b' ');
-            }
-            text.extend_from_slice(&word.as_bytes());
-        }
-    }
+    // What has no text is left out.
+    let texts = words.iter().filter_map(|word| match word {
+        Word::Range(range) => Some(&bytes[range.start as usize..][..range.len as usize]),
+        Word::Invalid => None,
+    });
+    let text = texts.collect::<Vec<_>>().join(&b' ');
     host::with(|host| host.log(level, &text));
     Ok(())
 }
@@ -311,7 +297,8 @@ fn integer_of(value: &Value) -> Option<i64> {
 }
 
 /// `math.random([m [, n]])`
-fn random(lua: &Lua, args: Variadic<Value>) -> mlua::Result<f64> {
+fn random(lua: &Lua, args: Variadic<Argument>) -> mlua::Result<f64> {
+    argument::taken(lua);
     let draw = lua.app_data_mut::<Random>().map_or(0.0, |mut random| random.next());
     let integer = |index: usize| integer_argument(lua, &args, index, "random");
     let refuse = |index: usize| {
@@ -332,14 +319,15 @@ fn random(lua: &Lua, args: Variadic<Value>) -> mlua::Result<f64> {
 }
 
 /// `math.randomseed(x)`
-fn random_seed(lua: &Lua, args: Variadic<Value>) -> mlua::Result<()> {
+fn random_seed(lua: &Lua, args: Variadic<Argument>) -> mlua::Result<()> {
+    argument::taken(lua);
     let seed = integer_argument(lua, &args, 0, "randomseed")?;
     lua.set_app_data(Random::with_seed(seed as i64 as i32));
     Ok(())
 }
 
-fn integer_argument(lua: &Lua, args: &[Value], index: usize, function: &str) -> mlua::Result<f64> {
-    let given = args.get(index);
+fn integer_argument(lua: &Lua, args: &[Argument], index: usize, function: &str) -> mlua::Result<f64> {
+    let given = args.get(index).map(Argument::value);
     let number = match given {
         Some(Value::Integer(n)) => Some(*n as f64),
         Some(Value::Number(n)) => Some(*n),

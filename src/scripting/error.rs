@@ -5,6 +5,8 @@ use std::fmt;
 
 use mlua::{Lua, Table, Value};
 
+use super::libraries;
+
 /// What a native function raises. Scripts see a table with the text in `err`, or the text alone.
 #[derive(Debug, Clone)]
 pub enum Raised {
@@ -53,7 +55,10 @@ pub fn plain(lua: &Lua, value: Value) -> mlua::Result<Value> {
     match raised(error) {
         Some(Raised::Reply { line, is_counted }) => Ok(Value::Table(error_table(lua, line, *is_counted)?)),
         Some(Raised::Text(text)) => Ok(Value::String(lua.create_string(text)?)),
-        None => Ok(Value::String(lua.create_string(message_of(error))?)),
+        None => match libraries::caught(lua, value.clone())? {
+            Value::Error(error) => Ok(Value::String(lua.create_string(message_of(&error))?)),
+            text => Ok(text),
+        },
     }
 }
 

@@ -1,61 +1,90 @@
 //! A Lua value as a reply: what a script returns, as its client reads it.
 
-use mlua::{Table, Value};
+use mlua::{Function, Table, Value};
 
 use crate::resp::error::ErrorReply;
 use crate::resp::reply::{Deferred, Protocol, Reply};
 
-/// How deep tables may lie within each other: as deep as Redis' Lua stack lets them.
-const DEPTH_MAX: usize = 7995;
+/// How deep tables may lie within each other. Each that is open takes two references to Lua's values, of which there are a
+/// few thousand.
+const DEPTH_MAX: usize = 1000;
 const TOO_DEEP: ErrorReply = ErrorReply::fixed("ERR reached lua stack limit");
 
 /// An aggregate of which some elements are written.
-enum Open {
-    Array {
-        table: Table,
-        next: usize,
-        header: Deferred,
-    },
-    /// Elements in reverse: keys and values, or members.
-    Map {
-        rest: Vec<Value>,
-        pairs: usize,
-        header: Deferred,
-    },
-    Set {
-        rest: Vec<Value>,
-        len: usize,
-        header: Deferred,
-    },
+struct Open {
+    table: Table,
+    kind: Kind,
+    /// The key of the element that was written last.
+    key: Value,
+    len: usize,
+    header: Deferred,
 }
 
-/// Writes `value` for a client. What booleans are depends on the protocol that the script has chosen. Answers the lines of
-/// error replies at the top, so that they can be counted.
-pub fn write_reply(reply: &mut Reply<'_>, value: Value, script_protocol: Protocol) -> mlua::Result<()> {
+impl Open {
+    fn new(table: Table, kind: Kind, reply: &Reply<'_>) -> Self {
+        Self { table, kind, key: Value::Nil, len: 0, header: reply.defer() }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Array,
+    Map,
+    Set,
+}
+
+/// Writes `value` for a client. What booleans are depends on the protocol that the script has chosen. `next` is Lua's.
+pub fn write_reply(
+    next: &Function,
+    reply: &mut Reply<'_>,
+    value: Value,
+    script_protocol: Protocol,
+) -> mlua::Result<()> {
     // Not by recursion: a script may return tables as deep as it likes.
     let mut open: Vec<Open> = Vec::new();
     begin(reply, value, script_protocol, &mut open)?;
     while let Some(aggregate) = open.last_mut() {
-        let next = match aggregate {
-            Open::Array { table, next, .. } => {
-                let value: Value = table.raw_get(*next + 1)?;
-                let is_last = matches!(value, Value::Nil);
-                *next += usize::from(!is_last);
-                (!is_last).then_some(value)
-            }
-            Open::Map { rest, .. } | Open::Set { rest, .. } => rest.pop(),
+        let (key, value): (Value, Value) = match aggregate.kind {
+            Kind::Array => (Value::Nil, aggregate.table.raw_get(aggregate.len + 1)?),
+            Kind::Map | Kind::Set => next.call((&aggregate.table, &aggregate.key))?,
         };
-        match next {
-            Some(value) => begin(reply, value, script_protocol, &mut open)?,
-            None => match open.pop() {
-                Some(Open::Array { next, header, .. }) => reply.end_array(header, next),
-                Some(Open::Map { pairs, header, .. }) => reply.end_map(header, pairs),
-                Some(Open::Set { len, header, .. }) => reply.end_set(header, len),
-                None => {}
-            },
+        let is_over = match aggregate.kind {
+            Kind::Array => value.is_nil(),
+            Kind::Map | Kind::Set => key.is_nil(),
+        };
+        if is_over {
+            if let Some(Open { kind, len, header, .. }) = open.pop() {
+                match kind {
+                    Kind::Array => reply.end_array(header, len),
+                    Kind::Map => reply.end_map(header, len),
+                    Kind::Set => reply.end_set(header, len),
+                }
+            }
+            continue;
+        }
+        aggregate.len += 1;
+        aggregate.key = key.clone();
+        match aggregate.kind {
+            Kind::Array => begin(reply, value, script_protocol, &mut open)?,
+            Kind::Map => {
+                write_key(reply, key, script_protocol)?;
+                begin(reply, value, script_protocol, &mut open)?;
+            }
+            Kind::Set => write_key(reply, key, script_protocol)?,
         }
     }
     Ok(())
+}
+
+/// Writes the key of a map or the member of a set. Tables in this place are written as if they were empty.
+fn write_key(reply: &mut Reply<'_>, key: Value, script_protocol: Protocol) -> mlua::Result<()> {
+    match key {
+        Value::Table(_) => {
+            reply.array(0);
+            Ok(())
+        }
+        key => begin(reply, key, script_protocol, &mut Vec::new()),
+    }
 }
 
 /// Writes a scalar, or opens an aggregate.
@@ -99,23 +128,11 @@ fn begin_table(reply: &mut Reply<'_>, table: Table, open: &mut Vec<Open>) -> mlu
         _ => {}
     }
     if let Value::Table(map) = table.raw_get("map")? {
-        let mut rest = Vec::new();
-        for pair in map.pairs::<Value, Value>() {
-            let (key, value) = pair?;
-            rest.extend([key, value]);
-        }
-        let pairs = rest.len() / 2;
-        rest.reverse();
-        open.push(Open::Map { rest, pairs, header: reply.defer() });
+        open.push(Open::new(map, Kind::Map, reply));
         return Ok(());
     }
     if let Value::Table(set) = table.raw_get("set")? {
-        let mut rest = set
-            .pairs::<Value, Value>()
-            .map(|pair| pair.map(|(member, _)| member))
-            .collect::<mlua::Result<Vec<_>>>()?;
-        rest.reverse();
-        open.push(Open::Set { len: rest.len(), rest, header: reply.defer() });
+        open.push(Open::new(set, Kind::Set, reply));
         return Ok(());
     }
     if let Value::String(digits) = table.raw_get("big_number")? {
@@ -133,7 +150,7 @@ fn begin_table(reply: &mut Reply<'_>, table: Table, open: &mut Vec<Open>) -> mlu
         reply.verbatim_bytes(letters, &text.as_bytes());
         return Ok(());
     }
-    open.push(Open::Array { table, next: 0, header: reply.defer() });
+    open.push(Open::new(table, Kind::Array, reply));
     Ok(())
 }
 

@@ -1,13 +1,14 @@
 //! One Lua state with the sandbox in it: compiles scripts once, runs them, and stops them.
 
-use mlua::{ChunkMode, Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
+use mlua::{ChunkMode, Function, HookTriggers, Lua, LuaOptions, RegistryKey, StdLib, Table, Value, VmState};
 
 use super::error::{Failure, Raised, message_of};
 use super::host::{self, Host};
 use super::random::Random;
 use super::shebang::{ScriptFlags, ScriptHeader};
-use super::{api, libraries};
+use super::{api, from_lua, libraries};
 use crate::resp::error::ErrorReply;
+use crate::resp::reply::{Protocol, Reply};
 
 const PRELUDE: &str = include_str!("prelude.lua");
 pub const PRELUDE_NAME: &str = "=prelude";
@@ -27,12 +28,12 @@ pub struct Interpreter {
     run: Function,
     run_function: Function,
     load_library: Function,
-    flavor: Flavor,
+    next: Function,
 }
 
-/// A script for EVAL, compiled.
+/// A script for EVAL, compiled. Its function lies in Lua's registry: of direct references there are a few thousand at most.
 pub struct Script {
-    function: Function,
+    function: RegistryKey,
     /// None if it declares nothing: it is held to the rules from before there were flags.
     pub flags: Option<ScriptFlags>,
 }
@@ -48,11 +49,11 @@ impl Interpreter {
         libraries::install(&lua)?;
         let native = api::natives(&lua, flavor)?;
         let prelude = lua.load(PRELUDE).set_name(PRELUDE_NAME);
-        let (front, run, run_function, load_library): (Table, Function, Function, Function) =
+        let (front, run, run_function, load_library, next): (Table, Function, Function, Function, Function) =
             prelude.call((native, flavor == Flavor::Functions))?;
         lua.set_globals(front)?;
         lua.set_memory_limit(memory_bytes_max)?;
-        let interpreter = Self { lua, run, run_function, load_library, flavor };
+        let interpreter = Self { lua, run, run_function, load_library, next };
         interpreter.attend_now_and_then()?;
         Ok(interpreter)
     }
@@ -85,6 +86,9 @@ impl Interpreter {
         let header = ScriptHeader::read(body)?;
         let function = self.compile(&body[header.code_at..], "@user_script").map_err(|message| {
             ErrorReply::new(format!("ERR Error compiling script (new function): {message}"))
+        })?;
+        let function = self.lua.create_registry_value(function).map_err(|error| {
+            ErrorReply::new(format!("ERR Error compiling script (new function): {}", message_of(&error)))
         })?;
         Ok(Script { function, flags: header.flags })
     }
@@ -126,7 +130,7 @@ impl Interpreter {
     pub fn run_function<'a>(
         &self,
         host: &mut dyn Host,
-        callback: &Function,
+        callback: &RegistryKey,
         keys: impl Iterator<Item = &'a [u8]>,
         args: impl Iterator<Item = &'a [u8]>,
     ) -> Result<Value, Failure> {
@@ -137,11 +141,12 @@ impl Interpreter {
         &self,
         host: &mut dyn Host,
         runner: &Function,
-        body: &Function,
+        body: &RegistryKey,
         keys: impl Iterator<Item = &'a [u8]>,
         args: impl Iterator<Item = &'a [u8]>,
     ) -> Result<Value, Failure> {
         let outcome = (|| {
+            let body: Function = self.lua.registry_value(body)?;
             let keys = self.table_of(keys)?;
             let args = self.table_of(args)?;
             host::lend(host, || runner.call::<(bool, Value)>((body, keys, args)))
@@ -161,8 +166,15 @@ impl Interpreter {
         Ok(table)
     }
 
-    pub fn flavor(&self) -> Flavor {
-        self.flavor
+    /// Writes what a script has returned.
+    pub fn write_reply(
+        &self,
+        reply: &mut Reply<'_>,
+        value: Value,
+        script_protocol: Protocol,
+    ) -> Result<(), ErrorReply> {
+        from_lua::write_reply(&self.next, reply, value, script_protocol)
+            .map_err(|error| ErrorReply::new(format!("ERR Error running script: {}", message_of(&error))))
     }
 
     /// Bytes that Lua has allocated.
@@ -170,9 +182,9 @@ impl Interpreter {
         self.lua.used_memory()
     }
 
-    pub fn set_memory_limit(&self, bytes_max: usize) {
-        // Fails only for a state that was not created here.
-        let _ = self.lua.set_memory_limit(bytes_max);
+    /// Gives up the functions of scripts and libraries that are gone.
+    pub fn clean(&self) {
+        self.lua.expire_registry_values();
     }
 }
 

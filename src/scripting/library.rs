@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use mlua::{Function, Lua, MultiValue, Table, Value};
+use mlua::{Function, Lua, RegistryKey, Table, Value, Variadic};
 
+use super::argument::{self, Argument};
 use super::error::{Failure, Raised};
 use super::host::{self, Host};
 use super::interpreter::Interpreter;
@@ -17,7 +18,8 @@ pub(super) const BAD_NAME: ErrorReply = ErrorReply::fixed(
 /// What a library registers.
 pub struct FunctionSpec {
     pub name: Vec<u8>,
-    pub callback: Function,
+    /// In the registry of its interpreter.
+    pub callback: Arc<RegistryKey>,
     pub description: Option<Vec<u8>>,
     pub flags: ScriptFlags,
 }
@@ -64,10 +66,11 @@ pub(super) fn loading_table(lua: &Lua) -> mlua::Result<Table> {
 }
 
 /// `redis.register_function(name, callback)` or `redis.register_function{function_name=, callback=, flags=, description=}`
-fn register_function(_: &Lua, args: MultiValue) -> mlua::Result<()> {
-    let spec = match args.len() {
-        1 => named(&args[0]),
-        2 => positional(&args[0], &args[1]),
+fn register_function(lua: &Lua, args: Variadic<Argument>) -> mlua::Result<()> {
+    argument::taken(lua);
+    let spec = match &args[..] {
+        [argument] => named(lua, argument.value()),
+        [name, callback] => positional(lua, name.value(), callback.value()),
         _ => Err("ERR wrong number of arguments to redis.register_function"),
     };
     let registered = spec.and_then(|spec| {
@@ -83,15 +86,15 @@ fn register_function(_: &Lua, args: MultiValue) -> mlua::Result<()> {
     registered.map_err(Raised::reply)
 }
 
-fn positional(name: &Value, callback: &Value) -> Result<FunctionSpec, &'static str> {
+fn positional(lua: &Lua, name: &Value, callback: &Value) -> Result<FunctionSpec, &'static str> {
     let name = text_of(name).ok_or("ERR first argument to redis.register_function must be a string")?;
     let Value::Function(callback) = callback else {
         return Err("ERR second argument to redis.register_function must be a function");
     };
-    Ok(FunctionSpec { name, callback: callback.clone(), description: None, flags: 0 })
+    Ok(FunctionSpec { name, callback: keep(lua, callback.clone())?, description: None, flags: 0 })
 }
 
-fn named(argument: &Value) -> Result<FunctionSpec, &'static str> {
+fn named(lua: &Lua, argument: &Value) -> Result<FunctionSpec, &'static str> {
     let Value::Table(table) = argument else {
         return Err(
             "ERR calling redis.register_function with a single argument is only applicable to Lua table (representing \
@@ -127,10 +130,17 @@ fn named(argument: &Value) -> Result<FunctionSpec, &'static str> {
     }
     Ok(FunctionSpec {
         name: name.ok_or("ERR redis.register_function must get a function name argument")?,
-        callback: callback.ok_or("ERR redis.register_function must get a callback argument")?,
+        callback: keep(
+            lua,
+            callback.ok_or("ERR redis.register_function must get a callback argument")?,
+        )?,
         description,
         flags,
     })
+}
+
+fn keep(lua: &Lua, callback: Function) -> Result<Arc<RegistryKey>, &'static str> {
+    lua.create_registry_value(callback).map(Arc::new).map_err(|_| "ERR not enough memory for the function")
 }
 
 fn flags_of(value: &Value) -> Result<ScriptFlags, &'static str> {

@@ -7,6 +7,7 @@
 //! messages are those that Redis' scripts have seen since 2.6.
 
 mod api;
+mod argument;
 mod error;
 mod from_lua;
 mod host;
@@ -19,7 +20,6 @@ mod to_lua;
 
 pub use api::uncounted_error;
 pub use error::Failure;
-pub use from_lua::write_reply;
 pub use host::{Host, ReplicationTargets, ScriptLogLevel};
 pub use interpreter::{Flavor, Interpreter, Script};
 pub use library::{FunctionSpec, Library, is_name};

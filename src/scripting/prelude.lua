@@ -273,4 +273,4 @@ local function load_library(body)
   return ok, failure
 end
 
-return front, run, run_function, load_library
+return front, run, run_function, load_library, next

@@ -19,7 +19,7 @@ use crate::engine::scripting::{CachedScript, Running};
 use crate::engine::{ClientId, Engine};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
-use crate::scripting::{Failure, Interpreter, ScriptFlags, ScriptHeader, uncounted_error, write_reply};
+use crate::scripting::{Failure, Interpreter, ScriptFlags, ScriptHeader, uncounted_error};
 
 const SCRIPT: Flags = NOSCRIPT | SKIP_MONITOR | MAY_REPLICATE | NO_MANDATORY_KEYS | STALE;
 const SCRIPT_RO: Flags = NOSCRIPT | SKIP_MONITOR | NO_MANDATORY_KEYS | STALE | READONLY;
@@ -269,8 +269,8 @@ impl Unit<'_> {
                 if let Some(line) = uncounted_error(&value) {
                     engine.stats.count_error(code_of(&line));
                 }
-                let written = write_reply(&mut caller(engine, self.id).reply(), value, script_protocol);
-                written.map_err(|error| ErrorReply::new(format!("ERR Error running script: {error}")))?;
+                let mut reply = caller(engine, self.id).reply();
+                self.interpreter.write_reply(&mut reply, value, script_protocol)?;
             }
             Err(failure) => {
                 let is_counted = matches!(failure, Failure::Raised { is_counted: true, .. });

@@ -663,7 +663,7 @@ proptest! {
         counter.aux(b"redis-ver", b"7.4.0").unwrap();
         writer.function(b"code").unwrap();
         counter.function(b"code").unwrap();
-        expected.function(b"code".to_vec());
+        expected.function(b"code".to_vec()).unwrap();
         let keys = entries.len() as u64;
         writer.select_db(7, keys, 2).unwrap();
         counter.select_db(7, keys, 2).unwrap();
