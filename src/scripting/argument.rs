@@ -38,7 +38,8 @@ pub enum Argument {
 
 impl FromLua for Argument {
     fn from_lua(value: Value, lua: &Lua) -> mlua::Result<Self> {
-        let is_scalar = matches!(value, Value::Nil | Value::Boolean(_) | Value::Integer(_) | Value::Number(_));
+        let is_scalar =
+            matches!(value, Value::Nil | Value::Boolean(_) | Value::Integer(_) | Value::Number(_));
         let is_held = is_scalar
             || with_prepared(lua, |prepared| {
                 prepared.held += 1;

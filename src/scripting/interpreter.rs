@@ -29,6 +29,7 @@ pub struct Interpreter {
     run_function: Function,
     load_library: Function,
     next: Function,
+    memory_bytes_max: usize,
 }
 
 /// A script for EVAL, compiled. Its function lies in Lua's registry: of direct references there are a few thousand at most.
@@ -53,7 +54,7 @@ impl Interpreter {
             prelude.call((native, flavor == Flavor::Functions))?;
         lua.set_globals(front)?;
         lua.set_memory_limit(memory_bytes_max)?;
-        let interpreter = Self { lua, run, run_function, load_library, next };
+        let interpreter = Self { lua, run, run_function, load_library, next, memory_bytes_max };
         interpreter.attend_now_and_then()?;
         Ok(interpreter)
     }
@@ -151,11 +152,23 @@ impl Interpreter {
             let args = self.table_of(args)?;
             host::lend(host, || runner.call::<(bool, Value)>((body, keys, args)))
         })();
-        match outcome {
+        let outcome = match outcome {
             Ok((true, value)) => Ok(value),
             Ok((false, failure)) => Err(Failure::read(&failure)),
             Err(error) => Err(Failure::of_error(&error)),
+        };
+        if self.memory_bytes_max > 0 && self.used_memory() > self.memory_bytes_max / 2 {
+            self.collect_garbage();
         }
+        outcome
+    }
+
+    /// What one script leaves behind is not to be missing for the next.
+    fn collect_garbage(&self) {
+        // These fail only for a state that was not created here, and if a finalizer does, which scripts have none of.
+        let _ = self.lua.set_memory_limit(0);
+        let _ = self.lua.gc_collect();
+        let _ = self.lua.set_memory_limit(self.memory_bytes_max);
     }
 
     fn table_of<'a>(&self, items: impl Iterator<Item = &'a [u8]>) -> mlua::Result<Table> {

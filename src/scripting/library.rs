@@ -130,10 +130,7 @@ fn named(lua: &Lua, argument: &Value) -> Result<FunctionSpec, &'static str> {
     }
     Ok(FunctionSpec {
         name: name.ok_or("ERR redis.register_function must get a function name argument")?,
-        callback: keep(
-            lua,
-            callback.ok_or("ERR redis.register_function must get a callback argument")?,
-        )?,
+        callback: keep(lua, callback.ok_or("ERR redis.register_function must get a callback argument")?)?,
         description,
         flags,
     })

@@ -7,7 +7,7 @@
 local native, is_for_functions = ...
 local error, getmetatable, next, pcall, rawget, rawset = error, getmetatable, next, pcall, rawget, rawset
 local select, setmetatable, tonumber, tostring, type, xpcall = select, setmetatable, tonumber, tostring, type, xpcall
-local byte, insert, remove, sort = string.byte, table.insert, table.remove, table.sort
+local byte, match, insert, remove, sort = string.byte, string.match, table.insert, table.remove, table.sort
 local globals = _G
 
 local READONLY = "Attempt to modify a readonly table"
@@ -185,7 +185,7 @@ local loadstring, load = loadstring, load
 
 function globals.loadstring(text, ...)
   if type(text) == "string" and byte(text) == BYTECODE then
-    return nil, '[string "bytecode"]' .. REFUSED
+    return nil, '[string "' .. match(text, "^[^\r\n]*") .. '"]' .. REFUSED
   end
   if type(text) ~= "string" and type(text) ~= "number" then
     error("bad argument #1 to 'loadstring' (string expected, got " .. type(text) .. ")", 2)

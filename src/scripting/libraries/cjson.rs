@@ -32,8 +32,17 @@ impl Default for SettingsCell {
 
 impl SettingsCell {
     fn get(&self) -> Settings {
-        let [convert, ratio, safe, encode_depth, decode_depth, encode_invalid, decode_invalid, keep, precision] =
-            self.0.each_ref().map(Gauge::get);
+        let [
+            convert,
+            ratio,
+            safe,
+            encode_depth,
+            decode_depth,
+            encode_invalid,
+            decode_invalid,
+            keep,
+            precision,
+        ] = self.0.each_ref().map(Gauge::get);
         Settings {
             encode_sparse_convert: convert != 0,
             encode_sparse_ratio: ratio as i32,
