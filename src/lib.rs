@@ -12,4 +12,5 @@ pub mod persistence;
 pub mod replication;
 pub mod resp;
 pub mod runtime;
+pub mod scripting;
 pub mod storage;

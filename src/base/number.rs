@@ -79,14 +79,18 @@ fn parse_hex_f64(text: &str) -> Option<f64> {
 
 /// A double as C's `%.17g` prints it.
 pub fn format_g17(value: f64) -> String {
-    const DIGITS: i32 = 17;
+    format_g(value, 17)
+}
+
+/// A double as C's `%g` prints it with `digits` significant digits, at least 1.
+pub fn format_g(value: f64, digits: i32) -> String {
     if value.is_nan() {
         return "nan".to_owned();
     }
     if value.is_infinite() {
         return if value > 0.0 { "inf" } else { "-inf" }.to_owned();
     }
-    let scientific = format!("{value:.16e}");
+    let scientific = format!("{value:.*e}", (digits - 1) as usize);
     let (mantissa, exponent) = scientific.split_once('e').expect("`{:e}` prints an exponent");
     let exponent: i32 = exponent.parse().expect("`{:e}` prints a decimal exponent");
     let trimmed = |text: &str| {
@@ -96,8 +100,8 @@ pub fn format_g17(value: f64) -> String {
             text.to_owned()
         }
     };
-    if (-4..DIGITS).contains(&exponent) {
-        trimmed(&format!("{value:.*}", (DIGITS - 1 - exponent) as usize))
+    if (-4..digits).contains(&exponent) {
+        trimmed(&format!("{value:.*}", (digits - 1 - exponent) as usize))
     } else {
         let sign = if exponent < 0 { '-' } else { '+' };
         format!("{}e{sign}{:02}", trimmed(mantissa), exponent.abs())

@@ -21,6 +21,8 @@ pub struct Ctx<'a> {
     pub must_obey: bool,
     /// Where a long reply goes that need not be written while others wait.
     pub late: LateReplies<'a>,
+    /// A script runs the command.
+    pub is_scripted: bool,
     effects: &'a mut Effects,
 }
 
@@ -42,6 +44,7 @@ impl<'a> Ctx<'a> {
             db_index,
             must_obey: expiry == ExpiryPolicy::Ignore,
             late: LateReplies::new(engine.long_reads, &mut engine.late_reply),
+            is_scripted: engine.scripting.running.is_some(),
             effects: &mut engine.effects,
         })
     }
@@ -57,7 +60,7 @@ impl<'a> Ctx<'a> {
     ) -> Self {
         let now = db.now();
         let late = LateReplies::none();
-        Self { db, reply, rng, config, now, db_index, must_obey: false, late, effects }
+        Self { db, reply, rng, config, now, db_index, must_obey: false, late, is_scripted: false, effects }
     }
 
     /// What a command of client `id` works on when nothing else is said: its own database.
@@ -117,7 +120,9 @@ impl<'a> Ctx<'a> {
         // Keys that expired under this command go first, as they went first here.
         self.record_expired();
         self.effects.propagation = Propagation::Replaced;
-        self.effects.propagate(self.db_index, args);
+        if !self.effects.is_silenced {
+            self.effects.propagate(self.db_index, args);
+        }
     }
 
     /// Draws the consequences of keys and fields that have expired under this command so far. The dispatcher does so for the

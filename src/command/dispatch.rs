@@ -141,10 +141,12 @@ fn admit(
     let mut demands = demands(row, transaction);
     if engine.config.maxmemory > 0 {
         let has_room = eviction::make_room(engine);
+        engine.scripting.is_out_of_memory = !has_room;
         // What is queued takes memory too.
         demands.is_out_of_memory = !has_room && (demands.is_out_of_memory || queueing);
     } else {
         demands.is_out_of_memory = false;
+        engine.scripting.is_out_of_memory = false;
     }
     if let Some(error) = engine.refusal(id, demands) {
         return Err(error);
@@ -156,6 +158,9 @@ fn admit(
              context",
             row.name,
         )));
+    }
+    if let Some(error) = engine.scripting.busy_error().filter(|_| !row.has(ALLOW_BUSY)) {
+        return Err(error);
     }
     let is_reader = client.is_monitor || client.kind == ClientKind::Replica;
     if is_reader && (row.has(WRITE) || row.has(READONLY) || row.has(MAY_REPLICATE)) {
@@ -337,7 +342,7 @@ fn settle(
         Ok(Flow::Parked) => true,
         Ok(Flow::Block(block)) => {
             let Some(client) = engine.clients.get_mut(id) else { return false };
-            if client.is_executing_transaction || client.kind == ClientKind::Master {
+            if engine.nesting > 0 || client.is_executing_transaction || client.kind == ClientKind::Master {
                 write_timeout(engine, id, block.on_timeout, None);
                 return false;
             }
@@ -364,6 +369,27 @@ fn settle(
     }
 }
 
+/// Counts a command that has answered an error by itself.
+pub fn note_failure(engine: &mut Engine, id: ClientId) {
+    let name = engine.clients.get(id).map_or("", |client| client.last_command);
+    if let Some(index) = TABLE.by_name(name.as_bytes()) {
+        engine.stats.commands[usize::from(index)].failed += 1;
+    }
+}
+
+/// Lets others be served for a moment while the script that runs is slow. They see the engine between two commands.
+pub fn attend_others(engine: &mut Engine) {
+    let Some(attendant) = engine.scripting.attendant.clone() else { return };
+    let running = engine.running.take();
+    let nesting = std::mem::take(&mut engine.nesting);
+    let effects = std::mem::take(&mut engine.effects);
+    engine.effects.is_propagating = effects.is_propagating;
+    attendant.serve(engine);
+    engine.effects = effects;
+    engine.nesting = nesting;
+    engine.running = running;
+}
+
 /// Draws the consequences of one command: effects, watchers, waiters, notifications, counters, garbage.
 fn conclude(engine: &mut Engine, db_index: usize, args: &Args<'_>) {
     if !engine.upkeep.expired.is_empty() {
@@ -385,7 +411,7 @@ fn conclude(engine: &mut Engine, db_index: usize, args: &Args<'_>) {
         let keys = std::mem::take(&mut engine.upkeep.own_expiries);
         engine.own_expiries.extend(keys.into_iter().map(|key| (db_index, key)));
     }
-    if engine.effects.is_propagating {
+    if engine.effects.is_propagating && !engine.effects.is_silenced {
         let wanted = match engine.effects.propagation {
             Propagation::Verbatim => engine.effects.dirty > 0,
             Propagation::Forced => true,

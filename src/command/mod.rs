@@ -23,7 +23,6 @@ mod databases;
 mod debug;
 mod dump;
 mod expire;
-mod function;
 mod generic;
 mod geo;
 mod hash;
@@ -44,6 +43,7 @@ mod persistence;
 mod pubsub;
 mod relocate;
 mod replication;
+mod scripting;
 mod server;
 mod set;
 mod set_algebra;
@@ -74,7 +74,6 @@ const GROUPS: &[&[CommandSpec]] = &[
     debug::COMMANDS,
     dump::COMMANDS,
     expire::COMMANDS,
-    function::COMMANDS,
     generic::COMMANDS,
     geo::COMMANDS,
     geo::search::COMMANDS,
@@ -95,6 +94,9 @@ const GROUPS: &[&[CommandSpec]] = &[
     pubsub::COMMANDS,
     relocate::COMMANDS,
     replication::COMMANDS,
+    scripting::COMMANDS,
+    scripting::cache::COMMANDS,
+    scripting::functions::COMMANDS,
     server::COMMANDS,
     set::COMMANDS,
     slowlog::COMMANDS,

@@ -95,6 +95,10 @@ fn shutdown(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult
         reply_ok(engine, id);
         return Ok(Flow::Done);
     }
+    // In the midst of a script there is nothing whole to save.
+    if let Some(error) = engine.scripting.busy_error().filter(|_| !options.nosave) {
+        return Err(error);
+    }
     engine.log(crate::engine::LogLevel::Warning, "User requested shutdown...");
     engine.wait_for_job(id);
     engine.begin_shutdown(options, Some(id));

@@ -11,7 +11,7 @@ mod parameters;
 mod rewrite;
 mod set;
 mod setting;
-mod words;
+pub mod words;
 
 pub use choices::{
     AclPubsubDefault, AppendFsync, ClusterEndpointType, LogLevel, MaxmemoryPolicy, OomScoreAdj, Permission,
@@ -27,6 +27,8 @@ pub use setting::{MemoryShare, parse_memory};
 
 /// The Redis version that clients are told, whose features they may expect.
 pub const REDIS_VERSION: &str = "7.4.0";
+/// The same as one number, a byte for each part.
+pub const REDIS_VERSION_NUMBER: i64 = 0x0007_0400;
 
 /// The row of `name`, which may be an alias and in any case.
 pub fn find(name: &str) -> Option<&'static Parameter> {

@@ -85,6 +85,8 @@ parameters! {
     "dynamic-hz" => dynamic_hz: bool = true, Rule::Any, NO_EFFECT;
     /// Milliseconds after which a script may be answered with BUSY
     "busy-reply-threshold" | "lua-time-limit" => busy_reply_threshold: u64 = 5000, int(0, LONG);
+    /// Memory that scripts, and functions, may each hold at any time; 0 is no limit
+    "lua-memory-limit" => lua_memory_limit: u64 = 1 << 30, memory(0, LONG);
     /// Seconds to wait for replicas at shutdown
     "shutdown-timeout" => shutdown_timeout: u32 = 10, int(0, INT);
     /// What SIGINT does

@@ -25,6 +25,8 @@ pub struct Effects {
     pub propagation: Propagation,
     /// The unit's effects have nothing to do with each other, so that replicas need no transaction around them.
     pub are_separate: bool,
+    /// A script has said `redis.set_repl(redis.REPL_NONE)`: what its commands change is its own affair. What expires is not.
+    pub is_silenced: bool,
     /// `lazyfree-lazy-expire`: replicas are told to free what has expired in the background.
     pub lazy_expire: bool,
     /// Effects of the unit so far, encoded as requests.

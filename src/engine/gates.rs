@@ -64,6 +64,31 @@ impl Engine {
         self.loading_refusal(demands)
     }
 
+    /// Whether the data are those of a master that is out of reach, and not to be shown.
+    pub fn is_stale(&self, id: ClientId) -> bool {
+        let is_up = self.role.as_replica().is_none_or(|replica| replica.is_up());
+        !is_up && !self.config.replica_serve_stale_data && !self.must_obey(id)
+    }
+
+    /// Whether a client's commands are run whatever the limits here are: those of the master.
+    pub fn must_obey(&self, id: ClientId) -> bool {
+        self.clients.get(id).is_some_and(|client| client.kind == ClientKind::Master)
+    }
+
+    /// Why this server does not take writes at all, if it does not.
+    pub fn refusal_of_write(&self, id: ClientId) -> Option<ErrorReply> {
+        self.refusal(
+            id,
+            Demands {
+                is_write: true,
+                may_replicate: false,
+                allowed_while_loading: true,
+                allowed_when_stale: true,
+                is_out_of_memory: false,
+            },
+        )
+    }
+
     /// Whether fewer replicas than `min-replicas-to-write` are close behind.
     fn lacks_good_replicas(&self) -> bool {
         let config = &self.config;

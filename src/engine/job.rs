@@ -16,6 +16,8 @@ pub enum Job {
     FreeDatabases { dbs: Vec<Db>, bytes: u64 },
     /// Free output that nobody will read.
     FreeOutput(Vec<Vec<u8>>),
+    /// Free this somewhere else.
+    FreeElse(Box<dyn std::any::Any + Send>),
     /// Run this on another thread, then call `Engine::finish_read`.
     Read(LongRead),
     /// There is another master to follow, or none.

@@ -24,6 +24,7 @@ pub mod persistence;
 pub mod process;
 pub mod pubsub;
 pub mod replication;
+pub mod scripting;
 pub mod shutdown;
 pub mod slowlog;
 pub mod stats;
@@ -54,6 +55,7 @@ pub use persistence::Persistence;
 pub use process::{MemoryProbe, ProcessInfo};
 pub use pubsub::PubSub;
 pub use replication::FullSync;
+pub use scripting::Scripting;
 pub use shutdown::Shutdown;
 pub use slowlog::SlowLog;
 pub use stats::Stats;
@@ -103,6 +105,7 @@ pub struct Engine {
 
     pub monitors: Vec<ClientId>,
     pub pubsub: PubSub,
+    pub scripting: Scripting,
     /// The client whose request is being run.
     pub running: Option<ClientId>,
     /// How many commands (EXEC, a script) run the one that runs now.
@@ -286,6 +289,7 @@ impl Engine {
             last_replica_ping: started_at,
             monitors: Vec::new(),
             pubsub: PubSub::default(),
+            scripting: Scripting::default(),
             running: None,
             nesting: 0,
             redacted_args: Vec::new(),

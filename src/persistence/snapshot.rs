@@ -4,6 +4,7 @@
 //! goes into a data set of the caller's, which nobody else sees before it is whole.
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 
 use super::rdb::{self, CountingWriter, KeyUsage, RdbError, RdbSink, RdbWriter, Summary, WriterOptions};
 use crate::base::clock::UnixMillis;
@@ -32,6 +33,9 @@ pub fn write<W: Write>(
     let mut writer = RdbWriter::new(out, writer_options(keyspace, options));
     for (key, value) in &options.aux {
         writer.aux(key.as_bytes(), value.as_bytes())?;
+    }
+    for code in keyspace.libraries.values() {
+        writer.function(code)?;
     }
     for (index, db) in keyspace.dbs().enumerate().filter(|(_, db)| !db.is_empty()) {
         writer.select_db(index as u64, db.len() as u64, db.expires_len() as u64)?;
@@ -147,6 +151,17 @@ impl<F: FnMut()> RdbSink for Loader<'_, F> {
         Ok(())
     }
 
+    fn function(&mut self, code: Vec<u8>) -> Result<(), String> {
+        let name = library_name(&code).ok_or("a function library without a name")?;
+        let libraries = Arc::make_mut(&mut self.keyspace.libraries);
+        let shown = name.escape_ascii().to_string();
+        let before = libraries.insert(name.to_vec(), code.into());
+        if before.is_some() && self.options.duplicates == Duplicates::Refuse {
+            return Err(format!("library '{shown}' is there twice"));
+        }
+        Ok(())
+    }
+
     fn entry(
         &mut self,
         key: Vec<u8>,
@@ -181,6 +196,17 @@ impl<F: FnMut()> RdbSink for Loader<'_, F> {
         self.keys += 1;
         Ok(())
     }
+}
+
+/// What follows `name=` in the first line of a library.
+fn library_name(code: &[u8]) -> Option<&[u8]> {
+    let line = code.strip_prefix(b"#!")?.split(|&byte| byte == b'\n').next()?;
+    let mut words = line.split(u8::is_ascii_whitespace);
+    let name = words.find_map(|word| {
+        let (key, name) = word.split_at_checked(5)?;
+        key.eq_ignore_ascii_case(b"name=").then_some(name)
+    })?;
+    Some(name.strip_prefix(b"\"").and_then(|name| name.strip_suffix(b"\"")).unwrap_or(name))
 }
 
 /// The access stamp of a key that was last used as a file says; none when the policies differ.

@@ -50,6 +50,11 @@ impl<'a> Args<'a> {
         Args { buf: self.buf, ranges: &self.ranges[index.min(self.ranges.len())..] }
     }
 
+    /// `len` arguments from `index` on, as a view of their own.
+    pub fn slice(&self, index: usize, len: usize) -> Args<'a> {
+        Args { buf: self.buf, ranges: &self.ranges[index..index + len] }
+    }
+
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + DoubleEndedIterator + Clone + use<'a> {
         let buf = self.buf;
         self.ranges.iter().map(move |range| &buf[range.start as usize..][..range.len as usize])

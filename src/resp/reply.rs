@@ -166,13 +166,49 @@ impl<'a> Reply<'a> {
         }
     }
 
+    /// A text with a three-letter format that somebody else has chosen.
+    pub fn verbatim_bytes(&mut self, format: [u8; 3], text: &[u8]) {
+        if !self.is_resp3() {
+            return self.bulk(text);
+        }
+        self.number_line(b'=', text.len() as i64 + 4);
+        self.out.extend_from_slice(&format);
+        self.out.push(b':');
+        self.out.extend_from_slice(text);
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// An integer of any size in decimal digits: a bulk string in RESP2.
+    pub fn big_number(&mut self, digits: &[u8]) {
+        if self.is_resp3() { self.foreign_line(b'(', digits) } else { self.bulk(digits) }
+    }
+
+    /// An error whose text is somebody else's; what would end the line becomes a space.
+    pub fn error_line(&mut self, text: &[u8]) {
+        self.foreign_line(b'-', text);
+    }
+
+    /// A simple string whose text is somebody else's; what would end the line becomes a space.
+    pub fn simple_line(&mut self, text: &[u8]) {
+        self.foreign_line(b'+', text);
+    }
+
+    fn foreign_line(&mut self, kind: u8, text: &[u8]) {
+        let start = self.out.len();
+        self.line(kind, text);
+        let end = self.out.len() - 2;
+        for byte in self.out[start..end].iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n')) {
+            *byte = b' ';
+        }
+    }
+
     /// Bytes that are a reply already.
     pub fn raw(&mut self, encoded: &[u8]) {
         self.out.extend_from_slice(encoded);
     }
 
     /// Begins an aggregate of unknown length; `end_array`, `end_map` or `end_set` writes its header.
-    pub fn defer(&mut self) -> Deferred {
+    pub fn defer(&self) -> Deferred {
         Deferred { at: self.out.len() }
     }
 

@@ -11,7 +11,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, BytesMut};
@@ -55,6 +55,30 @@ pub fn prepare_thread() {
     SHARED_BUFFER.with_borrow(|_| ());
 }
 
+/// What the engine says of a client that it lets in.
+pub struct Admitted {
+    pub id: ClientId,
+    pub traffic: Arc<Traffic>,
+    pub is_authenticated: bool,
+    pub bulk_bytes_max: u64,
+    pub query_bytes_max: u64,
+}
+
+/// What was done for a connection while a script held the engine.
+struct Attended {
+    output: Vec<Vec<u8>>,
+    /// Bytes of requests that are done with.
+    used: usize,
+    is_blocked: bool,
+    is_authenticated: bool,
+    queued_bytes: usize,
+    is_replica: bool,
+    closing: Closing,
+}
+
+/// Where it is put down.
+type Slot = Arc<Mutex<Option<Attended>>>;
+
 pub struct Connection<S> {
     stream: S,
     hub: &'static Hub,
@@ -73,6 +97,8 @@ pub struct Connection<S> {
     /// Output behind `out`: what is long is queued, not copied.
     out_behind: VecDeque<Vec<u8>>,
     is_blocked: bool,
+    /// Set while a slow script holds the engine and what is to be done waits for it.
+    errand: Option<Slot>,
     /// The client has said PSYNC: the connection goes on as a replica's feed.
     is_replica: bool,
     closing: Closing,
@@ -87,7 +113,8 @@ pub struct Connection<S> {
 }
 
 impl<S: ClientSocket> Connection<S> {
-    pub fn new(stream: S, hub: &'static Hub, id: ClientId, traffic: Arc<Traffic>) -> Self {
+    pub fn new(stream: S, hub: &'static Hub, admitted: Admitted) -> Self {
+        let Admitted { id, traffic, is_authenticated, bulk_bytes_max, query_bytes_max } = admitted;
         let signal = hub.register(id);
         Self {
             stream,
@@ -97,18 +124,19 @@ impl<S: ClientSocket> Connection<S> {
             decoder: Decoder::new(),
             batch: Batch::new(),
             lookups: Vec::new(),
-            limits: Limits::default(),
+            limits: Limits { authenticated: is_authenticated, bulk_bytes_max, ..Limits::default() },
             query: BytesMut::new(),
             out: Vec::new(),
             written: 0,
             small_writes: 0,
             out_behind: VecDeque::new(),
             is_blocked: false,
+            errand: None,
             is_replica: false,
             closing: Closing::No,
             traffic,
             sent_bytes_counted: 0,
-            query_bytes_max: usize::MAX,
+            query_bytes_max: usize::try_from(query_bytes_max).unwrap_or(usize::MAX),
             queued_bytes: 0,
             is_at_end: false,
         }
@@ -117,22 +145,20 @@ impl<S: ClientSocket> Connection<S> {
     /// Serves the client until either side closes.
     pub async fn serve(mut self) {
         let hub = self.hub;
-        hub.enter(|engine| self.after_batch(engine));
         // Whatever the network reports, the connection is over.
         let _ = std::future::poll_fn(|cx| self.poll(cx)).await;
         let id = self.id;
         if self.is_replica && self.closing == Closing::No {
             replica_feed::serve(self.stream, hub, id, self.signal, self.query).await;
         }
-        hub.enter(|engine| dispatch::disconnect(engine, id));
+        hub.visit(move |engine| dispatch::disconnect(engine, id)).await;
         hub.unregister(id);
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             if self.signal.take(cx) {
-                let hub = self.hub;
-                hub.enter(|engine| self.after_batch(engine));
+                self.look_in();
             }
             if self.closing == Closing::Now || self.is_replica {
                 return Poll::Ready(Ok(()));
@@ -221,6 +247,10 @@ impl<S: ClientSocket> Connection<S> {
                 }
             };
             self.batch = batch;
+            if self.errand.is_some() {
+                // What was left at the desk is still at the front of the query when the answer comes.
+                break;
+            }
             if consumed == 0 {
                 break;
             }
@@ -242,7 +272,7 @@ impl<S: ClientSocket> Connection<S> {
             let args = batch.iter(buf).flat_map(|args| args.iter());
             copied.extend(args.filter(|arg| arg.len() >= ARG_BYTES_COPIED_MIN).map(CopiedArg::new));
         }
-        let (executed, unused) = hub.enter(|engine| {
+        let executed = hub.try_enter(|engine| {
             engine.upkeep.copied = copied;
             let now = engine.now();
             let mut executed = 0;
@@ -273,8 +303,48 @@ impl<S: ClientSocket> Connection<S> {
             self.after_batch(engine);
             (executed, std::mem::take(&mut engine.upkeep.copied))
         });
-        drop(unused);
-        executed
+        match executed {
+            Some((executed, _unused)) => executed,
+            None => {
+                self.leave_errand(buf.to_vec());
+                0
+            }
+        }
+    }
+
+    /// Leaves requests to be run in between two steps of the script that holds the engine.
+    fn leave_errand(&mut self, bytes: Vec<u8>) {
+        let (id, limits, signal) = (self.id, self.limits.clone(), self.signal.clone());
+        let slot = Slot::default();
+        self.errand = Some(slot.clone());
+        self.is_blocked = true;
+        self.hub.leave_errand(move |engine| {
+            let attended = attend(engine, id, &bytes, &limits);
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(attended);
+            signal.raise();
+        });
+    }
+
+    /// The engine has something for this connection.
+    fn look_in(&mut self) {
+        let Some(slot) = &self.errand else {
+            let hub = self.hub;
+            if hub.try_enter(|engine| self.after_batch(engine)).is_none() {
+                self.leave_errand(Vec::new());
+            }
+            return;
+        };
+        let Some(attended) = slot.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        self.errand = None;
+        self.decoder = Decoder::new();
+        self.query.advance(attended.used);
+        self.out_behind.extend(attended.output);
+        self.traffic.unwritten_bytes.set(self.unwritten_bytes() as u64);
+        self.is_blocked = attended.is_blocked;
+        self.limits.authenticated = attended.is_authenticated;
+        self.queued_bytes = attended.queued_bytes;
+        self.is_replica = attended.is_replica;
+        self.closing = attended.closing;
     }
 
     /// Finds the rows of a batch. A pipeline mostly says the same command over and over.
@@ -406,5 +476,45 @@ impl<S: ClientSocket> Connection<S> {
         self.small_writes = if is_small { self.small_writes.saturating_add(1) } else { 0 };
         let kept = if self.small_writes > SMALL_WRITES_MAX { OUT_BYTES_SMALL } else { OUT_BYTES_KEPT };
         self.out.shrink_to(kept);
+    }
+}
+
+/// Runs what a client has sent while a script holds the engine, and takes what there is for it.
+fn attend(engine: &mut Engine, id: ClientId, bytes: &[u8], limits: &Limits) -> Attended {
+    let mut batch = Batch::new();
+    let decoded = Decoder::new().decode(bytes, limits, &mut batch, BATCH_REQUESTS_MAX, BATCH_BYTES_MAX);
+    let mut used = decoded.unwrap_or(0);
+    for (at, args) in batch.iter(bytes).enumerate() {
+        let executed = dispatch::execute(engine, id, TABLE.lookup(&args), &args);
+        let done = at + usize::from(executed != Executed::Postponed);
+        if (executed != Executed::Done || dispatch::must_stop(engine, id)) && done < batch.len() {
+            used = batch.request(done).start;
+            break;
+        }
+    }
+    engine.stats.net_input_bytes += used as u64;
+    let Some(client) = engine.clients.get_mut(id) else {
+        return Attended {
+            output: Vec::new(),
+            used,
+            is_blocked: false,
+            is_authenticated: false,
+            queued_bytes: 0,
+            is_replica: false,
+            closing: Closing::Now,
+        };
+    };
+    let mut out = Vec::new();
+    let mut output: Vec<Vec<u8>> = client.long_replies.drain(..).collect();
+    client.swap_output(&mut out);
+    output.push(out);
+    Attended {
+        output,
+        used,
+        is_blocked: client.blocked.is_some(),
+        is_authenticated: client.is_authenticated,
+        queued_bytes: client.transaction.as_ref().map_or(0, |transaction| transaction.bytes),
+        is_replica: client.kind == ClientKind::Replica,
+        closing: client.closing,
     }
 }

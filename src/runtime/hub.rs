@@ -12,15 +12,19 @@ use smallvec::SmallVec;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use super::desk::Desk;
 use super::doors::Doors;
 use super::{jobs, log, memory, migrate};
 use crate::base::clock::UnixMillis;
 use crate::engine::migration::Migration;
+use crate::engine::scripting::Attendant;
 use crate::engine::{ClientId, Engine, Job, LazyFree};
 use crate::replication::log::ReplOffset;
 
 pub struct Hub {
     state: Mutex<State>,
+    tasks: Mutex<HashMap<ClientId, Arc<TaskSignal>>>,
+    desk: Desk,
     /// Signalled when the earliest deadline has changed.
     pub deadline_changed: Notify,
     /// Signalled when there is another master to follow, or none.
@@ -38,7 +42,6 @@ pub struct Hub {
 
 struct State {
     engine: Engine,
-    tasks: HashMap<ClientId, Arc<TaskSignal>>,
     next_deadline: Option<UnixMillis>,
     /// How far the replicas' tasks have been told that the log reaches.
     log_end: ReplOffset,
@@ -54,7 +57,7 @@ pub struct TaskSignal {
 }
 
 impl TaskSignal {
-    fn raise(&self) {
+    pub fn raise(&self) {
         self.is_raised.store(true, Ordering::Release);
         // Either the task is seen here, or it sees the signal when it comes.
         fence(Ordering::SeqCst);
@@ -80,10 +83,11 @@ impl Hub {
     /// `jobs` takes what the engine wants done outside. To be called inside the runtime.
     pub fn new(engine: Engine, jobs: mpsc::Sender<Job>) -> Self {
         let lazyfree = engine.lazyfree.clone();
-        let state =
-            State { engine, tasks: HashMap::new(), next_deadline: None, log_end: ReplOffset::default() };
+        let state = State { engine, next_deadline: None, log_end: ReplOffset::default() };
         Self {
             state: Mutex::new(state),
+            tasks: Mutex::default(),
+            desk: Desk::default(),
             deadline_changed: Notify::new(),
             master_changed: Notify::new(),
             eviction_wanted: Notify::new(),
@@ -97,13 +101,48 @@ impl Hub {
 
     /// Runs `f` on the engine, then carries out what it left behind.
     pub fn enter<R>(&self, f: impl FnOnce(&mut Engine) -> R) -> R {
-        let mut state = self.lock();
+        let state = self.try_lock().unwrap_or_else(|| tokio::task::block_in_place(|| self.lock()));
+        self.inside(state, f)
+    }
+
+    /// `enter`, unless a script holds the engine and has done so for a while.
+    pub fn try_enter<R>(&self, f: impl FnOnce(&mut Engine) -> R) -> Option<R> {
+        let state = self.try_lock()?;
+        Some(self.inside(state, f))
+    }
+
+    /// Has `f` run on the engine as soon as may be: now, or in between two steps of a slow script.
+    pub fn leave_errand(&self, f: impl FnOnce(&mut Engine) + Send + 'static) {
+        self.desk.leave(Box::new(f));
+        // The script may have ended meanwhile, with nobody left who would look.
+        if let Ok(state) = self.state.try_lock() {
+            self.inside(state, |_| ());
+        }
+    }
+
+    /// `enter` for a task, which does not keep a thread while a script takes long.
+    pub async fn visit<R: Send + 'static>(&self, f: impl FnOnce(&mut Engine) -> R + Send + 'static) -> R {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        // Whoever waits is gone only when the process ends.
+        let errand = |engine: &mut Engine| drop(sender.send(f(engine)));
+        // Not a `match`: the lock must not be held where the task may pause.
+        if self.desk.is_open() {
+            self.leave_errand(errand);
+        } else {
+            self.enter(errand);
+        }
+        receiver.await.expect("an errand is always run")
+    }
+
+    fn inside<R>(&self, mut state: MutexGuard<'_, State>, f: impl FnOnce(&mut Engine) -> R) -> R {
         state.engine.time.sample();
         let result = f(&mut state.engine);
+        self.desk.set_open(false);
+        self.desk.run(&mut state.engine);
         if !state.engine.jobs.is_empty() {
             jobs::run_inside(&mut state.engine, &self.doors);
         }
-        let aftermath = state.collect();
+        let aftermath = state.collect(&self.tasks);
         drop(state);
         memory::settle();
         if let Some(aftermath) = aftermath {
@@ -114,11 +153,11 @@ impl Hub {
 
     /// Registers a connection's task.
     pub fn register(&self, id: ClientId) -> Arc<TaskSignal> {
-        self.lock().tasks.entry(id).or_default().clone()
+        lock(&self.tasks).entry(id).or_default().clone()
     }
 
     pub fn unregister(&self, id: ClientId) {
-        self.lock().tasks.remove(&id);
+        lock(&self.tasks).remove(&id);
     }
 
     /// Frees output that was written: long replies take too long for a thread that serves others.
@@ -133,8 +172,62 @@ impl Hub {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic inside a command aborts the process, so a poisoned lock cannot be seen.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
+    }
+
+    /// Waits for the engine, but not for a script that takes long.
+    fn try_lock(&self) -> Option<MutexGuard<'_, State>> {
+        match self.state.try_lock() {
+            Ok(state) => Some(state),
+            Err(_) if self.desk.is_open() => None,
+            Err(_) => Some(self.lock()),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic inside a command aborts the process, so a poisoned lock cannot be seen.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How long another thread may take to begin.
+const HAND_OVER_MAX: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// What the engine has of the hub while a script runs.
+pub struct Attendance(pub &'static Hub);
+
+impl Attendant for Attendance {
+    fn expect_long(&self) {
+        self.0.desk.set_open(true);
+    }
+
+    fn begin(&self) {
+        // Nobody may be left who looks at sockets: others may sleep, or wait for the lock since before the script was
+        // long. While this thread says that it blocks, another one takes its part; it is there when it has run a task.
+        tokio::task::block_in_place(|| {
+            let (sender, receiver) = mpsc::channel();
+            self.0.runtime.spawn(async move {
+                // It may have come too late.
+                let _ = sender.send(());
+            });
+            // Whether it was in time or not, the script goes on.
+            let _ = receiver.recv_timeout(HAND_OVER_MAX);
+        });
+    }
+
+    fn serve(&self, engine: &mut Engine) {
+        if self.0.desk.has_errands() {
+            // Tasks that are woken in here are left to other threads, not kept for this one.
+            tokio::task::block_in_place(|| self.0.desk.run(engine));
+        }
+        for line in engine.log_lines.drain(..) {
+            log::write(line.level, &line.text);
+        }
+        // All else waits for the end of the script, but this may be what ends it.
+        for job in engine.jobs.extract_if(.., |job| matches!(job, Job::Exit { .. })) {
+            // The receiver goes with the process.
+            drop(self.0.jobs.send(job));
+        }
     }
 }
 
@@ -149,7 +242,7 @@ struct Aftermath {
 
 impl State {
     /// What the engine has left behind; most batches leave nothing.
-    fn collect(&mut self) -> Option<Aftermath> {
+    fn collect(&mut self, tasks: &Mutex<HashMap<ClientId, Arc<TaskSignal>>>) -> Option<Aftermath> {
         let engine = &mut self.engine;
         let log_end = engine.role.stream().log.end_offset();
         let next_deadline = engine.next_deadline();
@@ -161,11 +254,14 @@ impl State {
         self.log_end = log_end;
         self.next_deadline = next_deadline;
         let written = engine.take_pending_writes();
-        let mut signals: SmallVec<[Arc<TaskSignal>; 4]> =
-            written.iter().filter_map(|id| self.tasks.get(id).cloned()).collect();
-        if log_grew {
-            let replicas = engine.role.stream().replicas.ids();
-            signals.extend(replicas.into_iter().filter_map(|id| self.tasks.get(&ClientId(id.0)).cloned()));
+        let mut signals: SmallVec<[Arc<TaskSignal>; 4]> = SmallVec::new();
+        if !written.is_empty() || log_grew {
+            let tasks = lock(tasks);
+            signals.extend(written.iter().filter_map(|id| tasks.get(id).cloned()));
+            if log_grew {
+                let replicas = engine.role.stream().replicas.ids();
+                signals.extend(replicas.into_iter().filter_map(|id| tasks.get(&ClientId(id.0)).cloned()));
+            }
         }
         Some(Aftermath {
             signals,

@@ -41,6 +41,10 @@ pub fn run(jobs: &Receiver<Job>, reads: &Sender<LongRead>, hub: &'static Hub, ex
                 drop(output);
                 memory::settle();
             }
+            Job::FreeElse(garbage) => {
+                drop(garbage);
+                memory::settle();
+            }
             Job::Migrate(migration) => hub.start_migration(*migration),
             Job::Save(request) => start_save(request, hub),
             Job::MasterChanged | Job::Inside(_) => unreachable!("the hub keeps these to itself"),

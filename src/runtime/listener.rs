@@ -13,14 +13,13 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use super::connection::Connection;
+use super::connection::{Admitted, Connection};
 use super::doors::Door;
 use super::hub::Hub;
 use super::log;
 use super::socket::ClientSocket;
 use crate::config::Config;
-use crate::engine::client::Traffic;
-use crate::engine::{ClientId, Engine};
+use crate::engine::Engine;
 
 const TOO_MANY_CLIENTS: &str = "-ERR max number of clients reached\r\n";
 const PROTECTED_MODE: &str = "-DENIED Redis is running in protected mode because protected mode is enabled and no \
@@ -162,12 +161,20 @@ impl Listener {
     pub async fn accept(self, hub: &'static Hub) {
         loop {
             let accepted = match &self {
-                Self::Tcp(listener) => {
-                    listener.accept().await.map(|(stream, peer)| welcome_tcp(stream, peer, hub))
-                }
-                Self::Unix(listener, path) => {
-                    listener.accept().await.map(|(stream, _)| welcome_unix(stream, path, hub))
-                }
+                Self::Tcp(listener) => match listener.accept().await {
+                    Ok((stream, peer)) => {
+                        welcome_tcp(stream, peer, hub).await;
+                        Ok(())
+                    }
+                    Err(error) => Err(error),
+                },
+                Self::Unix(listener, path) => match listener.accept().await {
+                    Ok((stream, _)) => {
+                        welcome_unix(stream, path, hub).await;
+                        Ok(())
+                    }
+                    Err(error) => Err(error),
+                },
             };
             if let Err(error) = accepted {
                 log::warning(&format!("cannot accept a connection: {error}"));
@@ -178,7 +185,7 @@ impl Listener {
     }
 }
 
-fn welcome_tcp(stream: TcpStream, peer: SocketAddr, hub: &'static Hub) {
+async fn welcome_tcp(stream: TcpStream, peer: SocketAddr, hub: &'static Hub) {
     // Replies are written whole: waiting for more would only delay them.
     let _ = stream.set_nodelay(true);
     let local_addr = stream.local_addr().map(|addr| addr.to_string()).unwrap_or_default();
@@ -189,7 +196,7 @@ fn welcome_tcp(stream: TcpStream, peer: SocketAddr, hub: &'static Hub) {
         is_unix: false,
         is_local: peer.ip().is_loopback(),
     };
-    let keepalive_seconds = hub.enter(|engine| engine.config.tcp_keepalive);
+    let keepalive_seconds = hub.visit(|engine| engine.config.tcp_keepalive).await;
     if keepalive_seconds > 0 {
         let keepalive = TcpKeepalive::new()
             .with_time(Duration::from_secs(keepalive_seconds.into()))
@@ -198,20 +205,20 @@ fn welcome_tcp(stream: TcpStream, peer: SocketAddr, hub: &'static Hub) {
         // A connection without probes is better than none.
         let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
     }
-    welcome(stream, origin, hub);
+    welcome(stream, origin, hub).await;
 }
 
-fn welcome_unix(stream: UnixStream, path: &str, hub: &'static Hub) {
+async fn welcome_unix(stream: UnixStream, path: &str, hub: &'static Hub) {
     let addr = format!("{path}:0");
     let fd = stream.as_raw_fd();
     let origin = Origin { local_addr: addr.clone(), addr, fd, is_unix: true, is_local: true };
-    welcome(stream, origin, hub);
+    welcome(stream, origin, hub).await;
 }
 
-fn welcome(mut stream: impl ClientSocket, origin: Origin, hub: &'static Hub) {
-    match hub.enter(|engine| admit(engine, origin)) {
-        Ok((id, traffic)) => {
-            tokio::spawn(async move { Connection::new(stream, hub, id, traffic).serve().await });
+async fn welcome(mut stream: impl ClientSocket, origin: Origin, hub: &'static Hub) {
+    match hub.visit(|engine| admit(engine, origin)).await {
+        Ok(admitted) => {
+            tokio::spawn(async move { Connection::new(stream, hub, admitted).serve().await });
         }
         Err(refusal) => {
             // It may have gone already.
@@ -221,7 +228,7 @@ fn welcome(mut stream: impl ClientSocket, origin: Origin, hub: &'static Hub) {
 }
 
 /// Registers a client, or says why it is not let in.
-fn admit(engine: &mut Engine, origin: Origin) -> Result<(ClientId, Arc<Traffic>), &'static str> {
+fn admit(engine: &mut Engine, origin: Origin) -> Result<Admitted, &'static str> {
     let needs_password = !engine.config.requirepass.is_empty();
     if engine.clients.len() >= engine.config.maxclients as usize {
         engine.stats.connections_rejected += 1;
@@ -239,5 +246,13 @@ fn admit(engine: &mut Engine, origin: Origin) -> Result<(ClientId, Arc<Traffic>)
     client.fd = origin.fd;
     client.is_unix = origin.is_unix;
     client.is_authenticated = !needs_password;
-    Ok((client.id, client.traffic.clone()))
+    let (id, traffic) = (client.id, client.traffic.clone());
+    let config = &engine.config;
+    Ok(Admitted {
+        id,
+        traffic,
+        is_authenticated: !needs_password,
+        bulk_bytes_max: config.proto_max_bulk_len,
+        query_bytes_max: config.client_query_buffer_limit,
+    })
 }

@@ -5,6 +5,7 @@ mod background;
 mod clock;
 mod connection;
 mod cron;
+mod desk;
 mod doors;
 mod environment;
 mod figures;
@@ -63,14 +64,9 @@ pub fn run(mut startup: Startup) -> anyhow::Result<i32> {
     log::set_level(startup.config.loglevel);
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     let threads = cores.min(THREADS_MAX);
-    let mut builder = if threads == 1 {
-        tokio::runtime::Builder::new_current_thread()
-    } else {
-        tokio::runtime::Builder::new_multi_thread()
-    };
-    if threads > 1 {
-        builder.worker_threads(threads);
-    }
+    // One thread, too, must be able to hand its work to another when a script keeps it.
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(threads);
     let threads_started = AtomicUsize::new(0);
     builder.on_thread_start(move || {
         // Those that serve connections start first; later ones do other work.
@@ -125,6 +121,7 @@ async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {
     let snapshot = loader::begin(&mut engine)?;
     // It lives as long as the process: everybody who meets there may refer to it without counting references.
     let hub: &'static Hub = Box::leak(Box::new(Hub::new(engine, job_sender)));
+    hub.enter(|engine| engine.scripting.attendant = Some(std::sync::Arc::new(hub::Attendance(hub))));
     let reads = reads::start(hub).context("cannot start a thread")?;
     let exit_of_jobs = exit_sender.clone();
     std::thread::Builder::new()
@@ -143,7 +140,8 @@ async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {
     tokio::spawn(cron::run_clean_up(hub));
     spawn_signals(hub, exit_sender)?;
     let code = load_and_wait(hub, snapshot, exit, started).await;
-    hub.enter(|engine| saver::remove_temporary(&engine.config.dir));
+    // A script that nobody can stop may hold the engine; then there is nothing more to be done.
+    hub.try_enter(|engine| saver::remove_temporary(&engine.config.dir));
     pid_file.remove();
     code
 }

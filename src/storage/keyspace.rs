@@ -1,13 +1,18 @@
 //! All databases of one server, and the frozen copy of them that a snapshot is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::db::Db;
+
+/// The code of function libraries by their names: saved and replicated with the data, and opaque here. Cloning is cheap.
+pub type Libraries = Arc<BTreeMap<Vec<u8>, Arc<[u8]>>>;
 
 /// The databases, by index. Cloning it takes microseconds per thousand segments and freezes one instant of all data.
 #[derive(Debug, Clone)]
 pub struct Keyspace {
     dbs: Vec<Db>,
+    pub libraries: Libraries,
     /// Held by every clone, so that it is known whether one is left. The last field: it goes when the data has gone.
     lease: Arc<()>,
 }
@@ -20,12 +25,17 @@ pub struct Lease {
 
 impl Keyspace {
     pub fn new(databases: usize, seed: u64) -> Self {
-        Self { dbs: (0..databases).map(|_| Db::new(seed)).collect(), lease: Arc::default() }
+        Self {
+            dbs: (0..databases).map(|_| Db::new(seed)).collect(),
+            libraries: Libraries::default(),
+            lease: Arc::default(),
+        }
     }
 
-    /// As many empty databases, which hash as these do.
+    /// As many empty databases, which hash as these do, and no library.
     pub fn emptied(&self) -> Self {
-        Self { dbs: self.dbs.iter().map(Db::emptied).collect(), lease: Arc::default() }
+        let dbs = self.dbs.iter().map(Db::emptied).collect();
+        Self { dbs, libraries: Libraries::default(), lease: Arc::default() }
     }
 
     /// Whether a snapshot shares data with this.

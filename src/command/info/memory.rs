@@ -21,15 +21,7 @@ pub(super) fn memory(engine: &Engine, lines: &mut Lines) {
     lines.field("allocator_active", memory.active);
     lines.field("allocator_resident", memory.resident);
     lines.bytes("total_system_memory", engine.process.system_memory_bytes);
-    lines.field("used_memory_lua", 0);
-    lines.field("used_memory_vm_eval", 0);
-    lines.field("used_memory_lua_human", human_bytes(0));
-    lines.field("used_memory_scripts_eval", 0);
-    lines.zeros(&["number_of_cached_scripts", "number_of_functions", "number_of_libraries"]);
-    lines.field("used_memory_vm_functions", 0);
-    lines.bytes("used_memory_vm_total", 0);
-    lines.field("used_memory_functions", 0);
-    lines.bytes("used_memory_scripts", 0);
+    scripts(engine, lines);
     lines.bytes("maxmemory", config.maxmemory);
     lines.field("maxmemory_policy", config.maxmemory_policy.as_str());
     let compare = |lines: &mut Lines, name: &str, more: u64, less: u64| {
@@ -52,4 +44,23 @@ pub(super) fn memory(engine: &Engine, lines: &mut Lines) {
     lines.field("lazyfree_pending_objects", engine.lazyfree.pending_objects());
     let freed = engine.lazyfree.freed_objects();
     lines.field("lazyfreed_objects", freed.saturating_sub(engine.stats.lazyfreed_objects_before));
+}
+
+fn scripts(engine: &Engine, lines: &mut Lines) {
+    let scripting = &engine.scripting;
+    let (eval, functions) = scripting.lua_bytes();
+    let code: usize = engine.keyspace.libraries.values().map(|code| code.len()).sum();
+    let (eval, functions, code) = (eval as u64, functions as u64, code as u64);
+    let scripts_bytes = scripting.scripts_bytes() as u64;
+    lines.field("used_memory_lua", eval);
+    lines.field("used_memory_vm_eval", eval);
+    lines.field("used_memory_lua_human", human_bytes(eval));
+    lines.field("used_memory_scripts_eval", scripts_bytes);
+    lines.field("number_of_cached_scripts", scripting.scripts_len());
+    lines.field("number_of_functions", scripting.functions_len());
+    lines.field("number_of_libraries", engine.keyspace.libraries.len());
+    lines.field("used_memory_vm_functions", functions);
+    lines.bytes("used_memory_vm_total", eval + functions);
+    lines.field("used_memory_functions", code);
+    lines.bytes("used_memory_scripts", scripts_bytes + code);
 }

@@ -6,7 +6,7 @@ use super::input::Input;
 use super::object::read_object;
 use super::output::{Compression, Output};
 use super::values::{Value, ValueRef};
-use super::{VERSION, VERSION_MAX, VERSION_OF_FIELD_EXPIRY};
+use super::{VERSION, VERSION_MAX, VERSION_OF_FIELD_EXPIRY, opcode};
 use crate::base::crc64;
 use crate::storage::limits::EncodingLimits;
 
@@ -32,6 +32,31 @@ pub enum Trust {
     Nothing,
     /// For tests: damaged values come with checksums that are not theirs.
     Checksum,
+}
+
+/// The payload that FUNCTION DUMP replies with: the code of each library as a record of its own.
+pub fn dump_functions<'a>(codes: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut output = Output::new(Vec::new(), Compression::Lzf, true);
+    for code in codes {
+        output.byte(opcode::FUNCTION2);
+        output.string(code).expect("a vector takes everything that is written to it");
+    }
+    output.small(&VERSION.to_le_bytes());
+    output.finish().expect("a vector takes everything that is written to it")
+}
+
+/// The libraries in the body of a payload.
+pub fn read_functions(body: &[u8]) -> Result<Vec<Vec<u8>>, RdbError> {
+    let mut input = Input::new(body, body.len().clamp(1, BUFFER_BYTES_MAX));
+    let mut codes = Vec::new();
+    while input.offset() < body.len() as u64 {
+        let at = input.offset();
+        if input.byte()? != opcode::FUNCTION2 {
+            return Err(Reason::malformed("a function library", "another record").at(at));
+        }
+        codes.push(input.string()?.to_vec());
+    }
+    Ok(codes)
 }
 
 /// The body of a payload, for `read_value`; `None` if its version or checksum are wrong.

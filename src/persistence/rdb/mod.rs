@@ -30,7 +30,9 @@ mod ziplist;
 mod zipmap;
 
 pub use check::check_reader;
-pub use dump::{Trust, body_of_dump_payload, dump_value, read_value, verify_dump_payload};
+pub use dump::{
+    Trust, body_of_dump_payload, dump_functions, dump_value, read_functions, read_value, verify_dump_payload,
+};
 pub use error::{RdbError, Reason};
 pub use output::CountingWriter;
 pub use reader::{RdbSink, Summary, read};

@@ -35,7 +35,9 @@ pub trait RdbSink {
     ) -> Result<(), String>;
 
     /// The source code of a function library.
-    fn function(&mut self, _code: Vec<u8>) {}
+    fn function(&mut self, _code: Vec<u8>) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// What a file held.
@@ -143,7 +145,7 @@ impl<R: Read, S: RdbSink> Reader<'_, R, S> {
             opcode::FUNCTION2 => {
                 let code = self.input.string()?;
                 self.summary.functions += 1;
-                self.sink.function(code);
+                self.sink.function(code).map_err(|why| Reason::Refused(why).at(self.input.offset()))?;
             }
             opcode::FUNCTION_PRE_GA => {
                 let reason = Reason::UnsupportedType("function of a Redis 7 release candidate");

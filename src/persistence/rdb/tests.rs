@@ -74,8 +74,9 @@ impl RdbSink for Transcript {
         Ok(())
     }
 
-    fn function(&mut self, code: Vec<u8>) {
+    fn function(&mut self, code: Vec<u8>) -> Result<(), String> {
         self.lines.push(format!("function {}", text(&code)));
+        Ok(())
     }
 }
 
@@ -668,7 +669,7 @@ proptest! {
         counter.aux(b"redis-ver", b"7.4.0").unwrap();
         writer.function(b"code").unwrap();
         counter.function(b"code").unwrap();
-        expected.function(b"code".to_vec());
+        expected.function(b"code".to_vec()).unwrap();
         let keys = entries.len() as u64;
         writer.select_db(7, keys, 2).unwrap();
         counter.select_db(7, keys, 2).unwrap();

@@ -1,0 +1,181 @@
+//! SCRIPT: the cache of scripts for EVAL, and how a running one is stopped.
+
+use std::sync::Arc;
+
+use sha1::{Digest, Sha1};
+
+use super::super::connection::caller;
+use super::super::help;
+use super::super::spec::*;
+use crate::engine::scripting::{CachedScript, ScriptDigest};
+use crate::engine::{ClientId, Engine, Job, LogLevel};
+use crate::resp::args::Args;
+use crate::resp::error::ErrorReply;
+
+pub(in super::super) const COMMANDS: &[CommandSpec] = &[
+    CommandSpec::container("script", "scripting").docs(
+        "2.6.0",
+        "Depends on subcommand.",
+        "Groups the commands on scripts.",
+        "",
+    ),
+    CommandSpec::engine("script|debug", 3, NOSCRIPT, "scripting", debug).docs(
+        "3.2.0",
+        "O(1)",
+        "Sets the mode in which scripts are debugged.",
+        "<YES | SYNC | NO>",
+    ),
+    CommandSpec::engine("script|exists", -3, NOSCRIPT, "scripting", exists).docs(
+        "2.6.0",
+        "O(N) with N being the number of scripts to check (so checking a single script is an O(1) operation).",
+        "Tells which scripts are cached.",
+        "sha1 [sha1 ...]",
+    ),
+    CommandSpec::engine("script|flush", -2, NOSCRIPT, "scripting", flush).docs(
+        "2.6.0",
+        "O(N) with N being the number of scripts in cache",
+        "Forgets all cached scripts.",
+        "[ASYNC | SYNC]",
+    ),
+    CommandSpec::engine("script|help", 2, LOADING | STALE, "scripting", help_text).docs(
+        "5.0.0",
+        "O(1)",
+        "Lists the subcommands.",
+        "",
+    ),
+    CommandSpec::engine("script|kill", 2, NOSCRIPT | ALLOW_BUSY, "scripting", kill).docs(
+        "2.6.0",
+        "O(1)",
+        "Stops the running script, if it has not written.",
+        "",
+    ),
+    CommandSpec::engine("script|load", 3, NOSCRIPT | STALE, "scripting", load).docs(
+        "2.6.0",
+        "O(N) with N being the length in bytes of the script body.",
+        "Caches a script without running it.",
+        "script",
+    ),
+];
+
+const NOT_BUSY: ErrorReply = ErrorReply::fixed("NOTBUSY No scripts in execution right now.");
+const UNKILLABLE: ErrorReply = ErrorReply::fixed(
+    "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the script \
+     termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",
+);
+
+/// The script with this body, compiled now if it was not before.
+pub(super) fn compile(engine: &mut Engine, body: &[u8]) -> Result<Arc<CachedScript>, ErrorReply> {
+    if let Some(cached) = engine.scripting.script_with_body(body) {
+        return Ok(cached.clone());
+    }
+    let memory_bytes_max = engine.config_memory_max();
+    let interpreter = engine.scripting.interpreter(memory_bytes_max)?;
+    let script = interpreter.compile_script(body)?;
+    Ok(engine.scripting.keep_script(Sha1::digest(body).into(), body, script))
+}
+
+/// 40 hexadecimal digits in any case.
+pub(super) fn parse_digest(text: &[u8]) -> Option<ScriptDigest> {
+    if text.len() != 40 {
+        return None;
+    }
+    let mut digest = ScriptDigest::default();
+    for (byte, digits) in digest.iter_mut().zip(text.chunks(2)) {
+        let digit = |at: usize| char::from(digits[at]).to_digit(16);
+        *byte = (digit(0)? << 4 | digit(1)?) as u8;
+    }
+    Some(digest)
+}
+
+pub(super) fn hex_digest(digest: &ScriptDigest) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// `SCRIPT LOAD script`
+fn load(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
+    let cached = compile(engine, args.bytes(2))?;
+    caller(engine, id).reply().bulk(hex_digest(&cached.digest));
+    Ok(Flow::Done)
+}
+
+/// `SCRIPT EXISTS sha1 [sha1 ...]`
+fn exists(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
+    let are_there: Vec<bool> = args
+        .from(2)
+        .iter()
+        .map(|text| parse_digest(text).is_some_and(|digest| engine.scripting.script(&digest).is_some()))
+        .collect();
+    let mut reply = caller(engine, id).reply();
+    reply.array(are_there.len());
+    for is_there in are_there {
+        reply.integer(i64::from(is_there));
+    }
+    Ok(Flow::Done)
+}
+
+/// `SCRIPT FLUSH [ASYNC | SYNC]`
+fn flush(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
+    let is_async = match args.get(2) {
+        None => engine.config.lazyfree_lazy_user_flush,
+        Some(mode) if args.len() == 3 && mode.eq_ignore_ascii_case(b"async") => true,
+        Some(mode) if args.len() == 3 && mode.eq_ignore_ascii_case(b"sync") => false,
+        Some(_) => return Err(ErrorReply::fixed("ERR SCRIPT FLUSH only support SYNC|ASYNC option")),
+    };
+    let forgotten = engine.scripting.forget_scripts();
+    if is_async {
+        engine.jobs.push(Job::FreeElse(Box::new(forgotten)));
+    }
+    caller(engine, id).reply().ok();
+    Ok(Flow::Done)
+}
+
+/// `SCRIPT KILL`
+fn kill(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
+    kill_running(engine, id, false)
+}
+
+/// Stops the script or function that runs, unless it has written.
+pub(super) fn kill_running(engine: &mut Engine, id: ClientId, is_function: bool) -> CommandResult {
+    let busy = engine.scripting.busy_error();
+    let Some(running) = &mut engine.scripting.running else { return Err(NOT_BUSY) };
+    if running.is_function != is_function {
+        return Err(busy.unwrap_or(NOT_BUSY));
+    }
+    if running.has_written {
+        return Err(UNKILLABLE);
+    }
+    running.is_killed = true;
+    engine.log(LogLevel::Notice, "Lua script killed by user with SCRIPT KILL.");
+    caller(engine, id).reply().ok();
+    Ok(Flow::Done)
+}
+
+/// `SCRIPT DEBUG <YES | SYNC | NO>`
+fn debug(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
+    let mode = args.bytes(2);
+    if mode.eq_ignore_ascii_case(b"no") {
+        caller(engine, id).reply().ok();
+        return Ok(Flow::Done);
+    }
+    if mode.eq_ignore_ascii_case(b"yes") || mode.eq_ignore_ascii_case(b"sync") {
+        return Err(ErrorReply::fixed("ERR SCRIPT DEBUG is not supported: this server has no Lua debugger"));
+    }
+    Err(ErrorReply::fixed("ERR Use SCRIPT DEBUG YES/SYNC/NO"))
+}
+
+/// `SCRIPT HELP`
+fn help_text(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
+    help::answer(
+        engine,
+        id,
+        "SCRIPT",
+        &[
+            ("DEBUG (YES|SYNC|NO)", &["Set the mode in which scripts are debugged; there is NO only."]),
+            ("EXISTS <sha1> [<sha1> ...]", &["Tell which of the scripts are cached."]),
+            ("FLUSH [ASYNC|SYNC]", &["Forget all cached scripts."]),
+            ("KILL", &["Stop the script that is running, if it has not written."]),
+            ("LOAD <script>", &["Cache a script without running it."]),
+        ],
+    );
+    Ok(Flow::Done)
+}

@@ -1,0 +1,293 @@
+//! EVAL and FCALL: scripts and functions run as one unit, as EXEC runs what was queued. Nobody comes between, time stands
+//! still, and what their commands change reaches the replication log together; the script itself does not.
+
+pub(super) mod cache;
+pub(super) mod functions;
+mod host;
+
+use std::sync::Arc;
+
+use mlua::Value;
+
+use self::host::ScriptHost;
+use super::connection::caller;
+use super::dispatch;
+use super::options::integer;
+use super::spec::*;
+use crate::engine::effects::Propagation;
+use crate::engine::scripting::{CachedScript, Running};
+use crate::engine::{ClientId, Engine};
+use crate::resp::args::Args;
+use crate::resp::error::ErrorReply;
+use crate::scripting::{Failure, Interpreter, ScriptFlags, ScriptHeader, uncounted_error};
+
+const SCRIPT: Flags = NOSCRIPT | SKIP_MONITOR | MAY_REPLICATE | NO_MANDATORY_KEYS | STALE;
+const SCRIPT_RO: Flags = NOSCRIPT | SKIP_MONITOR | NO_MANDATORY_KEYS | STALE | READONLY;
+const COMPLEXITY: &str = "Depends on the script that is executed.";
+
+pub(super) const COMMANDS: &[CommandSpec] = &[
+    CommandSpec::engine("eval", -3, SCRIPT, "scripting", eval)
+        .keys(&[KeySpec::counted(2, RW | ACCESS | UPDATE)])
+        .docs("2.6.0", COMPLEXITY, "Runs a script.", "script numkeys [key [key ...]] [arg [arg ...]]"),
+    CommandSpec::engine("eval_ro", -3, SCRIPT_RO, "scripting", eval_ro)
+        .keys(&[KeySpec::counted(2, RO | ACCESS)])
+        .docs(
+            "7.0.0",
+            COMPLEXITY,
+            "Runs a script that may not write.",
+            "script numkeys [key [key ...]] [arg [arg ...]]",
+        ),
+    CommandSpec::engine("evalsha", -3, SCRIPT, "scripting", evalsha)
+        .keys(&[KeySpec::counted(2, RW | ACCESS | UPDATE)])
+        .docs(
+            "2.6.0",
+            COMPLEXITY,
+            "Runs a cached script, named by its digest.",
+            "sha1 numkeys [key [key ...]] [arg [arg ...]]",
+        ),
+    CommandSpec::engine("evalsha_ro", -3, SCRIPT_RO, "scripting", evalsha_ro)
+        .keys(&[KeySpec::counted(2, RO | ACCESS)])
+        .docs(
+            "7.0.0",
+            COMPLEXITY,
+            "Runs a cached script that may not write, named by its digest.",
+            "sha1 numkeys [key [key ...]] [arg [arg ...]]",
+        ),
+    CommandSpec::engine("fcall", -3, SCRIPT, "scripting", fcall)
+        .keys(&[KeySpec::counted(2, RW | ACCESS | UPDATE)])
+        .docs(
+            "7.0.0",
+            "Depends on the function that is executed.",
+            "Runs a function of a library.",
+            "function numkeys [key [key ...]] [arg [arg ...]]",
+        ),
+    CommandSpec::engine("fcall_ro", -3, SCRIPT_RO, "scripting", fcall_ro)
+        .keys(&[KeySpec::counted(2, RO | ACCESS)])
+        .docs(
+            "7.0.0",
+            "Depends on the function that is executed.",
+            "Runs a function of a library that may not write.",
+            "function numkeys [key [key ...]] [arg [arg ...]]",
+        ),
+];
+
+const NO_SCRIPT: ErrorReply = ErrorReply::fixed("NOSCRIPT No matching script. Please use EVAL.");
+const KEYS_NEGATIVE: ErrorReply = ErrorReply::fixed("ERR Number of keys can't be negative");
+
+/// `EVAL script numkeys [key [key ...]] [arg [arg ...]]`
+fn eval(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
+    eval_body(engine, id, args, false)
+}
+
+/// `EVAL_RO script numkeys [key [key ...]] [arg [arg ...]]`
+fn eval_ro(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
+    eval_body(engine, id, args, true)
+}
+
+fn eval_body(engine: &mut Engine, id: ClientId, args: &Args<'_>, is_read_only: bool) -> CommandResult {
+    show_to_monitors(engine, id, args);
+    let keys = keys_len(args, integer(args.bytes(2))?)?;
+    let cached = cache::compile(engine, args.bytes(1))?;
+    run_script(engine, id, args, keys, &cached, is_read_only)
+}
+
+/// `EVALSHA sha1 numkeys [key [key ...]] [arg [arg ...]]`
+fn evalsha(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
+    eval_digest(engine, id, args, false)
+}
+
+/// `EVALSHA_RO sha1 numkeys [key [key ...]] [arg [arg ...]]`
+fn evalsha_ro(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
+    eval_digest(engine, id, args, true)
+}
+
+fn eval_digest(engine: &mut Engine, id: ClientId, args: &Args<'_>, is_read_only: bool) -> CommandResult {
+    show_to_monitors(engine, id, args);
+    let digest = cache::parse_digest(args.bytes(1)).ok_or(NO_SCRIPT)?;
+    let keys = keys_len(args, integer(args.bytes(2))?)?;
+    let cached = engine.scripting.script(&digest).cloned().ok_or(NO_SCRIPT)?;
+    run_script(engine, id, args, keys, &cached, is_read_only)
+}
+
+fn run_script(
+    engine: &mut Engine,
+    id: ClientId,
+    args: &Args<'_>,
+    keys: usize,
+    cached: &Arc<CachedScript>,
+    is_read_only: bool,
+) -> CommandResult {
+    let bounds = Bounds::new(engine, id, cached.script.flags, is_read_only)?;
+    let memory_bytes_max = engine.config_memory_max();
+    let interpreter = engine.scripting.interpreter(memory_bytes_max)?;
+    let unit = Unit { id, args, keys, bounds, interpreter: &interpreter, is_function: false };
+    unit.run(
+        engine,
+        || cache::hex_digest(&cached.digest).into_bytes(),
+        |interpreter, host, keys, args| {
+            interpreter.run_script(host, &cached.script, keys.iter(), args.iter())
+        },
+    )
+}
+
+/// `FCALL function numkeys [key [key ...]] [arg [arg ...]]`
+fn fcall(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
+    call_function(engine, id, args, false)
+}
+
+/// `FCALL_RO function numkeys [key [key ...]] [arg [arg ...]]`
+fn fcall_ro(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
+    call_function(engine, id, args, true)
+}
+
+fn call_function(engine: &mut Engine, id: ClientId, args: &Args<'_>, is_read_only: bool) -> CommandResult {
+    show_to_monitors(engine, id, args);
+    let table = engine.function_table()?;
+    let function = table.function(args.bytes(1)).ok_or(ErrorReply::fixed("ERR Function not found"))?;
+    let (callback, flags, name) = (function.callback.clone(), function.flags, function.name.clone());
+    let interpreter = table.interpreter().clone();
+    let count = integer(args.bytes(2)).map_err(|_| ErrorReply::fixed("ERR Bad number of keys provided"))?;
+    let keys = keys_len(args, count)?;
+    let bounds = Bounds::new(engine, id, Some(flags), is_read_only)?;
+    let unit = Unit { id, args, keys, bounds, interpreter: &interpreter, is_function: true };
+    unit.run(
+        engine,
+        || name.clone(),
+        |interpreter, host, keys, args| interpreter.run_function(host, &callback, keys.iter(), args.iter()),
+    )
+}
+
+/// Monitors read of a script before they read of its commands.
+fn show_to_monitors(engine: &mut Engine, id: ClientId, args: &Args<'_>) {
+    if engine.has_monitors() {
+        engine.feed_monitors(id, args);
+    }
+}
+
+/// How many of the arguments from the fourth on are keys.
+fn keys_len(args: &Args<'_>, count: i64) -> Result<usize, ErrorReply> {
+    let count = usize::try_from(count).map_err(|_| KEYS_NEGATIVE)?;
+    if count > args.len() - 3 { Err(ErrorReply::TOO_MANY_KEYS) } else { Ok(count) }
+}
+
+/// What a script may do.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    is_read_only: bool,
+    /// It may take memory where there is none.
+    allows_oom: bool,
+}
+
+impl Bounds {
+    /// What a script's flags let it do, or why it may not run at all. Scripts that declare nothing find out command by
+    /// command.
+    fn new(
+        engine: &Engine,
+        id: ClientId,
+        flags: Option<ScriptFlags>,
+        is_read_only: bool,
+    ) -> Result<Self, ErrorReply> {
+        let is_stale = engine.is_stale(id);
+        let Some(flags) = flags else {
+            return if is_stale {
+                Err(ErrorReply::MASTER_DOWN)
+            } else {
+                Ok(Self { is_read_only, allows_oom: false })
+            };
+        };
+        let has = |flag: ScriptFlags| flags & flag != 0;
+        if is_stale && !has(ScriptHeader::ALLOW_STALE) {
+            return Err(ErrorReply::MASTER_DOWN);
+        }
+        let writes = !has(ScriptHeader::NO_WRITES);
+        if writes && is_read_only {
+            return Err(ErrorReply::fixed(
+                "ERR Can not execute a script with write flag using *_ro command.",
+            ));
+        }
+        if writes && let Some(error) = engine.refusal_of_write(id) {
+            return Err(match error == ErrorReply::READ_ONLY {
+                true => {
+                    ErrorReply::fixed("READONLY You can not run script with write flag on readonly replica.")
+                }
+                false => error,
+            });
+        }
+        let allows_oom = !writes || has(ScriptHeader::ALLOW_OOM);
+        if !allows_oom && engine.scripting.is_out_of_memory && !engine.must_obey(id) {
+            return Err(ErrorReply::fixed(
+                "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
+            ));
+        }
+        Ok(Self { is_read_only: !writes || is_read_only, allows_oom })
+    }
+}
+
+/// One run of a script or function.
+struct Unit<'a> {
+    id: ClientId,
+    args: &'a Args<'a>,
+    keys: usize,
+    bounds: Bounds,
+    interpreter: &'a Interpreter,
+    is_function: bool,
+}
+
+impl Unit<'_> {
+    fn run(
+        self,
+        engine: &mut Engine,
+        name: impl Fn() -> Vec<u8>,
+        run: impl FnOnce(&Interpreter, &mut ScriptHost<'_>, Args<'_>, Args<'_>) -> Result<Value, Failure>,
+    ) -> CommandResult {
+        let (keys, args) = (self.args.slice(3, self.keys), self.args.from(3 + self.keys));
+        let started_nanos = engine.time.mark();
+        engine.scripting.running = Some(Box::new(Running {
+            caller: self.id,
+            is_function: self.is_function,
+            name: Vec::new(),
+            started_nanos,
+            command: None,
+            is_busy: false,
+            is_killed: false,
+            has_written: false,
+        }));
+        self.interpreter.seed(engine.rng.u32(..));
+        let mut host = ScriptHost::enter(engine, self.id, self.args, self.bounds, &name);
+        let outcome = run(self.interpreter, &mut host, keys, args);
+        let script_protocol = host.leave();
+        let is_killed = engine.scripting.running.take().is_some_and(|running| running.is_killed);
+        if is_killed {
+            self.interpreter.recover();
+        }
+        // Each command has accounted for itself.
+        engine.effects.dirty = 0;
+        engine.effects.propagation = Propagation::Replaced;
+        engine.redacted_args.clear();
+        match outcome {
+            Ok(value) => {
+                if let Some(line) = uncounted_error(&value) {
+                    engine.stats.count_error(code_of(&line));
+                }
+                let mut reply = caller(engine, self.id).reply();
+                self.interpreter.write_reply(&mut reply, value, script_protocol)?;
+            }
+            Err(failure) => {
+                let is_counted = matches!(failure, Failure::Raised { is_counted: true, .. });
+                let line = failure.reply_line(&name());
+                if !is_counted {
+                    engine.stats.count_error(code_of(&line));
+                }
+                dispatch::note_failure(engine, self.id);
+                caller(engine, self.id).reply().error_line(&line);
+            }
+        }
+        Ok(Flow::Done)
+    }
+}
+
+/// The first word of an error line.
+fn code_of(line: &[u8]) -> &str {
+    let code = line.split(|&byte| byte == b' ').next().unwrap_or_default();
+    std::str::from_utf8(code).unwrap_or("ERR")
+}

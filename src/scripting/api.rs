@@ -1,0 +1,353 @@
+//! The native functions: the `redis` table, `math.random`, and what the prelude needs.
+
+use mlua::{Lua, Table, Value, Variadic};
+use sha1::{Digest, Sha1};
+use smallvec::SmallVec;
+
+use super::argument::{self, Argument, Word};
+use super::error::{self, Raised};
+use super::host::{self, ReplicationTargets, ScriptLogLevel};
+use super::interpreter::Flavor;
+use super::library;
+use super::random::Random;
+use super::to_lua::ReplyReader;
+use crate::config::{REDIS_VERSION, REDIS_VERSION_NUMBER};
+use crate::resp::args::{ArgRange, Args};
+use crate::resp::reply::Protocol;
+
+const NO_ARGUMENT: &str = "ERR Please specify at least one argument for this redis lib call";
+const NOT_STRINGS: &str = "ERR Lua redis lib command arguments must be strings or integers";
+/// There is no server behind a script that nobody runs.
+const NO_HOST: &str = "ERR redis.call/pcall can only be called inside a script invocation";
+
+/// What `prelude.lua` is handed.
+pub fn natives(lua: &Lua, flavor: Flavor) -> mlua::Result<Table> {
+    let native = lua.create_table()?;
+    native.set("plain", lua.create_function(|lua, value: Value| error::plain(lua, value))?)?;
+    native.set("handler", lua.create_function(handle_error)?)?;
+    native.set("random", lua.create_function(random)?)?;
+    native.set("randomseed", lua.create_function(random_seed)?)?;
+    native.set(
+        "is_locked",
+        lua.create_function(|_, table: Table| {
+            let Some(metatable) = table.metatable() else { return Ok(false) };
+            Ok(metatable.raw_get::<Value>("__metatable")? != Value::Nil)
+        })?,
+    )?;
+    native.set("redis", redis_table(lua, flavor)?)?;
+    native.set("loading_redis", library::loading_table(lua)?)?;
+    lua.set_app_data(Random::default());
+    argument::prepare(lua);
+    Ok(native)
+}
+
+fn redis_table(lua: &Lua, flavor: Flavor) -> mlua::Result<Table> {
+    let redis = lua.create_table()?;
+    redis.set("call", lua.create_function(|lua, words: Variadic<Word>| call(lua, &words, true))?)?;
+    redis.set("pcall", lua.create_function(|lua, words: Variadic<Word>| call(lua, &words, false))?)?;
+    redis.set("sha1hex", lua.create_function(sha1_hex)?)?;
+    redis.set("error_reply", lua.create_function(error_reply)?)?;
+    redis.set("status_reply", lua.create_function(status_reply)?)?;
+    redis.set("setresp", lua.create_function(set_resp)?)?;
+    redis.set("set_repl", lua.create_function(set_repl)?)?;
+    redis.set("acl_check_cmd", lua.create_function(acl_check_cmd)?)?;
+    let targets =
+        [("REPL_NONE", 0), ("REPL_AOF", 1), ("REPL_SLAVE", 2), ("REPL_REPLICA", 2), ("REPL_ALL", 3)];
+    for (name, bits) in targets {
+        redis.set(name, bits)?;
+    }
+    if flavor == Flavor::Eval {
+        redis.set("replicate_commands", lua.create_function(|_, ()| Ok(true))?)?;
+        redis.set("breakpoint", lua.create_function(|_, ()| Ok(false))?)?;
+        redis.set("debug", lua.create_function(|_, ()| Ok(()))?)?;
+    }
+    add_constants(lua, &redis)?;
+    Ok(redis)
+}
+
+/// What a library sees while it is loaded, too.
+pub fn add_constants(lua: &Lua, redis: &Table) -> mlua::Result<()> {
+    redis.set("log", lua.create_function(log)?)?;
+    redis.set("REDIS_VERSION", REDIS_VERSION)?;
+    redis.set("REDIS_VERSION_NUM", REDIS_VERSION_NUMBER)?;
+    for (name, level) in [("LOG_DEBUG", 0), ("LOG_VERBOSE", 1), ("LOG_NOTICE", 2), ("LOG_WARNING", 3)] {
+        redis.set(name, level)?;
+    }
+    Ok(())
+}
+
+/// A command in one piece, while it is run.
+struct Command {
+    bytes: Vec<u8>,
+    ranges: SmallVec<[ArgRange; 16]>,
+}
+
+impl Command {
+    /// The error is the reply's line.
+    fn of_words(lua: &Lua, words: &[Word]) -> Result<Self, &'static str> {
+        let bytes = argument::take_command(lua);
+        if words.is_empty() {
+            return Err(NO_ARGUMENT);
+        }
+        let mut ranges = SmallVec::with_capacity(words.len());
+        for word in words {
+            match word {
+                Word::Range(range) => ranges.push(*range),
+                Word::Invalid => return Err(NOT_STRINGS),
+            }
+        }
+        Ok(Self { bytes, ranges })
+    }
+
+    fn as_args(&self) -> Args<'_> {
+        Args::new(&self.bytes, &self.ranges)
+    }
+}
+
+/// `redis.call(...)`, which raises errors, and `redis.pcall(...)`, which returns them.
+fn call(lua: &Lua, words: &[Word], raises: bool) -> mlua::Result<Value> {
+    let refused = |line: &str| match raises {
+        true => Err(Raised::reply(line)),
+        false => Ok(Value::Table(error::error_table(lua, line.as_bytes(), false)?)),
+    };
+    let command = match Command::of_words(lua, words) {
+        Ok(command) => command,
+        Err(line) => return refused(line),
+    };
+    let reply = host::with(|host| host.call(&command.as_args()));
+    argument::give_back(lua, command.bytes);
+    let Some(reply) = reply else { return refused(NO_HOST) };
+    if raises && let Some(line) = reply.strip_prefix(b"-") {
+        let raised = Raised::counted_reply(line.trim_ascii_end());
+        host::with(|host| host.take_back(reply));
+        return Err(raised);
+    }
+    let value = ReplyReader::new(&reply).value(lua);
+    host::with(|host| host.take_back(reply));
+    value
+}
+
+/// The handler of `xpcall` around a script: an error becomes a table that says where it happened.
+fn handle_error(lua: &Lua, value: Value) -> mlua::Result<Table> {
+    let value = error::plain(lua, value)?;
+    let table = match value {
+        Value::Table(table) if !is_read_only(&table)? => table,
+        other => {
+            let text = match &other {
+                Value::String(text) => text.as_bytes().to_vec(),
+                other => other.to_string()?.into_bytes(),
+            };
+            let line = [b"ERR ".as_slice(), &text].concat();
+            error::error_table(lua, &line, false)?
+        }
+    };
+    if let Some((source, line)) = place(lua) {
+        table.raw_set("source", source)?;
+        table.raw_set("line", line)?;
+    }
+    Ok(table)
+}
+
+fn is_read_only(table: &Table) -> mlua::Result<bool> {
+    let Some(metatable) = table.metatable() else { return Ok(false) };
+    Ok(metatable.raw_get::<Value>("__metatable")? == Value::Boolean(false))
+}
+
+/// Where the running script is: the innermost function that is neither native nor of the prelude.
+fn place(lua: &Lua) -> Option<(String, i64)> {
+    let at = |level: usize| {
+        lua.inspect_stack(level, |debug| {
+            let source = debug.source();
+            let line = debug.current_line().map_or(-1, |line| line as i64);
+            (source.what, source.source.map(|source| source.into_owned()).unwrap_or_default(), line)
+        })
+    };
+    let mut found = at(1)?;
+    for level in 2..5 {
+        let is_of_script = !matches!(found.0, "C" | "tail") && found.1 != super::interpreter::PRELUDE_NAME;
+        if is_of_script {
+            break;
+        }
+        found = at(level)?;
+    }
+    Some((found.1, found.2))
+}
+
+/// `redis.sha1hex(text)`
+fn sha1_hex(lua: &Lua, args: Variadic<Argument>) -> mlua::Result<Value> {
+    argument::taken(lua);
+    if args.len() != 1 {
+        return Err(Raised::reply("ERR wrong number of arguments"));
+    }
+    let text = lua.coerce_string(args[0].value().clone())?;
+    let digest = match &text {
+        Some(text) => Sha1::digest(text.as_bytes()),
+        None => Sha1::digest(b""),
+    };
+    Ok(Value::String(lua.create_string(hex(&digest))?))
+}
+
+/// Bytes in lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits =
+        bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    digits.map(char::from).collect()
+}
+
+/// `redis.error_reply(text)`
+fn error_reply(lua: &Lua, args: Variadic<Argument>) -> mlua::Result<Table> {
+    argument::taken(lua);
+    let [Argument::Held(Value::String(text))] = &args[..] else { return wrong_arguments(lua) };
+    let text = text.as_bytes();
+    let line = match text.strip_prefix(b"-") {
+        Some(line) => line.to_vec(),
+        // Without a code of its own it gets the general one.
+        None if !text.contains(&b' ') => [b"ERR ".as_slice(), &text].concat(),
+        None => text.to_vec(),
+    };
+    error::error_table(lua, &line, false)
+}
+
+/// `redis.status_reply(text)`
+fn status_reply(lua: &Lua, args: Variadic<Argument>) -> mlua::Result<Table> {
+    argument::taken(lua);
+    let [Argument::Held(Value::String(text))] = &args[..] else { return wrong_arguments(lua) };
+    let table = lua.create_table()?;
+    table.raw_set("ok", text)?;
+    Ok(table)
+}
+
+fn wrong_arguments(lua: &Lua) -> mlua::Result<Table> {
+    error::error_table(lua, b"ERR wrong number or type of arguments", false)
+}
+
+/// `redis.setresp(2 | 3)`
+fn set_resp(lua: &Lua, args: Variadic<Argument>) -> mlua::Result<()> {
+    argument::taken(lua);
+    if args.len() != 1 {
+        return Err(Raised::reply("ERR redis.setresp() requires one argument."));
+    }
+    let protocol = match integer_of(args[0].value()) {
+        Some(2) => Protocol::Resp2,
+        Some(3) => Protocol::Resp3,
+        _ => return Err(Raised::reply("ERR RESP version must be 2 or 3.")),
+    };
+    host::with(|host| host.set_protocol(protocol));
+    Ok(())
+}
+
+/// `redis.set_repl(flags)`
+fn set_repl(lua: &Lua, args: Variadic<Argument>) -> mlua::Result<()> {
+    argument::taken(lua);
+    if args.len() != 1 {
+        return Err(Raised::reply("ERR redis.set_repl() requires two arguments."));
+    }
+    let Some(targets) = ReplicationTargets::from_bits(integer_of(args[0].value()).unwrap_or(0)) else {
+        return Err(Raised::reply(
+            "ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.",
+        ));
+    };
+    host::with(|host| host.set_replication(targets));
+    Ok(())
+}
+
+/// `redis.acl_check_cmd(command, ...)`
+fn acl_check_cmd(lua: &Lua, words: Variadic<Word>) -> mlua::Result<bool> {
+    let command = Command::of_words(lua, &words).map_err(Raised::reply)?;
+    host::with(|host| host.may_run(&command.as_args()))
+        .flatten()
+        .ok_or_else(|| Raised::reply("ERR Invalid command passed to redis.acl_check_cmd()"))
+}
+
+/// `redis.log(level, text, ...)`
+fn log(lua: &Lua, (level, words): (Argument, Variadic<Word>)) -> mlua::Result<()> {
+    argument::taken(lua);
+    let bytes = argument::take_command(lua);
+    if words.is_empty() {
+        return Err(Raised::reply("ERR redis.log() requires two arguments or more."));
+    }
+    let level = match level.value() {
+        Value::Number(_) | Value::Integer(_) => match integer_of(level.value()) {
+            Some(0) => ScriptLogLevel::Debug,
+            Some(1) => ScriptLogLevel::Verbose,
+            Some(2) => ScriptLogLevel::Notice,
+            Some(3) => ScriptLogLevel::Warning,
+            _ => return Err(Raised::reply("ERR Invalid debug level.")),
+        },
+        _ => return Err(Raised::reply("ERR First argument must be a number (log level).")),
+    };
+    // What has no text is left out.
+    let texts = words.iter().filter_map(|word| match word {
+        Word::Range(range) => Some(&bytes[range.start as usize..][..range.len as usize]),
+        Word::Invalid => None,
+    });
+    let text = texts.collect::<Vec<_>>().join(&b' ');
+    host::with(|host| host.log(level, &text));
+    Ok(())
+}
+
+fn integer_of(value: &Value) -> Option<i64> {
+    match value {
+        Value::Integer(n) => Some(*n),
+        Value::Number(n) => Some(*n as i64),
+        Value::String(text) => text.to_str().ok()?.trim().parse::<f64>().ok().map(|n| n as i64),
+        _ => None,
+    }
+}
+
+/// `math.random([m [, n]])`
+fn random(lua: &Lua, args: Variadic<Argument>) -> mlua::Result<f64> {
+    argument::taken(lua);
+    let draw = lua.app_data_mut::<Random>().map_or(0.0, |mut random| random.next());
+    let integer = |index: usize| integer_argument(lua, &args, index, "random");
+    let refuse = |index: usize| {
+        Raised::at_caller(lua, &format!("bad argument #{index} to 'random' (interval is empty)"))
+    };
+    match args.len() {
+        0 => Ok(draw),
+        1 => {
+            let to = integer(0)?;
+            if to < 1.0 { Err(refuse(1)) } else { Ok((draw * to).floor() + 1.0) }
+        }
+        2 => {
+            let (from, to) = (integer(0)?, integer(1)?);
+            if from > to { Err(refuse(2)) } else { Ok((draw * (to - from + 1.0)).floor() + from) }
+        }
+        _ => Err(Raised::at_caller(lua, "wrong number of arguments")),
+    }
+}
+
+/// `math.randomseed(x)`
+fn random_seed(lua: &Lua, args: Variadic<Argument>) -> mlua::Result<()> {
+    argument::taken(lua);
+    let seed = integer_argument(lua, &args, 0, "randomseed")?;
+    lua.set_app_data(Random::with_seed(seed as i64 as i32));
+    Ok(())
+}
+
+fn integer_argument(lua: &Lua, args: &[Argument], index: usize, function: &str) -> mlua::Result<f64> {
+    let given = args.get(index).map(Argument::value);
+    let number = match given {
+        Some(Value::Integer(n)) => Some(*n as f64),
+        Some(Value::Number(n)) => Some(*n),
+        Some(Value::String(text)) => lua.coerce_number(Value::String(text.clone()))?,
+        _ => None,
+    };
+    number.map(f64::trunc).ok_or_else(|| {
+        let type_name = given.map_or("no value", Value::type_name);
+        let place = index + 1;
+        Raised::at_caller(
+            lua,
+            &format!("bad argument #{place} to '{function}' (number expected, got {type_name})"),
+        )
+    })
+}
+
+/// Whether a value that a script returned is an error reply that the server has not counted.
+pub fn uncounted_error(value: &Value) -> Option<Vec<u8>> {
+    let Value::Table(table) = value else { return None };
+    let Ok(Value::String(line)) = table.raw_get::<Value>("err") else { return None };
+    let is_counted = matches!(table.raw_get("ignore_error_stats_update"), Ok(Value::Boolean(true)));
+    (!is_counted).then(|| line.as_bytes().to_vec())
+}

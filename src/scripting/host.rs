@@ -1,0 +1,74 @@
+//! What a script may ask of the server, and how the server is lent to it.
+
+use scoped_tls_hkt::{ReborrowMut, scoped_thread_local};
+
+use crate::resp::args::Args;
+use crate::resp::reply::Protocol;
+
+/// Whom a script's writes are told: the bits of `redis.set_repl`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplicationTargets {
+    pub aof: bool,
+    pub replicas: bool,
+}
+
+impl ReplicationTargets {
+    pub const ALL: Self = Self { aof: true, replicas: true };
+
+    /// None if there are other bits than those of `REPL_AOF` and `REPL_REPLICA`.
+    pub fn from_bits(bits: i64) -> Option<Self> {
+        (bits & !3 == 0).then_some(Self { aof: bits & 1 != 0, replicas: bits & 2 != 0 })
+    }
+}
+
+/// `redis.LOG_*`, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScriptLogLevel {
+    Debug,
+    Verbose,
+    Notice,
+    Warning,
+}
+
+/// The server, for one run of a script.
+pub trait Host {
+    /// Runs a command and answers its reply, in the protocol that the script has chosen. The buffer is to be given back.
+    fn call(&mut self, args: &Args<'_>) -> Vec<u8>;
+    /// Takes back a buffer that `call` has answered.
+    fn take_back(&mut self, reply: Vec<u8>);
+    fn set_protocol(&mut self, protocol: Protocol);
+    fn set_replication(&mut self, targets: ReplicationTargets);
+    fn log(&mut self, level: ScriptLogLevel, text: &[u8]);
+    /// Whether the user may run a command; none if there is no such command.
+    fn may_run(&mut self, args: &Args<'_>) -> Option<bool>;
+    /// Called every so many instructions. An error line ends the script, whatever it does to go on.
+    fn attend(&mut self) -> Result<(), &'static str>;
+    /// Takes a function that the library being loaded registers.
+    fn register(&mut self, function: super::FunctionSpec) -> Result<(), &'static str>;
+}
+
+/// The host while it is lent.
+struct Lent<'h>(&'h mut (dyn Host + 'h));
+
+impl<'a, 'h: 'a> ReborrowMut<'a> for Lent<'h> {
+    type Result = Lent<'a>;
+
+    fn reborrow_mut(&'a mut self) -> Lent<'a> {
+        Lent(&mut *self.0)
+    }
+}
+
+scoped_thread_local!(static mut HOST: for<'h> Lent<'h>);
+
+/// Lends `host` to whatever `run` calls on this thread.
+pub fn lend<R>(host: &mut dyn Host, run: impl FnOnce() -> R) -> R {
+    HOST.set(Lent(host), run)
+}
+
+/// The host that was lent, if a script runs.
+pub fn with<R>(ask: impl FnOnce(&mut dyn Host) -> R) -> Option<R> {
+    if !HOST.is_set() {
+        return None;
+    }
+    Some(HOST.with(|lent| ask(lent.0)))
+}

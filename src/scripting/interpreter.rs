@@ -1,0 +1,208 @@
+//! One Lua state with the sandbox in it: compiles scripts once, runs them, and stops them.
+
+use mlua::{ChunkMode, Function, HookTriggers, Lua, LuaOptions, RegistryKey, StdLib, Table, Value, VmState};
+
+use super::error::{Failure, Raised, message_of};
+use super::host::{self, Host};
+use super::random::Random;
+use super::shebang::{ScriptFlags, ScriptHeader};
+use super::{api, from_lua, libraries};
+use crate::resp::error::ErrorReply;
+use crate::resp::reply::{Protocol, Reply};
+
+const PRELUDE: &str = include_str!("prelude.lua");
+pub const PRELUDE_NAME: &str = "=prelude";
+/// How often a running script is looked after, in instructions: about every millisecond.
+const ATTENDED_EVERY: u32 = 100_000;
+
+/// Which commands an interpreter serves. Scripts and functions do not see each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flavor {
+    Eval,
+    Functions,
+}
+
+/// A sandbox with everything that scripts may name.
+pub struct Interpreter {
+    lua: Lua,
+    run: Function,
+    run_function: Function,
+    load_library: Function,
+    next: Function,
+    memory_bytes_max: usize,
+}
+
+/// A script for EVAL, compiled. Its function lies in Lua's registry: of direct references there are a few thousand at most.
+pub struct Script {
+    function: RegistryKey,
+    /// None if it declares nothing: it is held to the rules from before there were flags.
+    pub flags: Option<ScriptFlags>,
+}
+
+impl Interpreter {
+    /// `memory_bytes_max` bounds all that scripts hold at any time; 0 for no bound. The error is a fault of this server.
+    pub fn new(flavor: Flavor, memory_bytes_max: usize) -> Result<Self, String> {
+        Self::build(flavor, memory_bytes_max).map_err(|error| error.to_string())
+    }
+
+    fn build(flavor: Flavor, memory_bytes_max: usize) -> mlua::Result<Self> {
+        let lua = Lua::new_with(StdLib::TABLE | StdLib::STRING | StdLib::MATH, LuaOptions::default())?;
+        libraries::install(&lua)?;
+        let native = api::natives(&lua, flavor)?;
+        let prelude = lua.load(PRELUDE).set_name(PRELUDE_NAME);
+        let (front, run, run_function, load_library, next): (Table, Function, Function, Function, Function) =
+            prelude.call((native, flavor == Flavor::Functions))?;
+        lua.set_globals(front)?;
+        lua.set_memory_limit(memory_bytes_max)?;
+        let interpreter = Self { lua, run, run_function, load_library, next, memory_bytes_max };
+        interpreter.attend_now_and_then()?;
+        Ok(interpreter)
+    }
+
+    fn attend_now_and_then(&self) -> mlua::Result<()> {
+        let triggers = HookTriggers::new().every_nth_instruction(ATTENDED_EVERY);
+        self.lua.set_global_hook(triggers, |lua, _| match host::with(|host| host.attend()) {
+            Some(Err(line)) => {
+                stop_for_good(lua, line)?;
+                Err(Raised::reply(line))
+            }
+            _ => Ok(VmState::Continue),
+        })
+    }
+
+    /// After a script was stopped: the next one starts afresh.
+    pub fn recover(&self) {
+        // It was possible before, with the same state.
+        let _ = self.attend_now_and_then();
+    }
+
+    /// Compiles a script; `name` as Lua's chunk names are written. The error is the compiler's message.
+    fn compile(&self, code: &[u8], name: &str) -> Result<Function, String> {
+        let chunk = self.lua.load(code).set_name(name).set_mode(ChunkMode::Text);
+        chunk.into_function().map_err(|error| message_of(&error))
+    }
+
+    /// Compiles the body of a script for EVAL.
+    pub fn compile_script(&self, body: &[u8]) -> Result<Script, ErrorReply> {
+        let header = ScriptHeader::read(body)?;
+        let function = self.compile(&body[header.code_at..], "@user_script").map_err(|message| {
+            ErrorReply::new(format!("ERR Error compiling script (new function): {message}"))
+        })?;
+        let function = self.lua.create_registry_value(function).map_err(|error| {
+            ErrorReply::new(format!("ERR Error compiling script (new function): {}", message_of(&error)))
+        })?;
+        Ok(Script { function, flags: header.flags })
+    }
+
+    /// Compiles the code of a library, its first line left out.
+    pub(super) fn compile_library(&self, code: &[u8]) -> Result<Function, String> {
+        self.compile(code, "@user_function")
+    }
+
+    /// Runs a library's code, which registers its functions with the host.
+    pub(super) fn run_library(&self, host: &mut dyn Host, code: &Function) -> Result<(), Failure> {
+        let outcome = host::lend(host, || self.load_library.call::<(bool, Value)>(code));
+        match outcome {
+            Ok((true, _)) => Ok(()),
+            Ok((false, failure)) => Err(Failure::read(&failure)),
+            Err(error) => Err(Failure::of_error(&error)),
+        }
+    }
+
+    /// Begins the numbers of `math.random` anew.
+    pub fn seed(&self, seed: u32) {
+        if let Some(mut random) = self.lua.app_data_mut::<Random>() {
+            *random = Random::with_seed(seed as i32);
+        }
+    }
+
+    /// Runs a script with its `KEYS` and `ARGV`; answers what it returns.
+    pub fn run_script<'a>(
+        &self,
+        host: &mut dyn Host,
+        script: &Script,
+        keys: impl Iterator<Item = &'a [u8]>,
+        args: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Value, Failure> {
+        self.run_body(host, &self.run, &script.function, keys, args)
+    }
+
+    /// Runs a registered function with its keys and arguments; answers what it returns.
+    pub fn run_function<'a>(
+        &self,
+        host: &mut dyn Host,
+        callback: &RegistryKey,
+        keys: impl Iterator<Item = &'a [u8]>,
+        args: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Value, Failure> {
+        self.run_body(host, &self.run_function, callback, keys, args)
+    }
+
+    fn run_body<'a>(
+        &self,
+        host: &mut dyn Host,
+        runner: &Function,
+        body: &RegistryKey,
+        keys: impl Iterator<Item = &'a [u8]>,
+        args: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Value, Failure> {
+        let outcome = (|| {
+            let body: Function = self.lua.registry_value(body)?;
+            let keys = self.table_of(keys)?;
+            let args = self.table_of(args)?;
+            host::lend(host, || runner.call::<(bool, Value)>((body, keys, args)))
+        })();
+        let outcome = match outcome {
+            Ok((true, value)) => Ok(value),
+            Ok((false, failure)) => Err(Failure::read(&failure)),
+            Err(error) => Err(Failure::of_error(&error)),
+        };
+        if self.memory_bytes_max > 0 && self.used_memory() > self.memory_bytes_max / 2 {
+            self.collect_garbage();
+        }
+        outcome
+    }
+
+    /// What one script leaves behind is not to be missing for the next.
+    fn collect_garbage(&self) {
+        // These fail only for a state that was not created here, and if a finalizer does, which scripts have none of.
+        let _ = self.lua.set_memory_limit(0);
+        let _ = self.lua.gc_collect();
+        let _ = self.lua.set_memory_limit(self.memory_bytes_max);
+    }
+
+    fn table_of<'a>(&self, items: impl Iterator<Item = &'a [u8]>) -> mlua::Result<Table> {
+        let table = self.lua.create_table()?;
+        for item in items {
+            table.raw_push(self.lua.create_string(item)?)?;
+        }
+        Ok(table)
+    }
+
+    /// Writes what a script has returned.
+    pub fn write_reply(
+        &self,
+        reply: &mut Reply<'_>,
+        value: Value,
+        script_protocol: Protocol,
+    ) -> Result<(), ErrorReply> {
+        from_lua::write_reply(&self.next, reply, value, script_protocol)
+            .map_err(|error| ErrorReply::new(format!("ERR Error running script: {}", message_of(&error))))
+    }
+
+    /// Bytes that Lua has allocated.
+    pub fn used_memory(&self) -> usize {
+        self.lua.used_memory()
+    }
+
+    /// Gives up the functions of scripts and libraries that are gone.
+    pub fn clean(&self) {
+        self.lua.expire_registry_values();
+    }
+}
+
+/// From here on every line of the script fails, so that no `pcall` in it can go on for long.
+fn stop_for_good(lua: &Lua, line: &'static str) -> mlua::Result<()> {
+    let triggers = HookTriggers::EVERY_LINE.every_nth_instruction(ATTENDED_EVERY);
+    lua.set_global_hook(triggers, move |_, _| Err(Raised::reply(line)))
+}

@@ -1,0 +1,276 @@
+-- What a script sees: the globals of Redis, and nothing that it could leave behind for the next one.
+--
+-- Lua 5.1 cannot make a table read-only, so each shared table is reached through an empty one that stands for it: reads
+-- fall through, writes are refused, and the few functions that bypass metatables (next, rawset, table.insert...) are
+-- replaced by ones that know. Returns what the interpreter needs of here.
+
+local native, is_for_functions = ...
+local error, getmetatable, next, pcall, rawget, rawset = error, getmetatable, next, pcall, rawget, rawset
+local select, setmetatable, tonumber, tostring, type, xpcall = select, setmetatable, tonumber, tostring, type, xpcall
+local byte, match, insert, remove, sort = string.byte, string.match, table.insert, table.remove, table.sort
+local globals = _G
+
+local READONLY = "Attempt to modify a readonly table"
+
+-- What a read-only table stands for, and what it shows as its metatable.
+local behind, shown = {}, {}
+
+local function refuse()
+  error(READONLY, 2)
+end
+
+local function protect(table, index)
+  local front = {}
+  behind[front] = table
+  setmetatable(front, { __index = index or table, __newindex = refuse, __metatable = false })
+  return front
+end
+
+local function expect_table(value, name)
+  if type(value) ~= "table" then
+    error("bad argument #1 to '" .. name .. "' (table expected, got " .. type(value) .. ")", 3)
+  end
+end
+
+-- Errors of native functions are userdata underneath; scripts never see one.
+local plain = native.plain
+
+local function outcome(ok, ...)
+  if ok then
+    return true, ...
+  end
+  local failure = plain((...))
+  if type(failure) == "table" then
+    local text = behind[failure] == nil and failure.err
+    if type(text) == "string" or type(text) == "number" then
+      failure = text
+    end
+  end
+  return false, failure
+end
+
+local function resumed(ok, ...)
+  if ok then
+    return true, ...
+  end
+  return false, plain((...))
+end
+
+function globals.pcall(...)
+  return outcome(pcall(...))
+end
+
+function globals.xpcall(body, handler)
+  return xpcall(body, function(failure)
+    return handler(plain(failure))
+  end)
+end
+
+local resume = coroutine.resume
+function coroutine.resume(...)
+  return resumed(resume(...))
+end
+
+function globals.getmetatable(value)
+  if behind[value] then
+    return shown[value]
+  end
+  return getmetatable(value)
+end
+
+function globals.setmetatable(table, metatable)
+  if behind[table] then
+    error(READONLY, 0)
+  end
+  expect_table(table, "setmetatable")
+  if metatable ~= nil and type(metatable) ~= "table" then
+    error("bad argument #2 to 'setmetatable' (nil or table expected)", 2)
+  end
+  if getmetatable(table) ~= nil and native.is_locked(table) then
+    error("cannot change a protected metatable", 2)
+  end
+  return setmetatable(table, metatable)
+end
+
+function globals.rawset(table, key, value)
+  if behind[table] then
+    error(READONLY, 0)
+  end
+  expect_table(table, "rawset")
+  return rawset(table, key, value)
+end
+
+function globals.rawget(table, key)
+  expect_table(table, "rawget")
+  return rawget(behind[table] or table, key)
+end
+
+function globals.next(table, key)
+  expect_table(table, "next")
+  return next(behind[table] or table, key)
+end
+
+function globals.pairs(table)
+  local hidden = behind[table]
+  if hidden then
+    -- What it stands for must not leave here.
+    return function(_, key)
+      return next(hidden, key)
+    end, table, nil
+  end
+  expect_table(table, "pairs")
+  return next, table, nil
+end
+
+function table.insert(table, ...)
+  if behind[table] then
+    error(READONLY, 0)
+  end
+  expect_table(table, "insert")
+  local count = select("#", ...)
+  if count == 1 then
+    insert(table, (...))
+    return
+  end
+  if count ~= 2 then
+    error("wrong number of arguments to 'insert'", 2)
+  end
+  local position, value = ...
+  if not tonumber(position) then
+    error("bad argument #2 to 'insert' (number expected, got " .. type(position) .. ")", 2)
+  end
+  insert(table, position, value)
+end
+
+function table.remove(table, ...)
+  if behind[table] then
+    error(READONLY, 0)
+  end
+  expect_table(table, "remove")
+  if select("#", ...) == 0 then
+    return remove(table)
+  end
+  local position = ...
+  if not tonumber(position) and position ~= nil then
+    error("bad argument #2 to 'remove' (number expected, got " .. type(position) .. ")", 2)
+  end
+  return remove(table, position)
+end
+
+function table.sort(table, ...)
+  if behind[table] then
+    error(READONLY, 0)
+  end
+  expect_table(table, "sort")
+  local before = ...
+  if before ~= nil and type(before) ~= "function" then
+    error("bad argument #2 to 'sort' (function expected, got " .. type(before) .. ")", 2)
+  end
+  return sort(table, before)
+end
+
+-- A script may look at the collector, and let it run, but not stop it for those who come after.
+local collectgarbage = collectgarbage
+function globals.collectgarbage(option, ...)
+  if option == nil or option == "collect" or option == "count" or option == "step" then
+    return collectgarbage(option or "collect", ...)
+  end
+  return 0
+end
+
+-- Bytecode is not verified by anybody, so none is ever loaded.
+local BYTECODE = 27
+local REFUSED = ":1: unexpected symbol near 'char(27)'"
+local loadstring, load = loadstring, load
+
+function globals.loadstring(text, ...)
+  if type(text) == "string" and byte(text) == BYTECODE then
+    return nil, '[string "' .. match(text, "^[^\r\n]*") .. '"]' .. REFUSED
+  end
+  if type(text) ~= "string" and type(text) ~= "number" then
+    error("bad argument #1 to 'loadstring' (string expected, got " .. type(text) .. ")", 2)
+  end
+  return loadstring(text, ...)
+end
+
+function globals.load(reader, name)
+  if type(reader) ~= "function" then
+    error("bad argument #1 to 'load' (function expected, got " .. type(reader) .. ")", 2)
+  end
+  local is_begun, is_refused = false, false
+  local chunk, failure = load(function()
+    local piece = reader()
+    if not is_begun and type(piece) == "string" and piece ~= "" then
+      is_begun = true
+      is_refused = byte(piece) == BYTECODE
+    end
+    if is_refused then
+      return nil
+    end
+    return piece
+  end, name or "=(load)")
+  if is_refused then
+    return nil, "(load)" .. REFUSED
+  end
+  return chunk, failure
+end
+
+math.random, math.randomseed = native.random, native.randomseed
+
+for _, name in ipairs({
+  "debug", "dofile", "getfenv", "io", "loadfile", "module", "newproxy", "os", "package", "print", "require", "setfenv",
+}) do
+  globals[name] = nil
+end
+
+for _, name in ipairs({ "bit", "cjson", "cmsgpack", "coroutine", "math", "string", "struct", "table" }) do
+  if globals[name] then
+    globals[name] = protect(globals[name])
+  end
+end
+globals.redis = protect(native.redis)
+
+local strings = getmetatable("")
+strings.__metatable = protect({ __index = globals.string })
+
+-- The globals themselves. What is missing is an error, not nil, so that a misspelt name is found.
+local function missing(_, name)
+  error("Script attempted to access nonexistent global variable '" .. tostring(name) .. "'", 2)
+end
+
+local visible = setmetatable(globals, { __index = missing })
+local front = {}
+behind[front] = visible
+shown[front] = protect({ __index = missing })
+local guard = { __index = visible, __newindex = refuse, __metatable = false }
+setmetatable(front, guard)
+globals._G = front
+
+if not is_for_functions then
+  globals.__redis__err__handler = native.handler
+end
+
+local handler = native.handler
+
+local function run(body, keys, args)
+  rawset(visible, "KEYS", keys)
+  rawset(visible, "ARGV", args)
+  return xpcall(body, handler)
+end
+
+-- On one line: a script that was killed fails at the next line, and there is none here.
+local function run_function(body, keys, args)
+  return xpcall(function() return body(keys, args) end, handler)
+end
+
+-- While a library is loaded it sees its registration functions and nothing else.
+local loading = protect(native.loading_redis)
+setmetatable(native.loading_redis, { __index = missing })
+local function load_library(body)
+  guard.__index = setmetatable({ redis = loading }, { __index = missing })
+  local ok, failure = xpcall(body, handler)
+  guard.__index = visible
+  return ok, failure
+end
+
+return front, run, run_function, load_library, next
