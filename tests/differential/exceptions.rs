@@ -98,6 +98,18 @@ pub const EXCEPTIONS: &[Exception] = &[
         },
     },
     Exception {
+        reason: "+ names the last entry since 7.4",
+        commands: &["xread"],
+        reconcile: |words, ours, theirs| {
+            let is_plus = words.iter().any(|word| word == b"+");
+            if is_plus
+                && theirs.as_bytes() == Some(b"ERR Invalid stream ID specified as stream command argument")
+            {
+                theirs.clone_from(ours);
+            }
+        },
+    },
+    Exception {
         reason: "the greatest deleted id is looked at before the last entry since 7.2",
         commands: &["xsetid"],
         reconcile: |_, ours, theirs| {
