@@ -3,7 +3,7 @@
 use super::context::Ctx;
 use super::help;
 use super::spec::*;
-use crate::config::{Asker, Config, SetError};
+use crate::config::{Asker, Config, RewriteScope, SetError};
 use crate::engine::client::Client;
 use crate::engine::{ClientId, Engine, InsideJob, Job};
 use crate::resp::args::Args;
@@ -125,10 +125,15 @@ fn resetstat(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
 
 /// `CONFIG REWRITE`
 fn rewrite(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
+    rewrite_file(engine, id, RewriteScope::Usual)
+}
+
+/// Rewrites the file that the server was started with.
+pub(super) fn rewrite_file(engine: &mut Engine, id: ClientId, scope: RewriteScope) -> CommandResult {
     if engine.process.config_file.is_empty() {
         return Err(ErrorReply::fixed("ERR The server is running without a config file"));
     }
-    wait_inside(engine, id, |client| InsideJob::RewriteConfig { client })
+    wait_inside(engine, id, |client| InsideJob::RewriteConfig { client, scope })
 }
 
 /// Has a job done before anybody else enters; its end answers the client. Inside EXEC, which goes on at once, the

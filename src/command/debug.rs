@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::config::{reply_ok, wait_inside};
+use super::config::{reply_ok, rewrite_file, wait_inside};
 use super::context::Ctx;
 use super::help;
 use super::long_read;
@@ -11,6 +11,7 @@ use super::spec::*;
 use super::table::{Lookup, TABLE};
 use crate::base::glob;
 use crate::base::number::{parse_f64, parse_i64};
+use crate::config::RewriteScope;
 use crate::engine::{ClientId, Engine, InsideJob, Job, LogLevel};
 use crate::persistence::rdb::{Trust, dump_value};
 use crate::persistence::snapshot::{self, Duplicates};
@@ -47,6 +48,7 @@ const ANY: usize = usize::MAX;
 const SUBCOMMANDS: &[Subcommand] = &[
     ("change-repl-id", 2..=2, Run::Engine(change_repl_id)),
     ("client-enforce-reply-list", 3..=3, Run::Nothing),
+    ("config-rewrite-force-all", 2..=2, Run::Engine(config_rewrite_force_all)),
     ("dict-resizing", 3..=3, Run::Nothing),
     ("digest", 2..=2, Run::Engine(digest_all)),
     ("digest-value", 2..=ANY, Run::Data(digest_values)),
@@ -130,6 +132,11 @@ fn stall(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
 fn set_active_expire(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
     engine.active_expire_enabled = is_on(args.bytes(2));
     done(engine, id)
+}
+
+/// `DEBUG CONFIG-REWRITE-FORCE-ALL`: CONFIG REWRITE with a line for every parameter.
+fn config_rewrite_force_all(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
+    rewrite_file(engine, id, RewriteScope::All)
 }
 
 fn set_skip_checksum_validation(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
@@ -493,6 +500,7 @@ fn help_text(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
         "DEBUG",
         &[
             ("CHANGE-REPL-ID", &["Begin a new replication history."]),
+            ("CONFIG-REWRITE-FORCE-ALL", &["Rewrite the configuration file with every parameter."]),
             ("DIGEST", &["Show one value that stands for all data."]),
             ("DIGEST-VALUE <key> [<key> ...]", &["Show one such value for each key."]),
             ("ERROR <string>", &["Answer with this error."]),

@@ -22,6 +22,7 @@ pub use cli::{Invocation, Startup, parse};
 pub use lists::{HostPort, NotifyFlags, OutputBufferLimit, OutputBufferLimits, SavePoint};
 pub use parameter::Parameter;
 pub use parameters::{Config, PARAMETERS};
+pub use rewrite::RewriteScope;
 pub use set::{Asker, SetError};
 pub use setting::{MemoryShare, parse_memory};
 

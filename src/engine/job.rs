@@ -4,6 +4,7 @@ use super::client::ClientId;
 use super::long_read::LongRead;
 use super::migration::Migration;
 use super::persistence::SaveRequest;
+use crate::config::RewriteScope;
 use crate::storage::{Db, Value};
 
 #[derive(Debug)]
@@ -41,7 +42,7 @@ pub enum InsideJob {
     /// DEBUG RELOAD NOSAVE: load the snapshot file, into the data set at hand if it is not flushed.
     LoadSnapshot { client: Option<ClientId>, flush: bool, merge: bool },
     /// CONFIG REWRITE.
-    RewriteConfig { client: Option<ClientId> },
+    RewriteConfig { client: Option<ClientId>, scope: RewriteScope },
     /// CONFIG SET with parameters that the environment has a say in.
     SetConfig { client: Option<ClientId>, pairs: Vec<(Vec<u8>, Vec<u8>)> },
 }

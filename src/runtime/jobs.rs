@@ -10,6 +10,7 @@ use super::doors::Doors;
 use super::hub::Hub;
 use super::{environment, loader, log, memory, saver};
 use crate::command;
+use crate::config::RewriteScope;
 use crate::engine::client::Closing;
 use crate::engine::long_read::LongRead;
 use crate::engine::persistence::{SaveKind, SaveRequest};
@@ -117,8 +118,8 @@ fn inside(engine: &mut Engine, doors: &Doors, job: InsideJob) {
             let error = ErrorReply::fixed("ERR Error trying to load the RDB dump, check server logs.");
             answer(engine, client, loaded.map_err(|_| error));
         }
-        InsideJob::RewriteConfig { client } => {
-            let outcome = rewrite_config(engine);
+        InsideJob::RewriteConfig { client, scope } => {
+            let outcome = rewrite_config(engine, scope);
             if let Err(error) = &outcome {
                 log::warning(&format!("CONFIG REWRITE failed: {error:#}"));
             } else {
@@ -147,14 +148,14 @@ fn answer(engine: &mut Engine, client: Option<ClientId>, outcome: Result<(), Err
 }
 
 /// The file is replaced as a whole, so that a crash leaves the old one or the new one.
-fn rewrite_config(engine: &Engine) -> anyhow::Result<()> {
+fn rewrite_config(engine: &Engine, scope: RewriteScope) -> anyhow::Result<()> {
     let path = std::path::Path::new(&engine.process.config_file);
     let old = match std::fs::read_to_string(path) {
         Ok(old) => old,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(error).context("cannot read it"),
     };
-    let new = engine.config.rewritten(&old);
+    let new = engine.config.rewritten(&old, scope);
     let dir = path.parent().and_then(|dir| dir.to_str()).context("it has no directory")?;
     let name = path.file_name().and_then(|name| name.to_str()).context("it has no name")?;
     saver::replace_file(dir, name, &format!("{name}.{}.tmp", std::process::id()), |file| {

@@ -374,7 +374,7 @@ impl Server {
                 let error = ErrorReply::fixed("ERR Error trying to load the RDB dump, check server logs.");
                 (client, loaded.map(|loaded| self.engine.finish_loading(loaded)).map_err(|_| error))
             }
-            InsideJob::RewriteConfig { client } => (client, Ok(())),
+            InsideJob::RewriteConfig { client, .. } => (client, Ok(())),
             InsideJob::SetConfig { client, pairs } => {
                 (client, command::set_config(&mut self.engine, true, &pairs, |_, _| Ok(())))
             }
