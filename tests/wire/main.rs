@@ -17,3 +17,4 @@ mod memory;
 mod process;
 mod protocol;
 mod replication;
+mod scripts;
