@@ -68,7 +68,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     ("replybuffer", 4..=4, Run::Engine(replybuffer)),
     ("sdslen", 3..=3, Run::Data(sdslen)),
     ("set-active-expire", 3..=3, Run::Engine(set_active_expire)),
-    ("set-disable-deny-scripts", 3..=3, Run::Nothing),
+    ("set-disable-deny-scripts", 3..=3, Run::Engine(set_disable_deny_scripts)),
     ("set-skip-checksum-validation", 3..=3, Run::Nothing),
     ("sleep", 3..=3, Run::Engine(stall)),
     ("stringmatch-len", 4..=4, Run::Engine(stringmatch_len)),
@@ -128,6 +128,12 @@ fn stall(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
 
 fn set_active_expire(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
     engine.active_expire_enabled = is_on(args.bytes(2));
+    done(engine, id)
+}
+
+/// `DEBUG SET-DISABLE-DENY-SCRIPTS <0 | 1>`
+fn set_disable_deny_scripts(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
+    engine.scripting.allows_everything = is_on(args.bytes(2));
     done(engine, id)
 }
 
