@@ -1,7 +1,7 @@
 //! Russet: a Redis-compatible in-memory data server.
 //!
 //! The modules are layers; a lower one never names a higher one (`tests/tidy.rs` holds this):
-//! `base` < `resp`, `config` < `storage` < `replication`, `persistence` < `engine` < `command` < `runtime`.
+//! `base` < `resp`, `config` < `storage` < `replication`, `persistence`, `scripting` < `engine` < `command` < `runtime`.
 //! Only `runtime` knows of async, locks, threads, sockets, files and the operating system's clock.
 
 pub mod base;

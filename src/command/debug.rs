@@ -71,7 +71,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     ("replybuffer", 4..=4, Run::Engine(replybuffer)),
     ("sdslen", 3..=3, Run::Data(sdslen)),
     ("set-active-expire", 3..=3, Run::Engine(set_active_expire)),
-    ("set-disable-deny-scripts", 3..=3, Run::Nothing),
+    ("set-disable-deny-scripts", 3..=3, Run::Engine(set_disable_deny_scripts)),
     ("set-skip-checksum-validation", 3..=3, Run::Engine(set_skip_checksum_validation)),
     ("sleep", 3..=3, Run::Engine(stall)),
     ("stringmatch-len", 4..=4, Run::Engine(stringmatch_len)),
@@ -141,6 +141,12 @@ fn config_rewrite_force_all(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> 
 
 fn set_skip_checksum_validation(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
     engine.dump_trust = if is_on(args.bytes(2)) { Trust::Checksum } else { Trust::Nothing };
+    done(engine, id)
+}
+
+/// `DEBUG SET-DISABLE-DENY-SCRIPTS <0 | 1>`
+fn set_disable_deny_scripts(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
+    engine.scripting.allows_everything = is_on(args.bytes(2));
     done(engine, id)
 }
 

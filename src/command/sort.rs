@@ -114,7 +114,7 @@ fn sort_ro(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
 fn run(ctx: &mut Ctx<'_>, key: &[u8], mut options: SortOptions<'_>) -> CommandResult {
     let (mut elements, kind) = elements_of(ctx, key)?;
     let mut is_sorted = !options.is_unsorted();
-    if !is_sorted && kind == Kind::Set && options.store.is_some() {
+    if !is_sorted && kind == Kind::Set && (options.store.is_some() || ctx.is_scripted) {
         // A set has no order of its own, and what is stored must be the same on every replica.
         is_sorted = true;
         options.is_alpha = true;

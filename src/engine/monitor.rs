@@ -31,7 +31,9 @@ impl Engine {
     /// Shows a command that a client has run to everybody who monitors.
     pub fn feed_monitors(&mut self, id: ClientId, args: &Args<'_>) {
         let Some(client) = self.clients.get(id) else { return };
-        let from = if client.is_unix {
+        let from = if self.scripting.running.is_some() {
+            format!("{} lua", client.db_index)
+        } else if client.is_unix {
             format!("{} unix:{}", client.db_index, client.addr.trim_end_matches(":0"))
         } else {
             format!("{} {}", client.db_index, client.addr)

@@ -85,6 +85,8 @@ pub struct Scripting {
     pub attendant: Option<Arc<dyn Attendant>>,
     /// What the gates found out about memory before the command that runs now.
     pub is_out_of_memory: bool,
+    /// DEBUG SET-DISABLE-DENY-SCRIPTS: scripts may run what they otherwise may not.
+    pub allows_everything: bool,
     /// Buffers for replies on their way into a script.
     pub buffers: Vec<Vec<u8>>,
 }

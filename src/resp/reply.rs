@@ -180,7 +180,11 @@ impl<'a> Reply<'a> {
 
     /// An integer of any size in decimal digits: a bulk string in RESP2.
     pub fn big_number(&mut self, digits: &[u8]) {
-        if self.is_resp3() { self.foreign_line(b'(', digits) } else { self.bulk(digits) }
+        if self.is_resp3() {
+            return self.foreign_line(b'(', digits);
+        }
+        let line = digits.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte });
+        self.bulk(line.collect::<Vec<u8>>());
     }
 
     /// An error whose text is somebody else's; what would end the line becomes a space.

@@ -344,10 +344,10 @@ fn integer_argument(lua: &Lua, args: &[Argument], index: usize, function: &str) 
     })
 }
 
-/// Whether a value that a script returned is an error reply that the server has not counted.
-pub fn uncounted_error(value: &Value) -> Option<Vec<u8>> {
+/// The error reply that a script has returned, if it has, and whether the server has counted it already.
+pub fn error_of(value: &Value) -> Option<(Vec<u8>, bool)> {
     let Value::Table(table) = value else { return None };
     let Ok(Value::String(line)) = table.raw_get::<Value>("err") else { return None };
     let is_counted = matches!(table.raw_get("ignore_error_stats_update"), Ok(Value::Boolean(true)));
-    (!is_counted).then(|| line.as_bytes().to_vec())
+    Some((line.as_bytes().to_vec(), is_counted))
 }

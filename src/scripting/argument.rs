@@ -106,9 +106,18 @@ pub fn give_back(lua: &Lua, mut command: Vec<u8>) {
 /// A number as an argument: with as many digits as it takes to read the same number.
 fn write_number(n: f64, out: &mut Vec<u8>) {
     const EXACT_MAX: f64 = 1e15;
+    /// From here on `%.17g` has no digit for each place.
+    const PLAIN_MAX: f64 = 1e17;
     let integer = n as i64;
     if n.abs() < EXACT_MAX && integer as f64 == n && (integer != 0 || n.is_sign_positive()) {
         out.extend_from_slice(itoa::Buffer::new().format(integer).as_bytes());
+    } else if n.is_nan() {
+        out.extend_from_slice(if n.is_sign_negative() { b"-nan" } else { b"nan" });
+    } else if n.is_finite() && n.abs() >= PLAIN_MAX {
+        let text = format!("{n:.16e}");
+        let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        let mantissa = mantissa.trim_end_matches('0').trim_end_matches('.');
+        out.extend_from_slice(format!("{mantissa}e+{exponent}").as_bytes());
     } else {
         out.extend_from_slice(format_g17(n).as_bytes());
     }

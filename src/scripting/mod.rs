@@ -18,7 +18,7 @@ mod random;
 mod shebang;
 mod to_lua;
 
-pub use api::uncounted_error;
+pub use api::error_of;
 pub use error::Failure;
 pub use host::{Host, ReplicationTargets, ScriptLogLevel};
 pub use interpreter::{Flavor, Interpreter, Script};

@@ -183,14 +183,21 @@ local BYTECODE = 27
 local REFUSED = ":1: unexpected symbol near 'char(27)'"
 local loadstring, load = loadstring, load
 
-function globals.loadstring(text, ...)
+-- The parser does not hold on to the name of what it reads. As an argument of a function here it stays.
+local function name_of(given, default)
+  return match(given or default, "^[^%z]*")
+end
+
+function globals.loadstring(text, name)
   if type(text) == "string" and byte(text) == BYTECODE then
     return nil, '[string "' .. match(text, "^[^\r\n]*") .. '"]' .. REFUSED
   end
   if type(text) ~= "string" and type(text) ~= "number" then
     error("bad argument #1 to 'loadstring' (string expected, got " .. type(text) .. ")", 2)
   end
-  return loadstring(text, ...)
+  local held = name_of(name, text)
+  local chunk, failure = loadstring(text, held)
+  return chunk, failure
 end
 
 function globals.load(reader, name)
@@ -198,6 +205,7 @@ function globals.load(reader, name)
     error("bad argument #1 to 'load' (function expected, got " .. type(reader) .. ")", 2)
   end
   local is_begun, is_refused = false, false
+  local held = name_of(name, "=(load)")
   local chunk, failure = load(function()
     local piece = reader()
     if not is_begun and type(piece) == "string" and piece ~= "" then
@@ -208,12 +216,48 @@ function globals.load(reader, name)
       return nil
     end
     return piece
-  end, name or "=(load)")
+  end, held)
   if is_refused then
     return nil, "(load)" .. REFUSED
   end
   return chunk, failure
 end
+
+-- More results than fit on the stack, and ranges whose length no integer holds.
+local unpack = unpack
+local RESULTS_MAX = 7990
+function globals.unpack(table, first, last)
+  expect_table(table, "unpack")
+  local from, to = tonumber(first or 1), tonumber(last or #table)
+  if not from or not to then
+    error("bad argument #" .. (from and 3 or 2) .. " to 'unpack' (number expected, got " .. type(from and last or first) .. ")", 2)
+  end
+  if from > to then
+    return
+  end
+  if not (to - from < RESULTS_MAX) or from < -2147483648 or to > 2147483647 then
+    error("too many results to unpack", 2)
+  end
+  return unpack(table, from, to)
+end
+
+-- Matching recurses for the items of a pattern, on a stack that is not Lua's.
+local PATTERN_BYTES_MAX = 4096
+local function bounded(name, is_plain_at)
+  local search = string[name]
+  string[name] = function(text, pattern, ...)
+    if type(pattern) == "string" and #pattern > PATTERN_BYTES_MAX
+      and not (is_plain_at and (select(is_plain_at, ...))) then
+      error("pattern too complex", 2)
+    end
+    return search(text, pattern, ...)
+  end
+end
+bounded("find", 2)
+bounded("match")
+bounded("gmatch")
+bounded("gfind")
+bounded("gsub")
 
 math.random, math.randomseed = native.random, native.randomseed
 

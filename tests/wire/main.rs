@@ -18,3 +18,4 @@ mod memory;
 mod process;
 mod protocol;
 mod replication;
+mod scripts;

@@ -19,7 +19,7 @@ use crate::engine::scripting::{CachedScript, Running};
 use crate::engine::{ClientId, Engine};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
-use crate::scripting::{Failure, Interpreter, ScriptFlags, ScriptHeader, uncounted_error};
+use crate::scripting::{Failure, Interpreter, ScriptFlags, ScriptHeader, error_of};
 
 const SCRIPT: Flags = NOSCRIPT | SKIP_MONITOR | MAY_REPLICATE | NO_MANDATORY_KEYS | STALE;
 const SCRIPT_RO: Flags = NOSCRIPT | SKIP_MONITOR | NO_MANDATORY_KEYS | STALE | READONLY;
@@ -266,8 +266,11 @@ impl Unit<'_> {
         engine.redacted_args.clear();
         match outcome {
             Ok(value) => {
-                if let Some(line) = uncounted_error(&value) {
-                    engine.stats.count_error(code_of(&line));
+                if let Some((line, is_counted)) = error_of(&value) {
+                    if !is_counted {
+                        engine.stats.count_error(code_of(&line));
+                    }
+                    dispatch::note_failure(engine, self.id);
                 }
                 let mut reply = caller(engine, self.id).reply();
                 self.interpreter.write_reply(&mut reply, value, script_protocol)?;

@@ -1,0 +1,99 @@
+//! Slow scripts: others read BUSY, and stop them; and libraries on their way to replicas and through files.
+
+use russet::resp::value::Value;
+
+use crate::harness::{Client, Server, bulk, eventually, ok};
+
+const BUSY: &str = "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
+const LIBRARY: &str =
+    "#!lua name=lib\nredis.register_function('hello', function(keys, args) return 'hello ' .. args[1] end)";
+
+fn server() -> Server {
+    Server::russet(&["--busy-reply-threshold", "50"])
+}
+
+fn error(value: Value) -> String {
+    match value {
+        Value::Error(text) => String::from_utf8_lossy(&text).into_owned(),
+        other => panic!("not an error: {other:?}"),
+    }
+}
+
+/// Begins a script that nobody waits for, and waits until others are told that it is slow.
+fn begin(server: &Server, script: &str) -> (Client, Client) {
+    let mut runner = server.client();
+    runner.send_raw(format!("EVAL \"{script}\" 0\r\n").as_bytes());
+    let mut other = server.client();
+    eventually("the script is slow", || other.call("PING") == Value::Error(BUSY.as_bytes().to_vec()));
+    (runner, other)
+}
+
+#[test]
+fn a_slow_script_is_stopped_whatever_it_does_to_go_on() {
+    let server = server();
+    for script in [
+        "while true do end",
+        "while true do pcall(function() while true do end end) end",
+        "local c = coroutine.wrap(function() while true do end end) c()",
+    ] {
+        let (mut runner, mut other) = begin(&server, script);
+        assert_eq!(error(other.call("GET x")), BUSY);
+        assert_eq!(error(server.client().call("FUNCTION KILL")), BUSY);
+        assert_eq!(other.call("SCRIPT KILL"), ok());
+        assert!(
+            error(runner.read()).starts_with("ERR Script killed by user with SCRIPT KILL..."),
+            "{script}"
+        );
+        eventually("the server goes on", || other.call("PING") == Value::Simple(b"PONG".to_vec()));
+    }
+}
+
+#[test]
+fn what_was_sent_to_a_busy_server_is_answered_in_order() {
+    let server = server();
+    let (mut runner, mut other) = begin(&server, "while true do end");
+    other.send_raw(b"MULTI\r\nSET k v\r\nEXEC\r\nUNWATCH\r\nSCRIPT KILL\r\n");
+    assert_eq!(other.read(), ok());
+    assert_eq!(error(other.read()), BUSY);
+    assert!(error(other.read()).starts_with("EXECABORT"));
+    assert_eq!(other.read(), ok());
+    assert_eq!(other.read(), ok());
+    error(runner.read());
+    eventually("the server goes on", || other.call("PING") == Value::Simple(b"PONG".to_vec()));
+}
+
+#[test]
+fn a_script_that_has_written_ends_with_the_server_alone() {
+    let server = server();
+    let (_runner, mut other) = begin(&server, "redis.call('SET', 'k', 1) while true do end");
+    assert!(error(other.call("SCRIPT KILL")).starts_with("UNKILLABLE"));
+    assert_eq!(error(other.call("SHUTDOWN")), BUSY);
+    other.send_raw(b"SHUTDOWN NOSAVE\r\n");
+    eventually("the server is gone", || Client::try_connect(server.port).is_err());
+}
+
+#[test]
+fn libraries_reach_replicas_and_files() {
+    let master = Server::russet(&["--enable-debug-command", "yes"]);
+    let mut client = master.client();
+    assert_eq!(client.call_args(&["FUNCTION", "LOAD", LIBRARY]), bulk("lib"));
+    assert_eq!(client.call("DEBUG RELOAD"), ok());
+    assert_eq!(client.call("FCALL hello 0 world"), bulk("hello world"));
+    for kind in [Server::russet as fn(&[&str]) -> Server, Server::redis] {
+        let replica = kind(&[]);
+        let mut of_replica = replica.client();
+        of_replica.call(&format!("REPLICAOF 127.0.0.1 {}", master.port));
+        let asks = |client: &mut Client| client.call("FCALL_RO hello 0 x");
+        eventually(
+            "a full sync brings the library",
+            || !matches!(asks(&mut of_replica), Value::Error(text) if text.ends_with(b"not found")),
+        );
+        let other = LIBRARY.replace("lib", "later").replace("'hello'", "'later'");
+        client.call_args(&["FUNCTION", "LOAD", "REPLACE", &other]);
+        eventually(
+            "the stream brings another",
+            || matches!(of_replica.call("FUNCTION LIST LIBRARYNAME later"), Value::Array(found) if !found.is_empty()),
+        );
+        client.call("FUNCTION DELETE later");
+    }
+}
