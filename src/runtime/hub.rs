@@ -1,12 +1,14 @@
 //! Where connections meet the engine: one mutex, entered once per batch of requests.
 //!
-//! A std mutex is right here because nothing awaits inside. What the engine leaves behind (clients to wake, jobs, log
+//! Nothing awaits inside, so the mutex is one that blocks the thread; one whose waits can be given up, because a script may
+//! turn out to take long after somebody has begun to wait for it. What the engine leaves behind (clients to wake, jobs, log
 //! lines) is collected under the lock and carried out after it is released.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use smallvec::SmallVec;
 use tokio::runtime::Handle;
@@ -22,7 +24,7 @@ use crate::engine::{ClientId, Engine, Job, LazyFree};
 use crate::replication::log::ReplOffset;
 
 pub struct Hub {
-    state: Mutex<State>,
+    state: parking_lot::Mutex<State>,
     tasks: Mutex<HashMap<ClientId, Arc<TaskSignal>>>,
     desk: Desk,
     /// Signalled when the earliest deadline has changed.
@@ -85,7 +87,7 @@ impl Hub {
         let lazyfree = engine.lazyfree.clone();
         let state = State { engine, next_deadline: None, log_end: ReplOffset::default() };
         Self {
-            state: Mutex::new(state),
+            state: parking_lot::Mutex::new(state),
             tasks: Mutex::default(),
             desk: Desk::default(),
             deadline_changed: Notify::new(),
@@ -115,8 +117,23 @@ impl Hub {
     pub fn leave_errand(&self, f: impl FnOnce(&mut Engine) + Send + 'static) {
         self.desk.leave(Box::new(f));
         // The script may have ended meanwhile, with nobody left who would look.
-        if let Ok(state) = self.state.try_lock() {
+        self.run_errands();
+    }
+
+    /// Enters for what was left at the desk, unless somebody is inside, who then sees to it.
+    fn run_errands(&self) {
+        if self.desk.has_errands()
+            && let Some(state) = self.state.try_lock()
+        {
             self.inside(state, |_| ());
+        }
+    }
+
+    /// Runs `f` on the engine now, or leaves it to the script that holds the engine.
+    fn enter_or_leave(&self, f: impl FnOnce(&mut Engine) + Send + 'static) {
+        match self.try_lock() {
+            Some(state) => self.inside(state, f),
+            None => self.leave_errand(f),
         }
     }
 
@@ -125,16 +142,15 @@ impl Hub {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         // Whoever waits is gone only when the process ends.
         let errand = |engine: &mut Engine| drop(sender.send(f(engine)));
-        // Not a `match`: the lock must not be held where the task may pause.
-        if self.desk.is_open() {
-            self.leave_errand(errand);
-        } else {
-            self.enter(errand);
-        }
+        self.enter_or_leave(errand);
         receiver.await.expect("an errand is always run")
     }
 
-    fn inside<R>(&self, mut state: MutexGuard<'_, State>, f: impl FnOnce(&mut Engine) -> R) -> R {
+    fn inside<R>(
+        &self,
+        mut state: parking_lot::MutexGuard<'_, State>,
+        f: impl FnOnce(&mut Engine) -> R,
+    ) -> R {
         state.engine.time.sample();
         let result = f(&mut state.engine);
         self.desk.set_open(false);
@@ -148,6 +164,8 @@ impl Hub {
         if let Some(aftermath) = aftermath {
             aftermath.carry_out(self);
         }
+        // Left there after the last look, by somebody who has seen the engine taken.
+        self.run_errands();
         result
     }
 
@@ -171,16 +189,18 @@ impl Hub {
         self.runtime.spawn(migrate::run(self, migration));
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+    fn lock(&self) -> parking_lot::MutexGuard<'_, State> {
+        self.state.lock()
     }
 
     /// Waits for the engine, but not for a script that takes long.
-    fn try_lock(&self) -> Option<MutexGuard<'_, State>> {
-        match self.state.try_lock() {
-            Ok(state) => Some(state),
-            Err(_) if self.desk.is_open() => None,
-            Err(_) => Some(self.lock()),
+    fn try_lock(&self) -> Option<parking_lot::MutexGuard<'_, State>> {
+        loop {
+            // Whoever began to wait before the script was known to be long must not wait for its end either.
+            let state = self.state.try_lock_for(WAIT_SLICE);
+            if state.is_some() || self.desk.is_open() {
+                return state;
+            }
         }
     }
 }
@@ -191,7 +211,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// How long another thread may take to begin.
-const HAND_OVER_MAX: std::time::Duration = std::time::Duration::from_secs(1);
+const HAND_OVER_MAX: Duration = Duration::from_secs(1);
+/// After so long, a thread that waits for the engine looks whether a script holds it.
+const WAIT_SLICE: Duration = Duration::from_millis(5);
 
 /// What the engine has of the hub while a script runs.
 pub struct Attendance(pub &'static Hub);

@@ -52,6 +52,24 @@ pub const EXCEPTIONS: &[Exception] = &[
         reconcile: |_, ours, theirs| [ours, theirs].into_iter().for_each(|value| sort(value, 2)),
     },
     Exception {
+        reason: "of places that are equally far, COUNT takes those that the sorting leaves in front",
+        commands: &["georadius", "georadius_ro", "georadiusbymember", "georadiusbymember_ro", "geosearch"],
+        reconcile: |words, ours, theirs| {
+            let counts = words.iter().any(|word| word.eq_ignore_ascii_case(b"count"));
+            let (Value::Array(ours), Value::Array(theirs)) = (ours, theirs) else { return };
+            if !counts || ours.len() != theirs.len() {
+                return;
+            }
+            // What is told of each besides its name must be the same.
+            for (ours, theirs) in ours.iter_mut().zip(theirs) {
+                match (ours, theirs) {
+                    (Value::Array(ours), Value::Array(theirs)) => ours[0] = theirs[0].clone(),
+                    (ours, theirs) => *ours = theirs.clone(),
+                }
+            }
+        },
+    },
+    Exception {
         reason: "a scan goes by the order of the table",
         commands: &["scan", "sscan", "hscan", "zscan"],
         reconcile: |words, ours, theirs| {

@@ -30,13 +30,13 @@ pub(in super::super) const COMMANDS: &[CommandSpec] = &[
         "O(N) with N being the number of scripts to check (so checking a single script is an O(1) operation).",
         "Tells which scripts are cached.",
         "sha1 [sha1 ...]",
-    ),
+    ).tips(&["request_policy:all_shards", "response_policy:agg_logical_and"]),
     CommandSpec::engine("script|flush", -2, NOSCRIPT, "scripting", flush).docs(
         "2.6.0",
         "O(N) with N being the number of scripts in cache",
         "Forgets all cached scripts.",
         "[ASYNC | SYNC]",
-    ),
+    ).tips(&["request_policy:all_nodes", "response_policy:all_succeeded"]),
     CommandSpec::engine("script|help", 2, LOADING | STALE, "scripting", help_text).docs(
         "5.0.0",
         "O(1)",
@@ -48,13 +48,13 @@ pub(in super::super) const COMMANDS: &[CommandSpec] = &[
         "O(1)",
         "Stops the running script, if it has not written.",
         "",
-    ),
+    ).tips(&["request_policy:all_shards", "response_policy:one_succeeded"]),
     CommandSpec::engine("script|load", 3, NOSCRIPT | STALE, "scripting", load).docs(
         "2.6.0",
         "O(N) with N being the length in bytes of the script body.",
         "Caches a script without running it.",
         "script",
-    ),
+    ).tips(&["request_policy:all_nodes", "response_policy:all_succeeded"]),
 ];
 
 const NOT_BUSY: ErrorReply = ErrorReply::fixed("NOTBUSY No scripts in execution right now.");

@@ -19,60 +19,59 @@ pub(in super::super) const COMMANDS: &[CommandSpec] = &[
         "Groups the commands on functions.",
         "",
     ),
-    CommandSpec::engine("function|delete", 3, NOSCRIPT | WRITE, "scripting", delete).docs(
-        "7.0.0",
-        "O(1)",
-        "Deletes a library with its functions.",
-        "library-name",
-    ),
+    CommandSpec::engine("function|delete", 3, NOSCRIPT | WRITE, "scripting", delete)
+        .docs("7.0.0", "O(1)", "Deletes a library with its functions.", "library-name")
+        .tips(&["request_policy:all_shards", "response_policy:all_succeeded"]),
     CommandSpec::engine("function|dump", 2, NOSCRIPT, "scripting", dump).docs(
         "7.0.0",
         "O(N) where N is the number of functions",
         "Answers all libraries in one payload.",
         "",
     ),
-    CommandSpec::engine("function|flush", -2, NOSCRIPT | WRITE, "scripting", flush).docs(
-        "7.0.0",
-        "O(N) where N is the number of functions deleted",
-        "Deletes all libraries and functions.",
-        "[ASYNC | SYNC]",
-    ),
+    CommandSpec::engine("function|flush", -2, NOSCRIPT | WRITE, "scripting", flush)
+        .docs(
+            "7.0.0",
+            "O(N) where N is the number of functions deleted",
+            "Deletes all libraries and functions.",
+            "[ASYNC | SYNC]",
+        )
+        .tips(&["request_policy:all_shards", "response_policy:all_succeeded"]),
     CommandSpec::engine("function|help", 2, LOADING | STALE, "scripting", help_text).docs(
         "7.0.0",
         "O(1)",
         "Lists the subcommands.",
         "",
     ),
-    CommandSpec::engine("function|kill", 2, NOSCRIPT | ALLOW_BUSY, "scripting", kill).docs(
-        "7.0.0",
-        "O(1)",
-        "Stops the running function, if it has not written.",
-        "",
-    ),
-    CommandSpec::engine("function|list", -2, NOSCRIPT, "scripting", list).docs(
-        "7.0.0",
-        "O(N) where N is the number of functions",
-        "Lists the libraries with their functions.",
-        "[LIBRARYNAME library-name-pattern] [WITHCODE]",
-    ),
-    CommandSpec::engine("function|load", -3, NOSCRIPT | WRITE | DENYOOM, "scripting", load).docs(
-        "7.0.0",
-        "O(1) (considering compilation time is redundant)",
-        "Loads a library.",
-        "[REPLACE] function-code",
-    ),
-    CommandSpec::engine("function|restore", -3, NOSCRIPT | WRITE | DENYOOM, "scripting", restore).docs(
-        "7.0.0",
-        "O(N) where N is the number of functions on the payload",
-        "Loads libraries from a payload.",
-        "serialized-value [FLUSH | APPEND | REPLACE]",
-    ),
-    CommandSpec::engine("function|stats", 2, NOSCRIPT | ALLOW_BUSY, "scripting", stats).docs(
-        "7.0.0",
-        "O(1)",
-        "Shows the function that runs and the engines there are.",
-        "",
-    ),
+    CommandSpec::engine("function|kill", 2, NOSCRIPT | ALLOW_BUSY, "scripting", kill)
+        .docs("7.0.0", "O(1)", "Stops the running function, if it has not written.", "")
+        .tips(&["request_policy:all_shards", "response_policy:one_succeeded"]),
+    CommandSpec::engine("function|list", -2, NOSCRIPT, "scripting", list)
+        .docs(
+            "7.0.0",
+            "O(N) where N is the number of functions",
+            "Lists the libraries with their functions.",
+            "[LIBRARYNAME library-name-pattern] [WITHCODE]",
+        )
+        .tips(&["nondeterministic_output_order"]),
+    CommandSpec::engine("function|load", -3, NOSCRIPT | WRITE | DENYOOM, "scripting", load)
+        .docs(
+            "7.0.0",
+            "O(1) (considering compilation time is redundant)",
+            "Loads a library.",
+            "[REPLACE] function-code",
+        )
+        .tips(&["request_policy:all_shards", "response_policy:all_succeeded"]),
+    CommandSpec::engine("function|restore", -3, NOSCRIPT | WRITE | DENYOOM, "scripting", restore)
+        .docs(
+            "7.0.0",
+            "O(N) where N is the number of functions on the payload",
+            "Loads libraries from a payload.",
+            "serialized-value [FLUSH | APPEND | REPLACE]",
+        )
+        .tips(&["request_policy:all_shards", "response_policy:all_succeeded"]),
+    CommandSpec::engine("function|stats", 2, NOSCRIPT | ALLOW_BUSY, "scripting", stats)
+        .docs("7.0.0", "O(1)", "Shows the function that runs and the engines there are.", "")
+        .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"]),
 ];
 
 /// Says that the libraries have changed: that is a change of the data set, and goes to replicas as it came.

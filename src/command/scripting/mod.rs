@@ -21,16 +21,18 @@ use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
 use crate::scripting::{Failure, Interpreter, ScriptFlags, ScriptHeader, error_of};
 
-const SCRIPT: Flags = NOSCRIPT | SKIP_MONITOR | MAY_REPLICATE | NO_MANDATORY_KEYS | STALE;
-const SCRIPT_RO: Flags = NOSCRIPT | SKIP_MONITOR | NO_MANDATORY_KEYS | STALE | READONLY;
+const SCRIPT: Flags = MOVABLE_KEYS | NOSCRIPT | SKIP_MONITOR | MAY_REPLICATE | NO_MANDATORY_KEYS | STALE;
+const SCRIPT_RO: Flags = MOVABLE_KEYS | NOSCRIPT | SKIP_MONITOR | NO_MANDATORY_KEYS | STALE | READONLY;
+const MAY_WRITE_KEYS: &str = "We cannot tell how the keys will be used so we assume the worst, RW and UPDATE";
+const MAY_READ_KEYS: &str = "We cannot tell how the keys will be used so we assume the worst, RO and ACCESS";
 const COMPLEXITY: &str = "Depends on the script that is executed.";
 
 pub(super) const COMMANDS: &[CommandSpec] = &[
     CommandSpec::engine("eval", -3, SCRIPT, "scripting", eval)
-        .keys(&[KeySpec::counted(2, RW | ACCESS | UPDATE)])
+        .keys(&[KeySpec::counted(2, RW | ACCESS | UPDATE).noted(MAY_WRITE_KEYS)])
         .docs("2.6.0", COMPLEXITY, "Runs a script.", "script numkeys [key [key ...]] [arg [arg ...]]"),
     CommandSpec::engine("eval_ro", -3, SCRIPT_RO, "scripting", eval_ro)
-        .keys(&[KeySpec::counted(2, RO | ACCESS)])
+        .keys(&[KeySpec::counted(2, RO | ACCESS).noted(MAY_READ_KEYS)])
         .docs(
             "7.0.0",
             COMPLEXITY,
@@ -54,7 +56,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
             "sha1 numkeys [key [key ...]] [arg [arg ...]]",
         ),
     CommandSpec::engine("fcall", -3, SCRIPT, "scripting", fcall)
-        .keys(&[KeySpec::counted(2, RW | ACCESS | UPDATE)])
+        .keys(&[KeySpec::counted(2, RW | ACCESS | UPDATE).noted(MAY_WRITE_KEYS)])
         .docs(
             "7.0.0",
             "Depends on the function that is executed.",
@@ -62,7 +64,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
             "function numkeys [key [key ...]] [arg [arg ...]]",
         ),
     CommandSpec::engine("fcall_ro", -3, SCRIPT_RO, "scripting", fcall_ro)
-        .keys(&[KeySpec::counted(2, RO | ACCESS)])
+        .keys(&[KeySpec::counted(2, RO | ACCESS).noted(MAY_READ_KEYS)])
         .docs(
             "7.0.0",
             "Depends on the function that is executed.",
