@@ -62,6 +62,7 @@ pub fn run(mut startup: Startup) -> anyhow::Result<i32> {
             .with_context(|| format!("Can't open the log file {}", path.display()))?;
     }
     log::set_level(startup.config.loglevel);
+    abort_on_panic();
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     let threads = cores.min(THREADS_MAX);
     // One thread, too, must be able to hand its work to another when a script keeps it.
@@ -85,6 +86,20 @@ pub fn run(mut startup: Startup) -> anyhow::Result<i32> {
     // Connections are cut, not waited for.
     runtime.shutdown_background();
     Ok(code)
+}
+
+/// A panic ends the process: nobody knows what was left half done. Only one of the script interpreter's own is survived.
+fn abort_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if crate::scripting::panic_is_contained() {
+            let reason = info.payload_as_str().unwrap_or("no reason given");
+            log::write(crate::engine::LogLevel::Warning, &format!("A script asked for too much: {reason}"));
+            return;
+        }
+        report(info);
+        std::process::abort();
+    }));
 }
 
 async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {

@@ -1,5 +1,8 @@
 //! What a script may ask of the server, and how the server is lent to it.
 
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use scoped_tls_hkt::{ReborrowMut, scoped_thread_local};
 
 use crate::resp::args::Args;
@@ -60,9 +63,23 @@ impl<'a, 'h: 'a> ReborrowMut<'a> for Lent<'h> {
 
 scoped_thread_local!(static mut HOST: for<'h> Lent<'h>);
 
-/// Lends `host` to whatever `run` calls on this thread.
-pub fn lend<R>(host: &mut dyn Host, run: impl FnOnce() -> R) -> R {
-    HOST.set(Lent(host), run)
+thread_local! {
+    /// Whether a panic is one of the interpreter's own.
+    static IS_CONTAINED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The interpreter's library panics where it has no place for another value: a few thousand at once, which any script can
+/// ask for. Such a panic ends the script, and nothing else.
+pub fn panic_is_contained() -> bool {
+    IS_CONTAINED.get()
+}
+
+/// Lends `host` to whatever `run` calls on this thread. An error if the interpreter could not go on.
+pub fn lend<R>(host: &mut dyn Host, run: impl FnOnce() -> mlua::Result<R>) -> mlua::Result<R> {
+    let before = IS_CONTAINED.replace(true);
+    let outcome = catch_unwind(AssertUnwindSafe(|| HOST.set(Lent(host), run)));
+    IS_CONTAINED.set(before);
+    outcome.unwrap_or_else(|_| Err(mlua::Error::runtime("too many values at once")))
 }
 
 /// The host that was lent, if a script runs.
@@ -70,5 +87,9 @@ pub fn with<R>(ask: impl FnOnce(&mut dyn Host) -> R) -> Option<R> {
     if !HOST.is_set() {
         return None;
     }
-    Some(HOST.with(|lent| ask(lent.0)))
+    // What panics in here is the server.
+    let before = IS_CONTAINED.replace(false);
+    let answer = HOST.with(|lent| ask(lent.0));
+    IS_CONTAINED.set(before);
+    Some(answer)
 }

@@ -20,7 +20,7 @@ mod to_lua;
 
 pub use api::error_of;
 pub use error::Failure;
-pub use host::{Host, ReplicationTargets, ScriptLogLevel};
+pub use host::{Host, ReplicationTargets, ScriptLogLevel, panic_is_contained};
 pub use interpreter::{Flavor, Interpreter, Script};
 pub use library::{FunctionSpec, Library, is_name};
 pub use shebang::{FLAG_NAMES, LibraryHeader, ScriptFlags, ScriptHeader};

@@ -97,3 +97,15 @@ fn libraries_reach_replicas_and_files() {
         client.call("FUNCTION DELETE later");
     }
 }
+
+#[test]
+fn a_script_that_asks_for_too_many_values_ends_alone() {
+    let server = server();
+    let mut client = server.client();
+    let script =
+        "local keys = {} for i = 1, 7990 do keys[i] = 'k' .. i end return redis.call('DEL', unpack(keys))";
+    for _ in 0..3 {
+        error(client.call_args(&["EVAL", script, "0"]));
+    }
+    assert_eq!(client.call_args(&["EVAL", "return redis.call('DEL', 'a', 'b')", "0"]), Value::Integer(0));
+}
