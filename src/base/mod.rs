@@ -8,5 +8,6 @@ pub mod crc64;
 pub mod gauge;
 pub mod geo;
 pub mod glob;
+pub mod hex;
 pub mod long_double;
 pub mod number;

@@ -10,6 +10,7 @@ use super::options::integer;
 use super::spec::*;
 use super::table::{Lookup, TABLE};
 use crate::base::glob;
+use crate::base::hex::hex;
 use crate::base::number::{parse_f64, parse_i64};
 use crate::config::RewriteScope;
 use crate::engine::{ClientId, Engine, InsideJob, Job, LogLevel};
@@ -189,10 +190,6 @@ fn digest_values(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
         ctx.reply.simple(&hex(&digest));
     }
     Ok(Flow::Done)
-}
-
-fn hex(digest: &digest::Digest) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// `DEBUG RELOAD [MERGE] [NOFLUSH] [NOSAVE]`

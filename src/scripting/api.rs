@@ -11,6 +11,7 @@ use super::interpreter::Flavor;
 use super::library;
 use super::random::Random;
 use super::to_lua::ReplyReader;
+use crate::base::hex::hex;
 use crate::config::{REDIS_VERSION, REDIS_VERSION_NUMBER};
 use crate::resp::args::{ArgRange, Args};
 use crate::resp::reply::Protocol;
@@ -185,14 +186,6 @@ fn sha1_hex(lua: &Lua, args: Variadic<Argument>) -> mlua::Result<Value> {
         None => Sha1::digest(b""),
     };
     Ok(Value::String(lua.create_string(hex(&digest))?))
-}
-
-/// Bytes in lower-case hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits =
-        bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-    digits.map(char::from).collect()
 }
 
 /// `redis.error_reply(text)`

@@ -7,6 +7,7 @@ use sha1::{Digest, Sha1};
 use super::super::connection::caller;
 use super::super::help;
 use super::super::spec::*;
+use crate::base::hex::hex;
 use crate::engine::scripting::{CachedScript, ScriptDigest};
 use crate::engine::{ClientId, Engine, Job, LogLevel};
 use crate::resp::args::Args;
@@ -87,14 +88,10 @@ pub(super) fn parse_digest(text: &[u8]) -> Option<ScriptDigest> {
     Some(digest)
 }
 
-pub(super) fn hex_digest(digest: &ScriptDigest) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// `SCRIPT LOAD script`
 fn load(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
     let cached = compile(engine, args.bytes(2))?;
-    caller(engine, id).reply().bulk(hex_digest(&cached.digest));
+    caller(engine, id).reply().bulk(hex(&cached.digest));
     Ok(Flow::Done)
 }
 

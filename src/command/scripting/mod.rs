@@ -125,7 +125,7 @@ fn run_script(
     let unit = Unit { id, args, keys, bounds, interpreter: &interpreter, is_function: false };
     unit.run(
         engine,
-        || cache::hex_digest(&cached.digest).into_bytes(),
+        || crate::base::hex::hex(&cached.digest).into_bytes(),
         |interpreter, host, keys, args| {
             interpreter.run_script(host, &cached.script, keys.iter(), args.iter())
         },
