@@ -9,6 +9,7 @@ use crate::base::glob::{self, Case};
 use crate::base::number::parse_u64;
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
+use crate::storage::db::PREFETCH_KEYS_MAX;
 
 const ONE_KEY_READ: &[KeySpec] = &[KeySpec::range(1, 1, 1, RO)];
 const ALL_KEYS_READ: &[KeySpec] = &[KeySpec::range(1, -1, 1, RO)];
@@ -83,10 +84,13 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
 /// `DEL key [key ...]`, `UNLINK key [key ...]`
 fn del(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     let mut removed = 0;
-    for key in args.from(1).iter() {
-        if ctx.db.remove(key) {
-            ctx.modified(key, "del");
-            removed += 1;
+    for keys in args.from(1).chunks(PREFETCH_KEYS_MAX) {
+        ctx.db.prefetch(keys.iter());
+        for key in keys.iter() {
+            if ctx.db.remove(key) {
+                ctx.modified(key, "del");
+                removed += 1;
+            }
         }
     }
     ctx.reply.integer(removed);
@@ -95,7 +99,11 @@ fn del(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
 
 /// `EXISTS key [key ...]`
 fn exists(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
-    let found = args.from(1).iter().filter(|key| ctx.db.look(key).is_some()).count();
+    let mut found = 0;
+    for keys in args.from(1).chunks(PREFETCH_KEYS_MAX) {
+        ctx.db.prefetch(keys.iter());
+        found += keys.iter().filter(|key| ctx.db.look(key).is_some()).count();
+    }
     ctx.reply.integer(found as i64);
     Ok(Flow::Done)
 }
@@ -109,7 +117,11 @@ fn type_(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
 
 /// `TOUCH key [key ...]`
 fn touch(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
-    let touched = args.from(1).iter().filter(|key| ctx.db.touch(key)).count();
+    let mut touched = 0;
+    for keys in args.from(1).chunks(PREFETCH_KEYS_MAX) {
+        ctx.db.prefetch(keys.iter());
+        touched += keys.iter().filter(|key| ctx.db.touch(key)).count();
+    }
     ctx.reply.integer(touched as i64);
     Ok(Flow::Done)
 }

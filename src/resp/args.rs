@@ -55,6 +55,12 @@ impl<'a> Args<'a> {
         Args { buf: self.buf, ranges: &self.ranges[index..index + len] }
     }
 
+    /// Views of `len` consecutive arguments each, in their order; the last may have fewer.
+    pub fn chunks(&self, len: usize) -> impl Iterator<Item = Args<'a>> + use<'a> {
+        let buf = self.buf;
+        self.ranges.chunks(len).map(move |ranges| Args { buf, ranges })
+    }
+
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + DoubleEndedIterator + Clone + use<'a> {
         let buf = self.buf;
         self.ranges.iter().map(move |range| &buf[range.start as usize..][..range.len as usize])

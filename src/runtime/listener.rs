@@ -88,8 +88,9 @@ fn bind_name(name: &str, config: &Config) -> anyhow::Result<Option<TcpListener>>
         Err(error) if is_optional && is_absent(&error) => Ok(None),
         Err(error) => {
             let port = config.port;
-            log::warning(&format!("Could not create server TCP listening socket {name}:{port}: {error}"));
-            Err(error).with_context(|| format!("Failed listening on port {port} (tcp), aborting."))
+            Err(error).with_context(|| {
+                format!("Failed listening on port {port} (tcp), aborting: Could not create server TCP listening socket {name}:{port}")
+            })
         }
     }
 }

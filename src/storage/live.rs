@@ -241,6 +241,14 @@ impl<'a> LiveDb<'a> {
         self.db.is_empty()
     }
 
+    /// Begins to load what lookups of these keys will read, so that their cache misses overlap. Of at most
+    /// [`PREFETCH_KEYS_MAX`] keys; worth it from two on.
+    pub fn prefetch<'k>(&self, keys: impl ExactSizeIterator<Item = &'k [u8]>) {
+        if keys.len() > 1 {
+            self.db.prefetch(keys.map(|key| (key, None)));
+        }
+    }
+
     /// The value at `key`, for a command that reads: counts as a hit or a miss, and as an access.
     pub fn get(&mut self, key: &[u8]) -> Option<ValueRef<'_>> {
         match self.find(key) {

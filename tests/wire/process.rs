@@ -25,6 +25,10 @@ fn a_busy_port_ends_the_start_with_exit_code_one() {
     let server = Server::russet(&[]);
     let port = server.port.to_string();
     refuses(&["--port", &port], "Failed listening on port");
+    let told = String::from_utf8_lossy(&run(&["--port", &port]).stdout).into_owned();
+    let errors = told.lines().filter(|line| line.contains("ddress already in use"));
+    assert_eq!(errors.count(), 1, "one line says it: {told}");
+    assert_eq!(told.lines().count(), 2, "after the line that names the server: {told}");
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::base::clock::UnixMillis;
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
 use crate::resp::reply::Reply;
+use crate::storage::db::PREFETCH_KEYS_MAX;
 use crate::storage::{NewExpiry, StringRef, WrongType};
 
 pub(super) const COMMANDS: &[CommandSpec] = &[
@@ -249,17 +250,20 @@ fn expire_at(ctx: &mut Ctx<'_>, key: &[u8], at: UnixMillis, is_absolute: bool) {
 /// `MGET key [key ...]`
 fn mget(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     ctx.reply.array(args.len() - 1);
-    for key in args.from(1).iter() {
-        // Another type is as good as missing.
-        let value = ctx.db.string(key).unwrap_or_default();
-        write_string(&mut ctx.reply, value);
+    for keys in args.from(1).chunks(PREFETCH_KEYS_MAX) {
+        ctx.db.prefetch(keys.iter());
+        for key in keys.iter() {
+            // Another type is as good as missing.
+            let value = ctx.db.string(key).unwrap_or_default();
+            write_string(&mut ctx.reply, value);
+        }
     }
     Ok(Flow::Done)
 }
 
 /// `MSET key value [key value ...]`
 fn mset(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
-    set_pairs(ctx, pairs(args, "mset")?);
+    set_pairs(ctx, &pairs(args, "mset")?);
     ctx.reply.ok();
     Ok(Flow::Done)
 }
@@ -267,29 +271,30 @@ fn mset(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
 /// `MSETNX key value [key value ...]`
 fn msetnx(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     let pairs = pairs(args, "msetnx")?;
-    let are_new = !pairs.clone().any(|(key, _)| ctx.db.contains(key));
+    let are_new = !pairs.iter().step_by(2).any(|key| ctx.db.contains(key));
     if are_new {
-        set_pairs(ctx, pairs);
+        set_pairs(ctx, &pairs);
     }
     ctx.reply.integer(i64::from(are_new));
     Ok(Flow::Done)
 }
 
-fn set_pairs<'a>(ctx: &mut Ctx<'_>, pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
-    for (key, value) in pairs {
-        ctx.db.set_string(key, value, NewExpiry::Clear);
-        ctx.modified(key, "set");
+/// `pairs` holds keys and values in turn.
+fn set_pairs(ctx: &mut Ctx<'_>, pairs: &Args<'_>) {
+    for part in pairs.chunks(2 * PREFETCH_KEYS_MAX) {
+        ctx.db.prefetch(part.iter().step_by(2));
+        for pair in part.chunks(2) {
+            let (key, value) = (pair.bytes(0), pair.bytes(1));
+            ctx.db.set_string(key, value, NewExpiry::Clear);
+            ctx.modified(key, "set");
+        }
     }
 }
 
 /// The keys and values of MSET and MSETNX.
-fn pairs<'a>(
-    args: &Args<'a>,
-    command: &'static str,
-) -> Result<impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone + use<'a>, ErrorReply> {
+fn pairs<'a>(args: &Args<'a>, command: &'static str) -> Result<Args<'a>, ErrorReply> {
     if args.len().is_multiple_of(2) {
         return Err(ErrorReply::wrong_arity(command));
     }
-    let args = *args;
-    Ok((1..args.len()).step_by(2).map(move |index| (args.bytes(index), args.bytes(index + 1))))
+    Ok(args.from(1))
 }
