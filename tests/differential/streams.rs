@@ -23,8 +23,12 @@ pub fn reconcile(words: &[Vec<u8>], ours: &mut Value, theirs: &mut Value) {
             && let (Value::Array(ours), Value::Array(theirs)) = (ours, theirs)
         {
             for (ours, theirs) in ours.iter_mut().zip(theirs) {
-                let read = field(ours, b"entries-read").and_then(Value::as_integer);
-                if stream.has_lost() || read.is_some() && read == stream.read_of(ours, &ids) {
+                // A value that went over by DUMP and RESTORE has the other server's count.
+                let counts_well = [&*ours, &*theirs].into_iter().any(|group| {
+                    let read = field(group, b"entries-read").and_then(Value::as_integer);
+                    read.is_some() && read == stream.read_of(group, &ids)
+                });
+                if stream.has_lost() || counts_well {
                     copy_field(ours, theirs, b"entries-read");
                 }
                 if field(ours, b"lag").is_some_and(|lag| *lag == stream.lag(ours)) {
