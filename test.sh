@@ -4,6 +4,7 @@
 #   ./test.sh                                  what continuous integration runs
 #   ./test.sh --conformance [FILE ...]         Redis' own test suite against a release build, which it is told to talk to
 #   ./test.sh --conformance own [FILE ...]     the files of it that start and end the server themselves
+#   ./test.sh --conformance newer [FILE ...]   the suite of Redis 8 against a server that it is told to talk to
 #   ./test.sh --help                           this text
 #
 # FILE is a file of the suite, like unit/type/list. tests/conformance/known-differences.md tells what is not expected to pass.
@@ -48,8 +49,8 @@ fi
 if [ -n "$packages" ]; then install $packages; fi
 
 if [ -n "$conformance" ]; then
-    if [ "${1:-}" = own ] || [ "${1:-}" = external ]; then conformance=$1; shift; fi
-    suite=$(tests/conformance/fetch.sh)
+    case "${1:-}" in own | external | newer) conformance=$1; shift ;; esac
+    suite=$(tests/conformance/fetch.sh "$conformance")
     cargo build --release
     exec tests/conformance/run.py "$conformance" "$suite" "${CARGO_TARGET_DIR:-target}/release/russet" "$@"
 fi

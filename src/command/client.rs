@@ -173,7 +173,7 @@ fn setinfo(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult 
     }
     let value = args.bytes(3);
     if check_name(value).is_err() {
-        let field = if is_name { "lib-name" } else { "lib-ver" };
+        let field = String::from_utf8_lossy(args.bytes(2));
         return Err(ErrorReply::new(format!(
             "ERR {field} cannot contain spaces, newlines or special characters."
         )));

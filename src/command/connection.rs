@@ -233,7 +233,7 @@ fn reset(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
 /// `SELECT index`
 fn select(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
     let int = i64::from(i32::MIN)..=i64::from(i32::MAX);
-    integer_in(args.bytes(1), int, ErrorReply::NOT_AN_INT)?;
+    integer_in(args.bytes(1), int, ErrorReply::OUT_OF_I32_RANGE)?;
     let db_index = db_index(args.bytes(1), engine.keyspace.len())?;
     let client = caller(engine, id);
     client.db_index = db_index;

@@ -7,7 +7,7 @@ use crate::engine::long_read::LateReplies;
 use crate::engine::{ClientId, Engine};
 use crate::resp::reply::Reply;
 use crate::storage::LiveDb;
-use crate::storage::live::{ExpiryPolicy, View};
+use crate::storage::live::{AccessPolicy, ExpiryPolicy, View};
 
 pub struct Ctx<'a> {
     pub db: LiveDb<'a>,
@@ -23,6 +23,8 @@ pub struct Ctx<'a> {
     pub late: LateReplies<'a>,
     /// A script runs the command.
     pub is_scripted: bool,
+    /// What an access does to a value, whatever CLIENT NO-TOUCH says.
+    pub access: AccessPolicy,
     effects: &'a mut Effects,
 }
 
@@ -32,8 +34,8 @@ impl<'a> Ctx<'a> {
         let access = engine.access_policy();
         let now = engine.now();
         let client = engine.clients.get_mut(id)?;
-        let access = if client.is_no_touch { crate::storage::live::AccessPolicy::Leave } else { access };
-        let view = View { now, expiry, access, limits: &engine.limits };
+        let access_of_client = if client.is_no_touch { AccessPolicy::Leave } else { access };
+        let view = View { now, expiry, access: access_of_client, limits: &engine.limits };
         let db = engine.keyspace.db_mut(db_index);
         Some(Self {
             db: LiveDb::new(db, view, &mut engine.access_rng, &mut engine.upkeep),
@@ -45,6 +47,7 @@ impl<'a> Ctx<'a> {
             must_obey: expiry == ExpiryPolicy::Ignore,
             late: LateReplies::new(engine.long_reads, &mut engine.late_reply),
             is_scripted: engine.scripting.running.is_some(),
+            access,
             effects: &mut engine.effects,
         })
     }
@@ -59,8 +62,19 @@ impl<'a> Ctx<'a> {
         effects: &'a mut Effects,
     ) -> Self {
         let now = db.now();
-        let late = LateReplies::none();
-        Self { db, reply, rng, config, now, db_index, must_obey: false, late, is_scripted: false, effects }
+        Self {
+            db,
+            reply,
+            rng,
+            config,
+            now,
+            db_index,
+            must_obey: false,
+            late: LateReplies::none(),
+            is_scripted: false,
+            access: AccessPolicy::Leave,
+            effects,
+        }
     }
 
     /// What a command of client `id` works on when nothing else is said: its own database.
@@ -123,6 +137,11 @@ impl<'a> Ctx<'a> {
         if !self.effects.is_silenced {
             self.effects.propagate(self.db_index, args);
         }
+    }
+
+    /// Propagates that a key was removed in its command's place; `is_lazy` as the parameter of `lazyfree-lazy-*` that it goes by.
+    pub fn propagate_removal(&mut self, key: &[u8], is_lazy: bool) {
+        self.propagate_as([if is_lazy { &b"UNLINK"[..] } else { b"DEL" }, key]);
     }
 
     /// Draws the consequences of keys and fields that have expired under this command so far. The dispatcher does so for the

@@ -120,7 +120,7 @@ fn restore(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult 
     if expires_at.is_some_and(|at| at <= ctx.now) && ctx.db.removes_expired() {
         if ctx.db.remove(key) {
             ctx.modified(key, "del");
-            ctx.propagate_as([&b"DEL"[..], key]);
+            ctx.propagate_removal(key, ctx.config.lazyfree_lazy_server_del);
         }
         return Ok(Flow::Done);
     }

@@ -162,7 +162,7 @@ fn set_expiry(
     if at <= ctx.now && ctx.db.removes_expired() {
         ctx.db.remove(key);
         ctx.modified(key, "del");
-        ctx.propagate_as([&b"DEL"[..], key]);
+        ctx.propagate_removal(key, ctx.config.lazyfree_lazy_expire);
         return Ok(Flow::Done);
     }
     ctx.db.set_expires_at(key, Some(at));

@@ -120,7 +120,7 @@ fn touch(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     let mut touched = 0;
     for keys in args.from(1).chunks(PREFETCH_KEYS_MAX) {
         ctx.db.prefetch(keys.iter());
-        touched += keys.iter().filter(|key| ctx.db.touch(key)).count();
+        touched += keys.iter().filter(|key| ctx.db.touch(key, ctx.access)).count();
     }
     ctx.reply.integer(touched as i64);
     Ok(Flow::Done)

@@ -1,7 +1,7 @@
 //! Commands of the hash group.
 
 use super::context::Ctx;
-use super::options::{integer, random_count, rounds};
+use super::options::{integer, rounds, signed_count};
 use super::scan_options::{Page, ScanOf, ScanOptions, cursor};
 use super::spec::*;
 use crate::base::long_double::LongDouble;
@@ -379,7 +379,7 @@ fn hrandfield(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
         bulk_or_null(&mut ctx.reply, pair.map(|(field, _)| field));
         return Ok(Flow::Done);
     }
-    let count = random_count(args.bytes(2))?;
+    let count = signed_count(args.bytes(2))?;
     let with_values = match args.len() {
         3 => false,
         4 if args.is(3, "WITHVALUES") => true,

@@ -19,25 +19,25 @@ const ASKED: &[KeySpec] = &[KeySpec::range(1, 1, 1, RO | ACCESS)];
 const PER_FIELD: &str = "O(N) where N is the number of fields named.";
 
 pub(super) const COMMANDS: &[CommandSpec] = &[
-    CommandSpec::data("hexpire", -6, WRITE | DENYOOM | FAST, "hash", hexpire).keys(CHANGED).docs(
+    CommandSpec::data("hexpire", -6, WRITE | FAST, "hash", hexpire).keys(CHANGED).docs(
         "7.4.0",
         PER_FIELD,
         "Lets fields expire after a number of seconds.",
         "key seconds [NX | XX | GT | LT] FIELDS <numfields field [field ...]>",
     ),
-    CommandSpec::data("hpexpire", -6, WRITE | DENYOOM | FAST, "hash", hpexpire).keys(CHANGED).docs(
+    CommandSpec::data("hpexpire", -6, WRITE | FAST, "hash", hpexpire).keys(CHANGED).docs(
         "7.4.0",
         PER_FIELD,
         "Lets fields expire after a number of milliseconds.",
         "key milliseconds [NX | XX | GT | LT] FIELDS <numfields field [field ...]>",
     ),
-    CommandSpec::data("hexpireat", -6, WRITE | DENYOOM | FAST, "hash", hexpireat).keys(CHANGED).docs(
+    CommandSpec::data("hexpireat", -6, WRITE | FAST, "hash", hexpireat).keys(CHANGED).docs(
         "7.4.0",
         PER_FIELD,
         "Lets fields expire at a Unix time in seconds.",
         "key unix-time-seconds [NX | XX | GT | LT] FIELDS <numfields field [field ...]>",
     ),
-    CommandSpec::data("hpexpireat", -6, WRITE | DENYOOM | FAST, "hash", hpexpireat).keys(CHANGED).docs(
+    CommandSpec::data("hpexpireat", -6, WRITE | FAST, "hash", hpexpireat).keys(CHANGED).docs(
         "7.4.0",
         PER_FIELD,
         "Lets fields expire at a Unix time in milliseconds.",

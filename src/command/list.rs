@@ -8,7 +8,7 @@ pub(super) use lmove::COMMANDS as MOVE_COMMANDS;
 pub(super) use pop::COMMANDS as POP_COMMANDS;
 
 use super::context::Ctx;
-use super::options::integer;
+use super::options::{integer, signed_count};
 use super::spec::*;
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
@@ -266,7 +266,7 @@ fn linsert(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
 /// `LREM key count element`
 fn lrem(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     let key = args.bytes(1);
-    let count = integer(args.bytes(2))?;
+    let count = signed_count(args.bytes(2))?;
     let removed = match ctx.db.write::<List>(key)? {
         Some(list) => list.remove_matching(args.bytes(3), count),
         None => 0,

@@ -26,9 +26,9 @@ pub fn integer_in(
     if range.contains(&n) { Ok(n) } else { Err(error) }
 }
 
-/// How many elements to draw at random: negative, if the same one may be drawn again.
-pub fn random_count(arg: &[u8]) -> Result<i64, ErrorReply> {
-    integer_in(arg, -i64::MAX..=i64::MAX, ErrorReply::RANDOM_COUNT_OUT_OF_RANGE)
+/// A number whose sign means something of its own: that of HRANDFIELD, say, that a field may be drawn again.
+pub fn signed_count(arg: &[u8]) -> Result<i64, ErrorReply> {
+    integer_in(arg, -i64::MAX..=i64::MAX, ErrorReply::OUT_OF_LONG_RANGE)
 }
 
 /// `count` in rounds, between which a command may find that it has written enough.

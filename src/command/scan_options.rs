@@ -2,7 +2,7 @@
 
 use super::options::integer;
 use crate::base::glob::{self, Case};
-use crate::base::number::parse_u64;
+use crate::base::number::{parse_i64, parse_u64};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
 use crate::resp::reply::{Protocol, Reply};
@@ -55,11 +55,15 @@ impl<'a> ScanOptions<'a> {
     }
 }
 
-/// A cursor as C's `strtoull` reads it, sign and empty text included; leading space is refused. A zero byte ends it.
+/// A cursor as Redis 7.4 reads it: not as a negative number, and otherwise with C's `strtoull`, which takes leading space, a
+/// sign and leading zeros. A zero byte ends it.
 pub fn cursor(arg: &[u8]) -> Result<u64, ErrorReply> {
     let arg = arg.split(|&byte| byte == 0).next().unwrap_or_default();
-    let (negative, digits) = match arg {
-        [] => return Ok(0),
+    if parse_i64(arg).is_some_and(|number| number < 0) {
+        return Err(ErrorReply::INVALID_CURSOR);
+    }
+    let is_space = |byte: &u8| byte.is_ascii_whitespace() || *byte == b'\x0b';
+    let (negative, digits) = match &arg[arg.iter().take_while(|byte| is_space(byte)).count()..] {
         [b'-', digits @ ..] => (true, digits),
         [b'+', digits @ ..] => (false, digits),
         digits => (false, digits),
@@ -107,18 +111,21 @@ mod tests {
     fn cursors_are_read_as_strtoull_reads_them() {
         for (text, expected) in [
             ("0", Some(0)),
-            ("", Some(0)),
+            ("", None),
+            (" ", None),
             ("+1", Some(1)),
-            ("-1", Some(u64::MAX)),
+            ("-1", None),
+            ("-01", Some(u64::MAX)),
+            ("-0", Some(0)),
             ("007", Some(7)),
             ("00", Some(0)),
             ("18446744073709551615", Some(u64::MAX)),
             ("18446744073709551616", None),
-            (" 1", None),
+            (" 1", Some(1)),
             ("1 ", None),
             ("-", None),
             ("0x1", None),
-            ("\x007", Some(0)),
+            ("\x007", None),
             ("7\x00x", Some(7)),
         ] {
             assert_eq!(cursor(text.as_bytes()).ok(), expected, "{text:?}");

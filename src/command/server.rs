@@ -24,7 +24,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
 
 /// `TIME`
 fn time(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
-    let micros = engine.time.unix_micros();
+    let micros = engine.time.now_micros();
     if let Some(client) = engine.clients.get_mut(id) {
         let mut reply = client.reply();
         reply.array(2);

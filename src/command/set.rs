@@ -1,7 +1,7 @@
 //! Commands of the set group that work on one set, or move between two; `set_algebra` has those that combine sets.
 
 use super::context::Ctx;
-use super::options::{random_count, rounds};
+use super::options::{rounds, signed_count};
 use super::scan_options::{Page, ScanOf, ScanOptions, cursor};
 use super::spec::*;
 use crate::base::number::parse_i64;
@@ -189,8 +189,7 @@ fn pop_several(ctx: &mut Ctx<'_>, key: &[u8], count: usize) -> CommandResult {
         ctx.modified(key, "spop");
         ctx.add_dirty(len as u64 - 1);
         ctx.event(key, "del");
-        let removal: &[u8] = if ctx.config.lazyfree_lazy_user_del { b"UNLINK" } else { b"DEL" };
-        ctx.propagate_as([removal, key]);
+        ctx.propagate_removal(key, ctx.config.lazyfree_lazy_server_del);
         return Ok(Flow::Done);
     }
     if ctx.late.take_elements(count) && set.len() - count < count {
@@ -260,7 +259,7 @@ fn srandmember(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     if args.len() > 3 {
         return Err(ErrorReply::SYNTAX);
     }
-    let count = random_count(args.bytes(2))?;
+    let count = signed_count(args.bytes(2))?;
     let bytes_max = ctx.reply_bytes_max();
     let Some(set) = ctx.db.read::<Set>(key)? else {
         ctx.reply.array(0);

@@ -189,7 +189,7 @@ parameters! {
     /// Tell replicas to free expired values in the background; here that is always so
     "lazyfree-lazy-expire" => lazyfree_lazy_expire: bool = false, Rule::Any;
     /// Free overwritten values in the background
-    "lazyfree-lazy-server-del" => lazyfree_lazy_server_del: bool = false, Rule::Any, NO_EFFECT;
+    "lazyfree-lazy-server-del" => lazyfree_lazy_server_del: bool = false, Rule::Any;
     /// Let DEL free in the background
     "lazyfree-lazy-user-del" => lazyfree_lazy_user_del: bool = false, Rule::Any, NO_EFFECT;
     /// Let FLUSHALL free in the background

@@ -146,6 +146,11 @@ impl BlockedClients {
         self.queues.len()
     }
 
+    /// Those of them for which somebody waits who is woken without a value, too.
+    pub fn keys_without_value_len(&self) -> usize {
+        self.queues.values().filter(|queue| queue.without_value > 0).count()
+    }
+
     /// The next instant at which somebody's time is up.
     pub fn next_deadline(&self) -> Option<UnixMillis> {
         self.deadlines.first().map(|&(at, _)| at)

@@ -174,13 +174,14 @@ pub struct EngineTime {
     base_micros: i64,
     base_nanos: u64,
     nanos: u64,
-    now: UnixMillis,
+    /// When the unit that runs has begun, in microseconds.
+    now_micros: i64,
 }
 
 impl EngineTime {
     pub fn new(clock: Box<dyn Clock>) -> Self {
-        let (base_micros, base_nanos, now) = (clock.unix_micros(), clock.monotonic_nanos(), clock.now());
-        Self { clock, base_micros, base_nanos, nanos: base_nanos, now }
+        let (base_micros, base_nanos) = (clock.unix_micros(), clock.monotonic_nanos());
+        Self { clock, base_micros, base_nanos, nanos: base_nanos, now_micros: base_micros }
     }
 
     /// Moves the time on, at the start of a batch.
@@ -190,7 +191,7 @@ impl EngineTime {
             self.base_micros = self.clock.unix_micros();
             self.base_nanos = self.nanos;
         }
-        self.now = UnixMillis(self.unix_micros().div_euclid(1000));
+        self.now_micros = self.unix_micros();
     }
 
     /// Ends a command: answers how long it took, in nanoseconds, and moves the time on.
@@ -198,7 +199,7 @@ impl EngineTime {
         let nanos = self.clock.monotonic_nanos();
         let elapsed = nanos.saturating_sub(self.nanos);
         self.nanos = nanos;
-        self.now = UnixMillis(self.unix_micros().div_euclid(1000));
+        self.now_micros = self.unix_micros();
         elapsed
     }
 
@@ -234,10 +235,15 @@ impl EngineTime {
     }
 
     pub fn now(&self) -> UnixMillis {
-        self.now
+        UnixMillis(self.now_micros.div_euclid(1000))
     }
 
-    /// The time of the last lap, in microseconds.
+    /// The same in microseconds.
+    pub fn now_micros(&self) -> i64 {
+        self.now_micros
+    }
+
+    /// The time of the last lap, in microseconds. It moves on within EXEC and scripts.
     pub fn unix_micros(&self) -> i64 {
         self.base_micros + (self.nanos.saturating_sub(self.base_nanos) / 1000) as i64
     }

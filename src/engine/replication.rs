@@ -41,14 +41,14 @@ impl Engine {
     pub fn append_effects(&mut self) -> u64 {
         let several = self.effects.len() > 1 && !self.effects.are_separate;
         let log = &mut self.role.stream_mut().log;
-        for (index, (db_index, effect)) in self.effects.iter().enumerate() {
+        // SELECT comes behind it, as since Redis 7.2.
+        if several {
+            log.append(b"*1\r\n$5\r\nMULTI\r\n");
+        }
+        for (db_index, effect) in self.effects.iter() {
             if self.log_db_index != Some(db_index) {
                 log.append_request(["SELECT", itoa::Buffer::new().format(db_index)].iter());
                 self.log_db_index = Some(db_index);
-            }
-            // The first database is selected outside, as in Redis.
-            if several && index == 0 {
-                log.append(b"*1\r\n$5\r\nMULTI\r\n");
             }
             log.append(effect);
         }

@@ -25,6 +25,9 @@ pub struct Stats {
     pub commands_processed: u64,
     pub net_input_bytes: u64,
     pub net_output_bytes: u64,
+    /// Calls of the system that have moved bytes of clients.
+    pub reads: u64,
+    pub writes: u64,
     pub keyspace_hits: u64,
     pub keyspace_misses: u64,
     pub expired_keys: u64,
@@ -64,6 +67,8 @@ impl Stats {
             commands_processed: 0,
             net_input_bytes: 0,
             net_output_bytes: 0,
+            reads: 0,
+            writes: 0,
             keyspace_hits: 0,
             keyspace_misses: 0,
             expired_keys: 0,

@@ -13,8 +13,6 @@ impl ErrorReply {
     pub const WRONG_TYPE: Self =
         Self::fixed("WRONGTYPE Operation against a key holding the wrong kind of value");
     pub const NOT_AN_INTEGER: Self = Self::fixed("ERR value is not an integer or out of range");
-    pub const NOT_AN_INT: Self =
-        Self::fixed("ERR value is out of range, value must between -2147483648 and 2147483647");
     pub const NOT_A_FLOAT: Self = Self::fixed("ERR value is not a valid float");
     pub const NO_SUCH_KEY: Self = Self::fixed("ERR no such key");
     pub const INDEX_OUT_OF_RANGE: Self = Self::fixed("ERR index out of range");
@@ -23,7 +21,7 @@ impl ErrorReply {
     pub const DB_INDEX_OUT_OF_RANGE: Self = Self::fixed("ERR DB index is out of range");
     pub const STRING_TOO_LONG: Self =
         Self::fixed("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
-    pub const RANDOM_COUNT_OUT_OF_RANGE: Self = Self::fixed(
+    pub const OUT_OF_LONG_RANGE: Self = Self::fixed(
         "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
     );
     pub const NUMKEYS_NOT_POSITIVE: Self = Self::fixed("ERR numkeys should be greater than 0");
@@ -83,9 +81,6 @@ impl ErrorReply {
     pub const RANK_ZERO: Self = Self::fixed(
         "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to \
          start from the end of the list",
-    );
-    pub const RANK_OUT_OF_RANGE: Self = Self::fixed(
-        "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
     );
     pub const COUNT_NEGATIVE: Self = Self::fixed("ERR COUNT can't be negative");
     pub const MAXLEN_NEGATIVE: Self = Self::fixed("ERR MAXLEN can't be negative");

@@ -103,8 +103,10 @@ pub struct Connection<S> {
     is_replica: bool,
     closing: Closing,
     traffic: Arc<Traffic>,
-    /// How much of `traffic.sent_bytes` the server's statistics have.
+    /// How much of `traffic.sent_bytes` the server's statistics have, and what of reads and writes they do not have yet.
     sent_bytes_counted: u64,
+    reads_uncounted: u64,
+    writes_uncounted: u64,
     /// Most bytes that may wait here and in MULTI (`client-query-buffer-limit`), and how many wait in MULTI.
     query_bytes_max: usize,
     queued_bytes: usize,
@@ -136,6 +138,8 @@ impl<S: ClientSocket> Connection<S> {
             closing: Closing::No,
             traffic,
             sent_bytes_counted: 0,
+            reads_uncounted: 0,
+            writes_uncounted: 0,
             query_bytes_max: usize::try_from(query_bytes_max).unwrap_or(usize::MAX),
             queued_bytes: 0,
             is_at_end: false,
@@ -207,7 +211,8 @@ impl<S: ClientSocket> Connection<S> {
         })
     }
 
-    fn note_received(&self, bytes: usize) {
+    fn note_received(&mut self, bytes: usize) {
+        self.reads_uncounted += 1;
         self.traffic.received_bytes.add(bytes as u64);
     }
 
@@ -423,6 +428,8 @@ impl<S: ClientSocket> Connection<S> {
         let sent_bytes = self.traffic.sent_bytes.get();
         engine.stats.net_output_bytes += sent_bytes - self.sent_bytes_counted;
         self.sent_bytes_counted = sent_bytes;
+        engine.stats.reads += std::mem::take(&mut self.reads_uncounted);
+        engine.stats.writes += std::mem::take(&mut self.writes_uncounted);
     }
 
     fn unwritten_bytes(&self) -> usize {
@@ -451,6 +458,7 @@ impl<S: ClientSocket> Connection<S> {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.written += n;
+            self.writes_uncounted += 1;
             self.traffic.sent_bytes.add(n as u64);
             self.traffic.unwritten_bytes.set(self.unwritten_bytes() as u64);
         }

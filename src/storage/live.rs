@@ -629,8 +629,11 @@ impl<'a> LiveDb<'a> {
     }
 
     /// Counts an access to `key` as TOUCH does; whether it is there.
-    pub fn touch(&mut self, key: &[u8]) -> bool {
-        self.get(key).is_some()
+    pub fn touch(&mut self, key: &[u8], access: AccessPolicy) -> bool {
+        let usual = std::mem::replace(&mut self.access, access);
+        let is_there = self.get(key).is_some();
+        self.access = usual;
+        is_there
     }
 
     /// Bytes that `key` takes, with its value and its share of the table.
@@ -649,7 +652,9 @@ impl<'a> LiveDb<'a> {
         }
         // Nearly all are due to expire: the first that is not will do.
         let now = self.now.0;
-        self.db.iter().find(|item| !is_due(item, now)).map(|item| item.key.to_vec())
+        let live = self.db.iter().find(|item| !is_due(item, now)).map(|item| item.key.to_vec());
+        // Who may not remove what has expired names one of these keys, as Redis does.
+        live.or_else(|| if self.removes_expired() { None } else { self.db.random_key(self.rng) })
     }
 
     /// Calls `f` for about `count` keys from `cursor` on; answers the next cursor, 0 at the end. See `Db::scan`.

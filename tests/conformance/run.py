@@ -3,6 +3,7 @@
 
     run.py external SUITE BINARY [FILE ...]    tests that only need a server to talk to; a fresh one for each file
     run.py own SUITE BINARY [FILE ...]         the suite starts BINARY itself, with config files, and kills it
+    run.py newer SUITE BINARY [FILE ...]       as external, with the suite of Redis 8
 
 What passed once (floor.json) has to pass: if one of these tests does not, the exit status is 1. What real Redis passes
 (reference.json) and Russet does not is printed, with the failure unless known-differences.md names the test. Files are
@@ -24,10 +25,10 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 FLOOR, REFERENCE = (os.path.join(HERE, name) for name in ("floor.json", "reference.json"))
 KNOWN_DIFFERENCES = os.path.join(HERE, "known-differences.md")
-# Small sets are hash tables in Redis 7.0 and listpacks from 7.2 on; here the tests of 7.0 ask.
+# Small sets are hash tables in Redis 7.0 and listpacks from 7.2 on: what the tests of 7.0 expect.
 FLAGS = ["--set-max-listpack-entries", "0"]
-SERVER_FLAGS = FLAGS + ["--save", "", "--enable-debug-command", "yes", "--enable-protected-configs", "yes",
-                        "--enable-module-command", "yes"]
+SERVER_FLAGS = ["--save", "", "--enable-debug-command", "yes", "--enable-protected-configs", "yes",
+                "--enable-module-command", "yes"]
 # Looks for the child process that saves, and spoils the tests behind it where there is none.
 SKIPPED = ["SRANDMEMBER with a dict containing long chain"]
 # These do a random number of steps and count them in their tests' names.
@@ -37,7 +38,7 @@ ATTEMPTS = 3
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mode", choices=("external", "own"))
+    parser.add_argument("mode", choices=("external", "own", "newer"))
     parser.add_argument("suite", help="where fetch.sh put it")
     parser.add_argument("binary", help="the server")
     parser.add_argument("files", nargs="*")
@@ -137,7 +138,7 @@ class File:
             command = ["tclsh", "tests/test_helper.tcl", "--single", self.name, "--clients", "1",
                        "--baseport", str(options.port + 33), "--portcount", str(options.ports - 33)]
             skipped = SKIPPED + hanging
-            if options.mode == "external":
+            if options.mode != "own":
                 command += ["--host", "127.0.0.1", "--port", str(options.port)]
                 server = start_server(options, folder)
             else:
@@ -214,7 +215,8 @@ def read_events(path):
 
 
 def start_server(options, folder):
-    words = [os.path.abspath(options.binary), "--port", str(options.port), "--dir", folder, *SERVER_FLAGS]
+    flags = SERVER_FLAGS + (FLAGS if options.mode == "external" else [])
+    words = [os.path.abspath(options.binary), "--port", str(options.port), "--dir", folder, *flags]
     with open(os.path.join(folder, "server.log"), "wb") as out:
         server = subprocess.Popen(words, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
                                   start_new_session=True)

@@ -37,6 +37,18 @@ pub(super) fn server(engine: &Engine, lines: &mut Lines) {
     if let Some(wait_ms) = engine.shutdown_wait_ms() {
         lines.field("shutdown_in_milliseconds", wait_ms);
     }
+    let mut listeners = 0;
+    let mut listener = |text: String| {
+        lines.field(&format!("listener{listeners}"), text);
+        listeners += 1;
+    };
+    if config.port != 0 {
+        let binds: String = config.bind.iter().map(|name| format!(",bind={name}")).collect();
+        listener(format!("name=tcp{binds},port={}", config.port));
+    }
+    if !config.unixsocket.is_empty() {
+        listener(format!("name=unix,bind={}", config.unixsocket));
+    }
 }
 
 pub(super) fn clients(engine: &Engine, lines: &mut Lines) {
@@ -63,6 +75,7 @@ pub(super) fn clients(engine: &Engine, lines: &mut Lines) {
     lines.field("clients_in_timeout_table", timed.count());
     lines.field("total_watched_keys", engine.watched.len());
     lines.field("total_blocking_keys", blocking_keys);
+    lines.field("total_blocking_keys_on_nokey", engine.blocked.keys_without_value_len());
 }
 
 pub(super) fn cpu(engine: &Engine, lines: &mut Lines) {

@@ -109,15 +109,13 @@ pub(super) fn stats(engine: &Engine, lines: &mut Lines) {
         "unexpected_error_replies",
     ]);
     lines.field("total_error_replies", stats.error_replies);
-    lines.zeros(&[
-        "dump_payload_sanitizations",
-        "total_reads_processed",
-        "total_writes_processed",
-        "io_threaded_reads_processed",
-        "io_threaded_writes_processed",
-        "reply_buffer_shrinks",
-        "reply_buffer_expands",
-    ]);
+    lines.field("dump_payload_sanitizations", 0);
+    lines.field("total_reads_processed", stats.reads);
+    lines.field("total_writes_processed", stats.writes);
+    lines.zeros(&["io_threaded_reads_processed", "io_threaded_writes_processed"]);
+    lines.field("client_query_buffer_limit_disconnections", stats.query_buffer_limit_disconnections);
+    lines.field("client_output_buffer_limit_disconnections", stats.output_buffer_limit_disconnections);
+    lines.zeros(&["reply_buffer_shrinks", "reply_buffer_expands"]);
 }
 
 pub(super) fn commands(engine: &Engine, lines: &mut Lines) {

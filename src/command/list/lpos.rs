@@ -1,7 +1,7 @@
 //! LPOS: where an element is in a list.
 
 use crate::command::context::Ctx;
-use crate::command::options::{integer, integer_in};
+use crate::command::options::{integer, signed_count};
 use crate::command::spec::{CommandResult, Flow};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
@@ -45,7 +45,7 @@ impl Search {
         for at in (0..args.len()).step_by(2) {
             let Some(value) = args.get(at + 1) else { return Err(ErrorReply::SYNTAX) };
             if args.is(at, "RANK") {
-                let rank = integer_in(value, -i64::MAX..=i64::MAX, ErrorReply::RANK_OUT_OF_RANGE)?;
+                let rank = signed_count(value)?;
                 if rank == 0 {
                     return Err(ErrorReply::RANK_ZERO);
                 }

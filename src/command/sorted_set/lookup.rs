@@ -1,7 +1,7 @@
 //! Questions about members and the whole: ZSCORE, ZMSCORE, ZCARD, ZRANK, ZREVRANK, ZRANDMEMBER, ZSCAN.
 
 use super::super::context::Ctx;
-use super::super::options::integer_in;
+use super::super::options::signed_count;
 use super::super::scan_options::{Page, ScanOf, ScanOptions, cursor};
 use super::super::spec::*;
 use super::{READ_KEY, Scores, write_member, write_members};
@@ -148,10 +148,7 @@ fn zrandmember(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
         }
         return Ok(Flow::Done);
     }
-    let out_of_range = ErrorReply::fixed(
-        "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
-    );
-    let count = integer_in(args.bytes(2), -i64::MAX..=i64::MAX, out_of_range)?;
+    let count = signed_count(args.bytes(2))?;
     if args.len() > 4 || (args.len() == 4 && !args.is(3, "withscores")) {
         return Err(ErrorReply::SYNTAX);
     }

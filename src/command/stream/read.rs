@@ -129,9 +129,10 @@ impl<'a> Request<'a> {
     fn take_streams(&mut self, args: &Args<'a>, at: usize, is_of_group: bool) -> Result<(), ErrorReply> {
         let len = args.len() - at;
         if !len.is_multiple_of(2) {
-            let (name, id) = if is_of_group { ("xreadgroup", '>') } else { ("xread", '$') };
+            let (name, place) =
+                if is_of_group { ("xreadgroup", "ID or '>'") } else { ("xread", "ID, '+', or '$'") };
             return Err(ErrorReply::new(format!(
-                "ERR Unbalanced '{name}' list of streams: for each stream key an ID or '{id}' must be specified."
+                "ERR Unbalanced '{name}' list of streams: for each stream key an {place} must be specified."
             )));
         }
         self.keys = args.iter().skip(at).take(len / 2).collect();

@@ -238,7 +238,7 @@ fn expire_at(ctx: &mut Ctx<'_>, key: &[u8], at: UnixMillis, is_absolute: bool) {
     if is_absolute && at <= ctx.now && ctx.db.removes_expired() {
         ctx.db.remove(key);
         ctx.modified(key, "del");
-        ctx.propagate_as([b"DEL", key]);
+        ctx.propagate_removal(key, ctx.config.lazyfree_lazy_expire);
     } else {
         ctx.db.set_expires_at(key, Some(at));
         ctx.modified(key, "expire");
