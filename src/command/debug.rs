@@ -59,6 +59,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     ("htstats", 3..=4, Run::Engine(htstats)),
     ("htstats-key", 3..=4, Run::Data(htstats_key)),
     ("listpack", 3..=3, Run::Data(listpack)),
+    ("loadaof", 2..=2, Run::Engine(loadaof)),
     ("log", 3..=3, Run::Engine(log)),
     ("mallctl", 3..=4, Run::Engine(mallctl)),
     ("mallctl-str", 3..=4, Run::Engine(mallctl_str)),
@@ -225,6 +226,13 @@ fn reload(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
     engine.jobs.push(Job::Inside(InsideJob::WriteSnapshot(bytes)));
     engine.log(LogLevel::Warning, "DB reloaded by DEBUG RELOAD");
     done(engine, id)
+}
+
+/// `DEBUG LOADAOF`
+fn loadaof(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
+    engine.wait_for_job(id);
+    engine.reload_aof(id);
+    Ok(Flow::Parked)
 }
 
 /// `DEBUG OBJECT key`
@@ -510,6 +518,7 @@ fn help_text(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
             ("HTSTATS <dbid>", &["Tell of the table of a database."]),
             ("HTSTATS-KEY <key>", &["Tell of the table of a value."]),
             ("LISTPACK <key>", &["Check that a value is a listpack."]),
+            ("LOADAOF", &["Put the append-only file to disk and load it into an empty data set."]),
             ("LOG <message>", &["Write into the log."]),
             ("MALLCTL arenas.page", &["Show the size of the allocator's pages."]),
             ("OBJECT <key>", &["Tell how a value is stored."]),
