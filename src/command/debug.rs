@@ -47,6 +47,7 @@ enum Run {
 const ANY: usize = usize::MAX;
 
 const SUBCOMMANDS: &[Subcommand] = &[
+    ("aof-flush-sleep", 3..=3, Run::Engine(aof_flush_sleep)),
     ("change-repl-id", 2..=2, Run::Engine(change_repl_id)),
     ("client-enforce-reply-list", 3..=3, Run::Nothing),
     ("config-rewrite-force-all", 2..=2, Run::Engine(config_rewrite_force_all)),
@@ -225,6 +226,13 @@ fn reload(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
     engine.persistence.last_save = engine.now();
     engine.jobs.push(Job::Inside(InsideJob::WriteSnapshot(bytes)));
     engine.log(LogLevel::Warning, "DB reloaded by DEBUG RELOAD");
+    done(engine, id)
+}
+
+/// `DEBUG AOF-FLUSH-SLEEP microseconds`: the append-only file is written so much later.
+fn aof_flush_sleep(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
+    let micros = parse_i64(args.bytes(2)).and_then(|micros| u64::try_from(micros).ok());
+    engine.aof.flush_delay = Duration::from_micros(micros.unwrap_or(0));
     done(engine, id)
 }
 
@@ -510,6 +518,7 @@ fn help_text(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
         id,
         "DEBUG",
         &[
+            ("AOF-FLUSH-SLEEP <microseconds>", &["Write the append-only file so much later."]),
             ("CHANGE-REPL-ID", &["Begin a new replication history."]),
             ("CONFIG-REWRITE-FORCE-ALL", &["Rewrite the configuration file with every parameter."]),
             ("DIGEST", &["Show one value that stands for all data."]),

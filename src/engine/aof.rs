@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::blocked::BlockedOn;
 use super::client::ClientId;
@@ -92,6 +93,8 @@ pub struct Aof {
     pub base_bytes: u64,
     /// Bytes that the writer holds and has not written.
     pub buffered_bytes: u64,
+    /// DEBUG AOF-FLUSH-SLEEP
+    pub flush_delay: Duration,
     /// Clients in WAITAOF.
     waiters: Vec<ClientId>,
     last_number: u64,
@@ -114,6 +117,8 @@ pub enum Order {
     Rewrite(Box<RewriteRequest>),
     /// Everything to disk, and no more after that: what comes next is another epoch's.
     Close { epoch: u64 },
+    /// `aof-disable-auto-gc` was switched off: what was kept goes.
+    RemoveHistory,
     /// Everything to disk, then `Engine::aof_flushed`.
     Flush(ClientId),
 }
@@ -157,6 +162,7 @@ pub struct WritePolicy {
     pub has_timestamps: bool,
     pub keeps_history: bool,
     pub now: UnixMillis,
+    pub delay: Duration,
 }
 
 /// What the writer does next.
@@ -288,6 +294,9 @@ impl Engine {
         if self.aof.phase == Phase::Off {
             return;
         }
+        if self.aof.rewrite.is_some() {
+            self.log(LogLevel::Notice, "Killing AOF child: the rewrite under way is given up");
+        }
         self.cancel_rewrite();
         let end = self.role.stream().log.end_offset();
         let aof = &mut self.aof;
@@ -379,7 +388,7 @@ impl Engine {
         // One that has not begun need not.
         self.aof.orders.retain(|(_, order)| match order {
             Order::Rewrite(request) => request.number != rewrite.number,
-            Order::Close { .. } | Order::Flush(_) => true,
+            Order::Close { .. } | Order::RemoveHistory | Order::Flush(_) => true,
         });
     }
 
@@ -556,6 +565,7 @@ impl Engine {
             has_timestamps: config.aof_timestamp_enabled,
             keeps_history: config.aof_disable_auto_gc,
             now: self.now(),
+            delay: self.aof.flush_delay,
         }
     }
 
@@ -595,6 +605,14 @@ impl Engine {
         let is_far_ahead = aof.untaken_bytes(end) > AHEAD_BYTES_MAX;
         (is_strict || is_far_ahead)
             .then_some(Wait { place: Place { epoch: aof.epoch, offset: end }, is_strict })
+    }
+
+    /// What rewrites have replaced is removed.
+    pub fn remove_aof_history(&mut self) {
+        if self.aof.is_enabled() {
+            let end = self.role.stream().log.end_offset();
+            self.aof.orders.push_back((end, Order::RemoveHistory));
+        }
     }
 
     /// DEBUG LOADAOF: what was written so far goes to disk, then all of it is loaded.

@@ -3,6 +3,7 @@
 pub mod allocator;
 mod aof;
 mod background;
+mod check;
 mod clock;
 mod connection;
 mod cron;
@@ -38,6 +39,7 @@ use environment::PidFile;
 use hub::Hub;
 use loader::SnapshotFile;
 
+pub use check::check_files;
 pub use clock::SystemClock;
 
 /// More threads than this gain nothing: commands run one at a time, only network and parsing are shared out.

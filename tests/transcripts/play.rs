@@ -63,7 +63,7 @@ impl Play {
         let config = config_of(script);
         let clock = ManualClock::new(START);
         let mut server = Server::new(config.clone(), clock.clone(), SEED);
-        let twin = Twin::new(&mut server.engine, config, clock);
+        let twin = Twin::new(&mut server.engine, config.clone(), clock.clone());
         let mut play = Self { server, twin };
         let mut transcript = Transcript::default();
         for line in &script.lines {
@@ -71,6 +71,7 @@ impl Play {
             transcript.steps.push(play.step(&line.step, &line.text, &at));
         }
         twin::check_rdb_round_trip(&play.server.engine, &script.name);
+        twin::check_commands_round_trip(&play.server.engine, config, clock, &script.name);
         transcript
     }
 
@@ -426,6 +427,7 @@ fn config_of(script: &Script) -> Config {
     match russet::config::parse(argv, &no_files).unwrap_or_else(|error| panic!("{}: {error:#}", script.name))
     {
         Invocation::Run(startup) => startup.config,
+        Invocation::Check(options) => panic!("{}: {options:?}", script.name),
         Invocation::Print(text) => panic!("{}: {text}", script.name),
     }
 }

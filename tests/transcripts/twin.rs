@@ -1,12 +1,16 @@
 //! Proof that nothing of the data set is lost on its way to a replica or into a file.
 
 use russet::base::clock::ManualClock;
+use russet::command::replay::Replay;
 use russet::command::{self, dispatch};
 use russet::config::Config;
 use russet::engine::Engine;
+use russet::persistence::aof::commands;
+use russet::persistence::aof::reader::{self, Step};
 use russet::persistence::snapshot::{self, Duplicates, LoadOptions};
 use russet::replication::log::ReplOffset;
 use russet::replication::replica::MasterAddr;
+use russet::resp::args::Args;
 use russet::resp::request::{Batch, Decoder, Limits};
 use russet::storage::stream::StreamId;
 use russet::storage::{Keyspace, ValueRef, digest};
@@ -109,5 +113,30 @@ pub fn check_rdb_round_trip(engine: &Engine, name: &str) {
         groups_of(&engine.keyspace),
         groups_of(&loaded.keyspace),
         "{name}: groups were saved and loaded"
+    );
+}
+
+/// Writes the data set as commands, as the base of an append-only file has it, runs them in an empty engine, and compares.
+pub fn check_commands_round_trip(engine: &Engine, config: Config, clock: ManualClock, name: &str) {
+    let file = commands::write(&engine.keyspace, Vec::new(), || Ok(())).unwrap();
+    let mut other = command::new_engine(config, Box::new(clock), SEED);
+    let replay = Replay::begin(&mut other);
+    let (mut ranges, mut at) = (Vec::new(), 0);
+    while at < file.len() {
+        let Step::Command { bytes } = reader::step(&file[at..], &mut ranges) else {
+            panic!("{name}: a base is a sequence of commands: {}", escape(&file[at..]));
+        };
+        other.time.sample();
+        replay
+            .run(&mut other, &Args::new(&file[at..], &ranges))
+            .unwrap_or_else(|why| panic!("{name}: {why}"));
+        at += bytes;
+    }
+    replay.end(&mut other);
+    let complaint = other.log_lines.iter().find(|line| line.text.contains("failed"));
+    assert!(complaint.is_none(), "{name}: {}", complaint.unwrap().text);
+    assert!(
+        digest::of_keyspace(&engine.keyspace) == digest::of_keyspace(&other.keyspace),
+        "{name}: the data set that was written as commands and built anew is another one"
     );
 }

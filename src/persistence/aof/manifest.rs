@@ -149,7 +149,8 @@ impl Manifest {
 
     /// Puts the next base into the place of the one at hand, which is history from here on; the new one's name.
     pub fn replace_base(&mut self, file: &str, form: BaseForm) -> String {
-        self.history.extend(self.base.take());
+        // What was retired last is listed first, as Redis does.
+        self.history.splice(0..0, self.base.take());
         self.base_seq += 1;
         let extension = if form == BaseForm::Rdb { "rdb" } else { "aof" };
         let name = format!("{file}.{}.base.{extension}", self.base_seq);
@@ -160,9 +161,7 @@ impl Manifest {
     /// The incremental files but the last `kept` are in the base: they are history.
     pub fn retire_incrs(&mut self, kept: usize) {
         let retired = self.incrs.len().saturating_sub(kept);
-        // Redis lists what was retired last first.
-        let retired: Vec<Part> = self.incrs.drain(..retired).collect();
-        self.history.extend(retired);
+        self.history.splice(0..0, self.incrs.drain(..retired));
     }
 }
 
@@ -223,7 +222,7 @@ mod tests {
         manifest.retire_incrs(1);
         assert_eq!(
             manifest.to_text(),
-            "file a.2.base.aof seq 2 type b\nfile a.1.base.rdb seq 1 type h\nfile a.1.incr.aof seq 1 type h\n\
+            "file a.2.base.aof seq 2 type b\nfile a.1.incr.aof seq 1 type h\nfile a.1.base.rdb seq 1 type h\n\
              file a.2.incr.aof seq 2 type i\n"
         );
         let names: Vec<&str> = manifest.parts().map(|part| part.name.as_str()).collect();

@@ -15,6 +15,7 @@ use anyhow::{Context as _, anyhow, bail};
 use super::super::hub::Hub;
 use super::super::{log, saver};
 use super::incr::Incr;
+use super::text::Text;
 use super::{Folder, Message, Opened, base};
 use crate::command::replay::Replay;
 use crate::engine::aof::Place;
@@ -25,13 +26,10 @@ use crate::persistence::snapshot::{self, Duplicates};
 use crate::resp::args::{ArgRange, Args};
 
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(3);
-const READ_BYTES: usize = 1 << 20;
 /// What one stay inside the engine may run.
 const RUN_COMMANDS_MAX: usize = 256;
 const RUN_BYTES_MAX: usize = 64 * 1024;
 const KEYS_PER_REPORT: u64 = 1024;
-/// What a file that begins with an RDB file begins with.
-const RDB_MAGIC: &[u8] = b"REDIS";
 
 /// An append-only file that is to be loaded, unless it is empty, and then written on.
 pub struct Plan {
@@ -164,39 +162,15 @@ struct Loading<'a> {
     last_line: Instant,
 }
 
-/// One part, as far as it was read.
-struct Text {
-    file: File,
-    buffer: Vec<u8>,
-    /// What of the buffer is done with.
-    used: usize,
-    /// Where the unused bytes begin in the file.
-    offset: u64,
-    is_at_end: bool,
-}
-
-impl Text {
-    /// Reads more, at least as much as is there already, so that a long command is not looked at too often.
-    fn read_more(&mut self, wanted: usize) -> io::Result<()> {
-        self.buffer.drain(..std::mem::take(&mut self.used));
-        let wanted = wanted.max(READ_BYTES).max(self.buffer.len()) as u64;
-        let n = (&mut self.file).take(wanted).read_to_end(&mut self.buffer)?;
-        self.is_at_end = (n as u64) < wanted;
-        Ok(())
-    }
-}
-
 impl Loading<'_> {
     fn part(&mut self, part: &Part, is_last: bool) -> anyhow::Result<()> {
         let path = self.plan.folder.path(&part.name);
         let name = &part.name;
-        let mut file = File::open(&path)
+        let file = File::open(&path)
             .with_context(|| format!("Fatal error: can't open the append log file {name} for reading"))?;
         self.hub.enter(|engine| self.replay.begin_part(engine));
-        let mut magic = Vec::new();
-        (&mut file).take(RDB_MAGIC.len() as u64).read_to_end(&mut magic)?;
-        let mut text = Text { file, buffer: magic, used: 0, offset: 0, is_at_end: false };
-        if text.buffer == RDB_MAGIC {
+        let mut text = Text::begin(file)?;
+        if text.is_rdb() {
             let start = std::mem::take(&mut text.buffer);
             let (bytes, behind) = self.rdb(name, start, &text.file)?;
             (text.buffer, text.offset) = (behind, bytes);

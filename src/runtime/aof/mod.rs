@@ -8,6 +8,7 @@ mod folder;
 mod gate;
 mod incr;
 pub mod load;
+pub mod text;
 mod writer;
 
 use std::sync::atomic::{AtomicBool, Ordering};

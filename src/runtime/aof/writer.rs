@@ -216,6 +216,9 @@ impl Writer {
             self.batch = None;
             return Pace::AtOnce;
         };
+        if !self.policy.delay.is_zero() {
+            std::thread::sleep(self.policy.delay);
+        }
         if let Err(error) = incr.write(batch) {
             let end = batch.end;
             self.fail("Error writing to the AOF file", &error, end);
@@ -281,6 +284,11 @@ impl Writer {
                 self.error = None;
                 self.epoch = epoch;
                 self.hub.aof.gate.open(Place { epoch, offset: ReplOffset(u64::MAX) });
+            }
+            Order::RemoveHistory => {
+                if let Err(error) = self.folder.remove_history(&mut self.manifest) {
+                    log::warning(&format!("cannot write the AOF manifest: {}", reason(&error)));
+                }
             }
             Order::Flush(client) => {
                 // An error is told where it came up; what is loaded then is what is there.
@@ -358,6 +366,7 @@ impl Writer {
             return;
         };
         let temporary = rewriting.folder.temporary_base(number);
+        let is_first = rewriting.rotation == Rotation::Unlisted;
         let is_wanted = self.hub.enter(|engine| engine.is_rewriting(number));
         let outcome = match outcome {
             Ok(()) if is_wanted => self.install(rewriting, &temporary).map_err(|error| reason(&error)),
@@ -367,6 +376,13 @@ impl Writer {
         if outcome.is_err() {
             // It may not have come into being.
             let _ = fs::remove_file(&temporary);
+            if let Some(incr) = self.incr.take_if(|_| is_first) {
+                log::notice(&format!(
+                    "Removing the temp incr aof file {} in the background",
+                    incr.path.display()
+                ));
+                let _ = fs::remove_file(&incr.path);
+            }
         } else if self.must_rewrite {
             (self.must_rewrite, self.error) = (false, None);
             self.fsynced = self.written;
@@ -437,7 +453,7 @@ impl Writer {
                         let prefix = self.with_timestamp(prefix);
                         self.batch = Some(Batch { prefix, pieces, end, written: 0 });
                     }
-                    Taken::Order(Order::Rewrite(_) | Order::Flush(_)) => continue,
+                    Taken::Order(Order::Rewrite(_) | Order::RemoveHistory | Order::Flush(_)) => continue,
                     Taken::Order(close) => {
                         self.obey(close);
                         continue;
