@@ -595,6 +595,7 @@ impl Engine {
     }
 
     /// What a client that is told something at this moment has to wait for first.
+    #[inline]
     pub fn aof_wait(&self) -> Option<Wait> {
         let aof = &self.aof;
         if aof.phase == Phase::Off || aof.write_error.is_some() {

@@ -412,6 +412,7 @@ impl<S: ClientSocket> Connection<S> {
 
     /// Takes the output and what else has changed.
     fn after_batch(&mut self, engine: &mut Engine) {
+        let wait = engine.aof_wait();
         let Some(client) = engine.clients.get_mut(self.id) else {
             self.closing = Closing::Now;
             return;
@@ -433,10 +434,9 @@ impl<S: ClientSocket> Connection<S> {
         }
         let unwritten = self.unwritten_bytes();
         self.traffic.unwritten_bytes.set(unwritten as u64);
-        if unwritten > 0 && engine.aof.is_enabled() {
-            self.held = engine.aof_wait();
+        if unwritten > 0 && wait.is_some() {
+            self.held = wait;
         }
-        let Some(client) = engine.clients.get(self.id) else { return };
         self.is_blocked = client.blocked.is_some();
         self.is_replica = client.kind == ClientKind::Replica;
         self.limits.authenticated = client.is_authenticated;

@@ -46,7 +46,7 @@ fn write_until_refused(client: &mut Client, port: u16, from: u64) -> u64 {
         match client.try_call(&["SET", &format!("key:{number}"), &"x".repeat(2000)]) {
             Ok(reply) if reply == ok() => acknowledged = number,
             Ok(reply) => {
-                let text = format!("{reply:?}");
+                let text = String::from_utf8_lossy(reply.as_bytes().unwrap()).into_owned();
                 assert!(text.contains("MISCONF Errors writing to the AOF file"), "{text}");
                 return acknowledged;
             }
