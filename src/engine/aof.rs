@@ -269,6 +269,16 @@ impl Engine {
         aof.must_rewrite = false;
     }
 
+    /// To be done when everything up to here is written.
+    fn push_aof_order(&mut self, order: Order) {
+        let end = self.role.stream().log.end_offset();
+        if self.aof.reader().is_none() {
+            // Nothing of what came before is for a file.
+            self.aof.taken = end;
+        }
+        self.aof.orders.push_back((end, order));
+    }
+
     /// CONFIG SET appendonly yes: a base is written, and what happens meanwhile kept beside it.
     pub fn start_aof(&mut self) {
         if self.aof.phase != Phase::Off {
@@ -298,13 +308,13 @@ impl Engine {
             self.log(LogLevel::Notice, "Killing AOF child: the rewrite under way is given up");
         }
         self.cancel_rewrite();
-        let end = self.role.stream().log.end_offset();
+        let epoch = self.aof.epoch + 1;
+        self.push_aof_order(Order::Close { epoch });
         let aof = &mut self.aof;
+        aof.epoch = epoch;
         aof.phase = Phase::Off;
         aof.fsynced = None;
         aof.is_rewrite_scheduled = false;
-        aof.epoch += 1;
-        aof.orders.push_back((end, Order::Close { epoch: aof.epoch }));
         aof.write_error = None;
         aof.must_rewrite = false;
         self.end_local_waits();
@@ -340,7 +350,7 @@ impl Engine {
             keys_total: self.keyspace.keys_len() as u64,
             progress: request.progress.clone(),
         });
-        self.aof.orders.push_back((request.place.offset, Order::Rewrite(Box::new(request))));
+        self.push_aof_order(Order::Rewrite(Box::new(request)));
         let text = format!("Background append only file rewriting started by pid {}", self.process.id);
         self.log(LogLevel::Notice, text);
         true
@@ -611,15 +621,13 @@ impl Engine {
     /// What rewrites have replaced is removed.
     pub fn remove_aof_history(&mut self) {
         if self.aof.is_enabled() {
-            let end = self.role.stream().log.end_offset();
-            self.aof.orders.push_back((end, Order::RemoveHistory));
+            self.push_aof_order(Order::RemoveHistory);
         }
     }
 
     /// DEBUG LOADAOF: what was written so far goes to disk, then all of it is loaded.
     pub fn reload_aof(&mut self, client: ClientId) {
-        let end = self.role.stream().log.end_offset();
-        self.aof.orders.push_back((end, Order::Flush(client)));
+        self.push_aof_order(Order::Flush(client));
     }
 
     /// Everything is on disk for DEBUG LOADAOF, unless somebody has written more meanwhile.
@@ -706,4 +714,115 @@ fn begins_with_select(pieces: &Pieces) -> bool {
     const SELECT: &[u8] = b"*2\r\n$6\r\nSELECT\r\n";
     let first = pieces.iter().flat_map(|piece| piece.iter());
     first.take(SELECT.len()).map(u8::to_ascii_uppercase).eq(SELECT.iter().copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::ManualClock;
+    use crate::config::Config;
+
+    fn engine() -> Engine {
+        let mut engine = Engine::new(Config::default(), Box::new(ManualClock::new(UnixMillis(1_000_000))), 1);
+        engine.aof_opened(0);
+        engine
+    }
+
+    fn write(engine: &mut Engine, db_index: usize, key: &str) {
+        engine.effects.propagate(db_index, ["SET", key, "x"]);
+        engine.append_effects();
+    }
+
+    /// What the writer is handed next, as text or as the name of an order.
+    fn take(engine: &mut Engine) -> String {
+        match engine.aof_take(None).0 {
+            Taken::Nothing => String::new(),
+            Taken::Bytes { prefix, pieces, .. } => {
+                let text = [prefix, pieces.concat()].concat();
+                let text = String::from_utf8(text).unwrap();
+                text.split("\r\n").filter(|line| !line.starts_with(['*', '$'])).collect::<Vec<_>>().join(" ")
+            }
+            Taken::Order(Order::Rewrite(_)) => "rewrite".to_owned(),
+            Taken::Order(Order::Close { .. }) => "close".to_owned(),
+            Taken::Order(Order::Flush(_)) => "flush".to_owned(),
+            Taken::Order(Order::RemoveHistory) => "remove".to_owned(),
+        }
+    }
+
+    #[test]
+    fn orders_come_behind_what_was_written_before_them_and_a_new_file_selects_its_database() {
+        let mut engine = engine();
+        write(&mut engine, 0, "a");
+        write(&mut engine, 3, "b");
+        assert!(engine.start_rewrite() && !engine.start_rewrite());
+        write(&mut engine, 3, "c");
+        engine.stop_aof();
+        write(&mut engine, 3, "d");
+        // The rewrite was given up with the file.
+        assert_eq!(take(&mut engine), "SELECT 0 SET a x SELECT 3 SET b x SET c x ");
+        assert_eq!(take(&mut engine), "close");
+        assert_eq!(take(&mut engine), "");
+        engine.start_aof();
+        assert_eq!(take(&mut engine), "rewrite");
+        write(&mut engine, 3, "e");
+        engine.start_rewrite();
+        assert_eq!(take(&mut engine), "SELECT 3 SET e x ");
+    }
+
+    #[test]
+    fn what_concerns_the_link_alone_is_left_out() {
+        let mut engine = engine();
+        engine.request_acks();
+        write(&mut engine, 0, "a");
+        engine.request_acks();
+        engine.request_acks();
+        write(&mut engine, 0, "b");
+        assert_eq!(take(&mut engine), "SELECT 0 SET a x SET b x ");
+        engine.request_acks();
+        assert_eq!(take(&mut engine), "");
+        assert_eq!(engine.aof.untaken_bytes(engine.role.stream().log.end_offset()), 0);
+    }
+
+    #[test]
+    fn a_rewrite_without_a_file_is_not_held_up_by_what_replicas_read() {
+        let mut engine = engine();
+        engine.stop_aof();
+        assert_eq!(take(&mut engine), "close");
+        write(&mut engine, 0, "a");
+        engine.start_rewrite();
+        assert_eq!(take(&mut engine), "rewrite");
+    }
+
+    #[test]
+    fn another_data_set_begins_another_epoch() {
+        let mut engine = engine();
+        write(&mut engine, 0, "a");
+        let old = engine.aof.epoch;
+        engine.restart_aof();
+        assert_eq!((take(&mut engine), take(&mut engine)), ("close".to_owned(), "rewrite".to_owned()));
+        assert!(engine.aof.epoch > old && engine.aof.phase == Phase::Starting);
+        let number = engine.aof.rewrite.as_ref().unwrap().number;
+        let late = WriterReport { epoch: old, fsynced: ReplOffset(1 << 40), ..WriterReport::default() };
+        engine.aof_report(late);
+        engine.rewrite_finished(RewriteEnd { number, outcome: Ok(()), current_bytes: 10 });
+        assert_eq!(engine.aof.phase, Phase::On);
+        assert!(engine.aof.fsynced().is_none_or(|fsynced| fsynced.0 < 1 << 40));
+    }
+
+    #[test]
+    fn rewrites_that_fail_are_tried_less_and_less_often() {
+        let mut engine = engine();
+        for failure in 1..=4 {
+            assert!(engine.start_rewrite());
+            let number = engine.aof.rewrite.as_ref().unwrap().number;
+            let end = RewriteEnd { number, outcome: Err("no".to_owned()), current_bytes: 0 };
+            engine.rewrite_finished(end);
+            engine.aof.is_rewrite_scheduled = true;
+            let now = engine.now();
+            assert_eq!(engine.aof.is_rewrite_limited(now), failure >= 3);
+        }
+        engine.rewrite_if_due();
+        assert!(engine.aof.rewrite.is_none());
+        assert_eq!(engine.aof.retry_minutes, 2);
+    }
 }

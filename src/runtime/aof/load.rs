@@ -129,19 +129,20 @@ fn open(hub: &Hub, plan: Plan) -> anyhow::Result<Opened> {
             .and_then(|()| std::fs::rename(&temporary, folder.path(&name)))
             .with_context(|| format!("cannot write the AOF base file {name}"))?;
     }
-    let name = match manifest.incrs.last() {
+    let (name, incr) = match manifest.incrs.last() {
         Some(part) => {
             log::notice(&format!("Opening AOF incr file {} on server start", part.name));
-            part.name.clone()
+            (part.name.clone(), Incr::open(&folder, &folder.path(&part.name)))
         }
         None => {
             let name = manifest.add_incr(&folder.file);
             log::notice(&format!("Creating AOF incr file {name} on server start"));
-            name
+            // A crash may have left one of that name which was never listed.
+            let incr = Incr::create(&folder, &folder.path(&name));
+            (name, incr)
         }
     };
-    let incr = Incr::open(&folder, &folder.path(&name))
-        .with_context(|| format!("cannot open the AOF incr file {name}"))?;
+    let incr = incr.with_context(|| format!("cannot open the AOF incr file {name}"))?;
     if manifest != before {
         folder.write_manifest(&manifest).context("cannot write the AOF manifest")?;
     }
