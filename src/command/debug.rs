@@ -47,7 +47,7 @@ enum Run {
 const ANY: usize = usize::MAX;
 
 const SUBCOMMANDS: &[Subcommand] = &[
-    ("aof-flush-sleep", 3..=3, Run::Engine(aof_flush_sleep)),
+    ("aof-flush-sleep", 3..=3, Run::Engine(aof_flush_delay)),
     ("change-repl-id", 2..=2, Run::Engine(change_repl_id)),
     ("client-enforce-reply-list", 3..=3, Run::Nothing),
     ("config-rewrite-force-all", 2..=2, Run::Engine(config_rewrite_force_all)),
@@ -230,7 +230,7 @@ fn reload(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
 }
 
 /// `DEBUG AOF-FLUSH-SLEEP microseconds`: the append-only file is written so much later.
-fn aof_flush_sleep(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
+fn aof_flush_delay(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
     let micros = parse_i64(args.bytes(2)).and_then(|micros| u64::try_from(micros).ok());
     engine.aof.flush_delay = Duration::from_micros(micros.unwrap_or(0));
     done(engine, id)

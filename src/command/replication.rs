@@ -331,7 +331,7 @@ fn waitaof(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult 
     let on = BlockedOn::Disks { offset, local, replicas };
     let state = BlockedState { on, deadline, on_timeout: TimeoutReply::AcknowledgedDisks };
     engine.blocked.block(&mut engine.clients, id, state);
-    engine.await_aof(id);
+    engine.park_for_aof(id);
     if found.1 < replicas {
         engine.request_acks();
     }

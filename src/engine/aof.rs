@@ -659,7 +659,7 @@ impl Engine {
         (u64::from(local), self.role.stream().replicas.count_fsynced(ReplOffset(offset)))
     }
 
-    pub fn await_aof(&mut self, id: ClientId) {
+    pub fn park_for_aof(&mut self, id: ClientId) {
         self.aof.waiters.push(id);
     }
 
