@@ -14,6 +14,7 @@ fn main() -> ExitCode {
             print!("{text}");
             Ok(0)
         }
+        Invocation::Check(options) => Ok(russet::runtime::check_files(&options)),
         Invocation::Run(startup) => russet::runtime::run(*startup),
     });
     match ended {

@@ -21,6 +21,10 @@ enum Target {
 
 /// Removes up to `keys_max` keys that are due, and up to as many fields of hashes. Whether there may be more of them.
 pub fn expire_slice(engine: &mut Engine, keys_max: usize) -> bool {
+    // What is being loaded may still refer to keys whose time has passed.
+    if engine.persistence.loading.is_some() {
+        return false;
+    }
     // A replica waits for its master's DEL, but for keys of its own, and nothing changes while writes are paused.
     if engine.active_expire_enabled && !engine.own_expiries.is_empty() && !engine.is_paused() {
         return expire_own_slice(engine, keys_max);

@@ -110,6 +110,12 @@ pub fn set_config(
     apply(&mut config, &changed).map_err(sentence)?;
     engine.config = config;
     engine.config_changed();
+    if changed.contains(&"aof-disable-auto-gc") && !engine.config.aof_disable_auto_gc {
+        engine.remove_aof_history();
+    }
+    if changed.contains(&"appendonly") {
+        if engine.config.appendonly { engine.start_aof() } else { engine.stop_aof() }
+    }
     Ok(())
 }
 

@@ -47,6 +47,7 @@ enum Run {
 const ANY: usize = usize::MAX;
 
 const SUBCOMMANDS: &[Subcommand] = &[
+    ("aof-flush-sleep", 3..=3, Run::Engine(aof_flush_delay)),
     ("change-repl-id", 2..=2, Run::Engine(change_repl_id)),
     ("client-enforce-reply-list", 3..=3, Run::Nothing),
     ("config-rewrite-force-all", 2..=2, Run::Engine(config_rewrite_force_all)),
@@ -59,6 +60,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     ("htstats", 3..=4, Run::Engine(htstats)),
     ("htstats-key", 3..=4, Run::Data(htstats_key)),
     ("listpack", 3..=3, Run::Data(listpack)),
+    ("loadaof", 2..=2, Run::Engine(loadaof)),
     ("log", 3..=3, Run::Engine(log)),
     ("mallctl", 3..=4, Run::Engine(mallctl)),
     ("mallctl-str", 3..=4, Run::Engine(mallctl_str)),
@@ -225,6 +227,20 @@ fn reload(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
     engine.jobs.push(Job::Inside(InsideJob::WriteSnapshot(bytes)));
     engine.log(LogLevel::Warning, "DB reloaded by DEBUG RELOAD");
     done(engine, id)
+}
+
+/// `DEBUG AOF-FLUSH-SLEEP microseconds`: the append-only file is written so much later.
+fn aof_flush_delay(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
+    let micros = parse_i64(args.bytes(2)).and_then(|micros| u64::try_from(micros).ok());
+    engine.aof.flush_delay = Duration::from_micros(micros.unwrap_or(0));
+    done(engine, id)
+}
+
+/// `DEBUG LOADAOF`
+fn loadaof(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
+    engine.wait_for_job(id);
+    engine.reload_aof(id);
+    Ok(Flow::Parked)
 }
 
 /// `DEBUG OBJECT key`
@@ -502,6 +518,7 @@ fn help_text(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
         id,
         "DEBUG",
         &[
+            ("AOF-FLUSH-SLEEP <microseconds>", &["Write the append-only file so much later."]),
             ("CHANGE-REPL-ID", &["Begin a new replication history."]),
             ("CONFIG-REWRITE-FORCE-ALL", &["Rewrite the configuration file with every parameter."]),
             ("DIGEST", &["Show one value that stands for all data."]),
@@ -510,6 +527,7 @@ fn help_text(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
             ("HTSTATS <dbid>", &["Tell of the table of a database."]),
             ("HTSTATS-KEY <key>", &["Tell of the table of a value."]),
             ("LISTPACK <key>", &["Check that a value is a listpack."]),
+            ("LOADAOF", &["Put the append-only file to disk and load it into an empty data set."]),
             ("LOG <message>", &["Write into the log."]),
             ("MALLCTL arenas.page", &["Show the size of the allocator's pages."]),
             ("OBJECT <key>", &["Tell how a value is stored."]),

@@ -40,7 +40,7 @@ pub fn execute(engine: &mut Engine, id: ClientId, lookup: Lookup, args: &Args<'_
     }
 }
 
-fn execute_named(engine: &mut Engine, id: ClientId, lookup: Lookup, args: &Args<'_>) -> Executed {
+pub(super) fn execute_named(engine: &mut Engine, id: ClientId, lookup: Lookup, args: &Args<'_>) -> Executed {
     let Some(client) = engine.clients.get_mut(id) else { return Executed::Done };
     if client.reply_mode == ReplyMode::SkipNext {
         client.reply_mode = ReplyMode::Skip;
@@ -662,7 +662,9 @@ pub fn end_block_with(engine: &mut Engine, id: ClientId, error: &ErrorReply) {
 /// the end of a pause or of a job.
 pub fn is_unblockable(engine: &Engine, id: ClientId) -> bool {
     let state = engine.clients.get(id).and_then(|client| client.blocked.as_deref());
-    state.is_some_and(|state| matches!(state.on, BlockedOn::Keys { .. } | BlockedOn::Replicas { .. }))
+    state.is_some_and(|state| {
+        matches!(state.on, BlockedOn::Keys { .. } | BlockedOn::Replicas { .. } | BlockedOn::Disks { .. })
+    })
 }
 
 /// CLIENT UNBLOCK: ends a client's wait, as its timeout would or with the error. False if it does not wait.
@@ -679,6 +681,13 @@ pub fn unblock_client(engine: &mut Engine, id: ClientId, error: Option<&ErrorRep
 
 /// Writes what a client reads instead of what it waited for; `on` is none if it was not allowed to wait at all.
 fn write_timeout(engine: &mut Engine, id: ClientId, reply: TimeoutReply, on: Option<&BlockedOn>) {
+    if reply == TimeoutReply::AcknowledgedDisks {
+        if let Some(BlockedOn::Disks { offset, .. }) = on {
+            let found = engine.aof_acknowledged(*offset);
+            engine.reply_disks(id, found);
+        }
+        return;
+    }
     let acknowledged = match on {
         Some(BlockedOn::Replicas { offset, .. }) => engine.acknowledged_replicas(*offset),
         _ => 0,
@@ -689,7 +698,7 @@ fn write_timeout(engine: &mut Engine, id: ClientId, reply: TimeoutReply, on: Opt
         TimeoutReply::NullArrayAfterWait if on.is_none() => client.reply().null(),
         TimeoutReply::NullArray | TimeoutReply::NullArrayAfterWait => client.reply().null_array(),
         TimeoutReply::AcknowledgedReplicas => client.reply().integer(acknowledged as i64),
-        TimeoutReply::Nothing => {}
+        TimeoutReply::AcknowledgedDisks | TimeoutReply::Nothing => {}
     }
 }
 

@@ -156,6 +156,7 @@ impl Follower {
         let keys = loaded.keyspace.keys_len();
         let old = engine.adopt_snapshot(loaded.keyspace, self.history.take());
         engine.stream_db_index = engine.saved_stream_db_index(&loaded.summary.aux);
+        engine.restart_aof();
         engine.log(
             LogLevel::Notice,
             format!("MASTER <-> REPLICA sync: Finished with success, {keys} keys loaded"),

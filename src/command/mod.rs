@@ -9,6 +9,7 @@ pub mod dispatch;
 pub mod eviction;
 pub mod follower;
 pub mod options;
+pub mod replay;
 pub mod scan_options;
 pub mod spec;
 pub mod sweep;

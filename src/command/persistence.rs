@@ -23,6 +23,12 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         "Writes the snapshot in the background.",
         "[SCHEDULE]",
     ),
+    CommandSpec::engine("bgrewriteaof", 1, ADMIN | NOSCRIPT | NO_ASYNC_LOADING, "server", bgrewriteaof).docs(
+        "1.0.0",
+        "O(1)",
+        "Writes the append-only file anew, in the background.",
+        "",
+    ),
     CommandSpec::engine("lastsave", 1, LOADING | STALE | FAST, "server", lastsave).docs(
         "1.0.0",
         "O(1)",
@@ -69,6 +75,30 @@ fn bgsave(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
         "Background saving scheduled"
     } else {
         return Err(IN_PROGRESS);
+    };
+    if let Some(client) = engine.clients.get_mut(id) {
+        client.reply().simple(status);
+    }
+    Ok(Flow::Done)
+}
+
+/// `BGREWRITEAOF`
+fn bgrewriteaof(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
+    if engine.aof.rewrite.is_some() {
+        return Err(ErrorReply::fixed("ERR Background append only file rewriting already in progress"));
+    }
+    let in_transaction = engine.clients.get(id).is_some_and(|client| client.is_executing_transaction);
+    let status = if in_transaction {
+        // It begins behind the transaction.
+        engine.aof.is_rewrite_scheduled = true;
+        engine.aof.failures_in_a_row = 0;
+        "Background append only file rewriting scheduled"
+    } else if engine.start_rewrite() {
+        "Background append only file rewriting started"
+    } else {
+        return Err(ErrorReply::fixed(
+            "ERR Can't execute an AOF background rewriting. Please check the server logs for more information.",
+        ));
     };
     if let Some(client) = engine.clients.get_mut(id) {
         client.reply().simple(status);

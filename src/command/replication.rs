@@ -71,6 +71,14 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
             "numreplicas timeout",
         )
         .tips(&["request_policy:all_shards", "response_policy:agg_min"]),
+    CommandSpec::engine("waitaof", 4, NOSCRIPT, "generic", waitaof)
+        .docs(
+            "7.2.0",
+            "O(1)",
+            "Waits until the writes of this connection are on disk, here and on replicas.",
+            "numlocal numreplicas timeout",
+        )
+        .tips(&["request_policy:all_shards", "response_policy:agg_min"]),
 ];
 
 /// `REPLICAOF host port | NO ONE`
@@ -148,8 +156,11 @@ fn replconf(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult
             // Not a question: it has no answer, not even a wrong one.
             is_answered = false;
             if let Some(offset) = parse_u64(value) {
-                engine.note_ack(id, offset);
+                let has_fsynced = args.is(option + 2, "fack");
+                let fsynced = args.get(option + 3).filter(|_| has_fsynced).and_then(parse_u64);
+                engine.note_ack(id, offset, fsynced);
             }
+            break;
         } else if args.is(option, "getack") {
             is_answered = false;
         } else if args.is(option, "listening-port") {
@@ -273,17 +284,7 @@ fn wait(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
         ));
     }
     let needed = integer(args.bytes(1))?;
-    let timeout_ms = parse_i64(args.bytes(2)).ok_or(ErrorReply::TIMEOUT_NOT_AN_INTEGER)?;
-    if timeout_ms < 0 {
-        return Err(ErrorReply::TIMEOUT_NEGATIVE);
-    }
-    let now = engine.now();
-    let deadline = match timeout_ms {
-        0 => None,
-        ms => {
-            Some(UnixMillis(now.0.checked_add(ms).ok_or(ErrorReply::fixed("ERR timeout is out of range"))?))
-        }
-    };
+    let deadline = wait_deadline(engine.now(), args.bytes(2))?;
     let Some(client) = engine.clients.get(id) else { return Ok(Flow::Done) };
     let (offset, in_transaction) = (client.last_write_offset, client.is_executing_transaction);
     let acknowledged = engine.acknowledged_replicas(offset);
@@ -299,4 +300,53 @@ fn wait(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
     engine.waiting_for_acks.push(id);
     engine.request_acks();
     Ok(Flow::Parked)
+}
+
+/// `WAITAOF numlocal numreplicas timeout`
+fn waitaof(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
+    let local = integer(args.bytes(1))?;
+    let local = u64::try_from(local)
+        .ok()
+        .filter(|&local| local <= 1)
+        .ok_or(ErrorReply::fixed("ERR value is out of range, value must between 0 and 1"))?;
+    let replicas = usize::try_from(integer(args.bytes(2))?)
+        .map_err(|_| ErrorReply::fixed("ERR value is out of range, must be positive"))?;
+    let deadline = wait_deadline(engine.now(), args.bytes(3))?;
+    if !engine.role.is_master() {
+        return Err(ErrorReply::fixed(
+            "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just \
+             local and are not propagated.",
+        ));
+    }
+    if local > 0 && !engine.aof.is_enabled() {
+        return Err(ErrorReply::WAITAOF_WITHOUT_AOF);
+    }
+    let Some(client) = engine.clients.get(id) else { return Ok(Flow::Done) };
+    let (offset, in_transaction) = (client.last_write_offset, client.is_executing_transaction);
+    let found = engine.aof_acknowledged(offset);
+    if (found.0 >= local && found.1 >= replicas) || in_transaction {
+        engine.reply_disks(id, found);
+        return Ok(Flow::Done);
+    }
+    let on = BlockedOn::Disks { offset, local, replicas };
+    let state = BlockedState { on, deadline, on_timeout: TimeoutReply::AcknowledgedDisks };
+    engine.blocked.block(&mut engine.clients, id, state);
+    engine.park_for_aof(id);
+    if found.1 < replicas {
+        engine.request_acks();
+    }
+    Ok(Flow::Parked)
+}
+
+/// When a wait of `timeout` milliseconds ends; none for 0.
+fn wait_deadline(now: UnixMillis, timeout: &[u8]) -> Result<Option<UnixMillis>, ErrorReply> {
+    let timeout_ms = parse_i64(timeout).ok_or(ErrorReply::TIMEOUT_NOT_AN_INTEGER)?;
+    match timeout_ms {
+        ..0 => Err(ErrorReply::TIMEOUT_NEGATIVE),
+        0 => Ok(None),
+        ms => {
+            let at = now.0.checked_add(ms).ok_or(ErrorReply::fixed("ERR timeout is out of range"))?;
+            Ok(Some(UnixMillis(at)))
+        }
+    }
 }

@@ -19,8 +19,18 @@ use super::{Config, PARAMETERS, Parameter, REDIS_VERSION, find, words};
 #[derive(Debug)]
 pub enum Invocation {
     Run(Box<Startup>),
+    /// Check these files instead of serving.
+    Check(CheckOptions),
     /// Print this text (help, version) and exit with 0.
     Print(String),
+}
+
+/// `russet check`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckOptions {
+    pub files: Vec<PathBuf>,
+    /// Cut off the end of an append-only file where it is broken.
+    pub fix: bool,
 }
 
 /// A server that can start.
@@ -35,6 +45,10 @@ pub struct Startup {
 /// Reads the command line `argv`, which begins with the program, and the files that it names. `read` is given
 /// `-` for the standard input. An error is one line for the operator when displayed with `{:#}`.
 pub fn parse(argv: impl IntoIterator<Item = OsString>, read: ReadFile<'_>) -> anyhow::Result<Invocation> {
+    let argv: Vec<OsString> = argv.into_iter().collect();
+    if argv.get(1).is_some_and(|word| word == CHECK) {
+        return parse_check(argv);
+    }
     let given = Given::gather(argv)?;
     let matches = match command().try_get_matches_from(given.clap_arguments()) {
         Ok(matches) => matches,
@@ -58,6 +72,45 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>, read: ReadFile<'_>) -> an
     loader.config.validate()?;
     let config_file = given.file.map(PathBuf::from);
     Ok(Invocation::Run(Box::new(Startup { config: loader.config, config_file, warnings: loader.warnings })))
+}
+
+/// The word that makes `russet` a tool.
+const CHECK: &str = "check";
+
+fn parse_check(argv: Vec<OsString>) -> anyhow::Result<Invocation> {
+    let command = Command::new("russet").subcommand(check_command());
+    let matches = match command.try_get_matches_from(argv) {
+        Ok(matches) => matches,
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => {
+            return Ok(Invocation::Print(error.render().to_string()));
+        }
+        Err(error) => bail!("command line: {}", one_line(&error)),
+    };
+    let matches = matches.subcommand_matches(CHECK).context("command line: nothing to check")?;
+    Ok(Invocation::Check(CheckOptions {
+        files: matches.get_many::<PathBuf>("FILE").into_iter().flatten().cloned().collect(),
+        fix: matches.get_flag("fix"),
+    }))
+}
+
+fn check_command() -> Command {
+    Command::new(CHECK)
+        .about("Check snapshots, append-only files and their manifests")
+        .long_about(
+            "Reads files as the server would, without loading them, and says whether they are whole: snapshots (RDB), \
+             append-only files (AOF), and manifests (*.manifest) with all files that they list. Exits with 1 if one \
+             is not.",
+        )
+        .arg(
+            Arg::new("FILE")
+                .help("What to check")
+                .required(true)
+                .num_args(1..)
+                .value_parser(clap::value_parser!(PathBuf)),
+        )
+        .arg(Arg::new("fix").long("fix").action(ArgAction::SetTrue).help(
+            "Cut an append-only file off behind its last whole command; of those in a manifest only the last",
+        ))
 }
 
 fn load<'a>(
@@ -199,12 +252,16 @@ fn command() -> Command {
     let mut command = Command::new("russet")
         .version(REDIS_VERSION)
         .about("A Redis-compatible in-memory data server")
-        .override_usage("russet [CONFIG-FILE] [--PARAMETER VALUE...]... [-]")
+        .override_usage(
+            "russet [CONFIG-FILE] [--PARAMETER VALUE...]... [-]\n       russet check [--fix] FILE...",
+        )
         .after_help(
             "Every parameter of redis.conf is a flag: '--name value' is the line 'name value' after the lines of\n\
              CONFIG-FILE. CONFIG GET '*' lists them all. With '-', lines are read from the standard input as well.\n\n\
              Examples:\n  russet --port 7777 --replicaof 127.0.0.1 6379\n  russet /etc/redis/redis.conf --loglevel \
-             verbose\n  russet --save 3600 1 300 100 --appendonly yes\n  echo 'maxmemory 128mb' | russet -",
+             verbose\n  russet --save 3600 1 300 100 --appendonly yes\n  echo 'maxmemory 128mb' | russet -\n  russet check \
+             appendonlydir/appendonly.aof.manifest\n\n'russet check' checks snapshots and append-only files; see \
+             'russet check --help'.",
         )
         .disable_help_flag(true)
         .disable_version_flag(true)
@@ -271,8 +328,26 @@ mod tests {
         let argv = ["russet"].iter().chain(arguments).map(OsString::from);
         match parse(argv, &read).map_err(|error| format!("{error:#}"))? {
             Invocation::Run(startup) => Ok(*startup),
+            Invocation::Check(options) => Err(format!("{options:?}")),
             Invocation::Print(text) => Err(text),
         }
+    }
+
+    #[test]
+    fn check_is_a_tool_of_its_own() {
+        let checked = |arguments: &[&str]| match parse(
+            ["russet"].iter().chain(arguments).map(OsString::from),
+            &|_: &Path| Ok(String::new()),
+        ) {
+            Ok(Invocation::Check(options)) => Ok(options),
+            Ok(_) => Err("something else".to_owned()),
+            Err(error) => Err(format!("{error:#}")),
+        };
+        let options = checked(&["check", "--fix", "a.aof", "dump.rdb"]).unwrap();
+        assert_eq!(options, CheckOptions { files: vec!["a.aof".into(), "dump.rdb".into()], fix: true });
+        assert!(!checked(&["check", "a"]).unwrap().fix);
+        assert_eq!(checked(&["check"]).unwrap_err().lines().count(), 1);
+        assert!(checked(&["check", "a", "--no"]).unwrap_err().contains("--no"));
     }
 
     #[track_caller]

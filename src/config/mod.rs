@@ -18,7 +18,7 @@ pub use choices::{
     PropagationErrorBehavior, ReplDisklessLoad, SanitizeDumpPayload, ShutdownOptions, Supervised,
     SyslogFacility, TlsAuthClients,
 };
-pub use cli::{Invocation, Startup, parse};
+pub use cli::{CheckOptions, Invocation, Startup, parse};
 pub use lists::{HostPort, NotifyFlags, OutputBufferLimit, OutputBufferLimits, SavePoint};
 pub use parameter::Parameter;
 pub use parameters::{Config, PARAMETERS};

@@ -9,7 +9,8 @@ pub fn split(line: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut rest = line;
     loop {
         rest = rest.trim_ascii_start();
-        if rest.is_empty() {
+        // As in Redis, a line ends where a byte of zero stands.
+        if rest.is_empty() || rest[0] == 0 {
             return Some(words);
         }
         let (word, after) = take_word(rest)?;
@@ -137,6 +138,7 @@ mod tests {
 
     #[test]
     fn unbalanced_quotes_are_refused() {
+        assert_eq!(split(b"a b\0c"), Some(vec![b"a".to_vec(), b"b".to_vec()]));
         for line in [r#"a "b"#, "a 'b", r#""a"b"#, "'a'b", r#""\"#] {
             assert_eq!(split(line.as_bytes()), None, "{line}");
         }

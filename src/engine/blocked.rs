@@ -27,6 +27,8 @@ pub enum BlockedOn {
     },
     /// WAIT: `needed` replicas that have acknowledged `offset`.
     Replicas { offset: u64, needed: usize },
+    /// WAITAOF: `offset` on `local` disks here and on those of `replicas` replicas.
+    Disks { offset: u64, local: u64, replicas: usize },
     /// The end of CLIENT PAUSE or of a failover: the command has not been run yet.
     Pause,
     /// A job of the runtime (a save, say), whose end writes the reply.
@@ -42,6 +44,8 @@ pub enum TimeoutReply {
     NullArrayAfterWait,
     /// WAIT: how many replicas have acknowledged.
     AcknowledgedReplicas,
+    /// WAITAOF: on how many disks it is.
+    AcknowledgedDisks,
     /// Jobs and pauses have no time limit of their own.
     Nothing,
 }

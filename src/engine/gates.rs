@@ -47,6 +47,9 @@ impl Engine {
         if let Some(error) = self.disk_refusal(demands) {
             return Some(error);
         }
+        if let Some(error) = self.aof_refusal(demands) {
+            return Some(error);
+        }
         match self.role.as_replica() {
             None if demands.is_write && self.lacks_good_replicas() => return Some(ErrorReply::NO_REPLICAS),
             Some(_) if demands.is_write && self.config.replica_read_only => {

@@ -29,6 +29,8 @@ pub enum Job {
     Migrate(Box<Migration>),
     /// Write a snapshot, then call `Engine::save_finished`.
     Save(Box<SaveRequest>),
+    /// Load the append-only file into the data set at hand, then call `Engine::finish_job`.
+    LoadAof(ClientId),
     /// To be done before anybody else enters the engine.
     Inside(InsideJob),
 }

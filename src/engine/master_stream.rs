@@ -30,6 +30,10 @@ impl MasterStream {
         } else {
             Applying::Command
         };
+        if is_aside(args) && self.open.is_empty() {
+            let at = engine.role.stream().log.end_offset();
+            engine.aof.note_aside(at, raw.len());
+        }
         let is_final = self.applied.count(applying, raw.len()) > 0;
         let Some(replica) = engine.role.as_replica_mut() else { return };
         match (is_final, self.open.is_empty()) {
@@ -42,6 +46,11 @@ impl MasterStream {
             (false, _) => self.open.extend_from_slice(raw),
         }
     }
+}
+
+/// Whether a command of the stream concerns the link alone.
+fn is_aside(args: &Args<'_>) -> bool {
+    args.is(0, "ping") || args.is(0, "replconf")
 }
 
 /// Whether a command of the stream asks how far this replica is.

@@ -4,6 +4,7 @@
 //! value freed) it leaves in `jobs`, `pending_writes` and `log_lines` for whoever drives it: the runtime behind sockets,
 //! a test, or a simulation.
 
+pub mod aof;
 pub mod blocked;
 pub mod client;
 mod client_limits;
@@ -42,6 +43,7 @@ use crate::replication::role::Role;
 use crate::storage::live::{AccessPolicy, ExpiryPolicy, LiveDb, Upkeep, View};
 use crate::storage::{EncodingLimits, Keyspace};
 
+pub use aof::Aof;
 pub use blocked::{BlockedClients, BlockedOn, TimeoutReply};
 pub use client::{Client, ClientId, Clients};
 pub use effects::Effects;
@@ -131,6 +133,7 @@ pub struct Engine {
     pub latency: LatencyMonitor,
 
     pub persistence: Persistence,
+    pub aof: Aof,
     pub shutdown: Option<Shutdown>,
     /// DEBUG PAUSE-CRON: nothing happens by itself.
     pub is_cron_paused: bool,
@@ -303,6 +306,7 @@ impl Engine {
             slowlog: SlowLog::default(),
             slowlog_threshold_nanos: u64::MAX,
             latency: LatencyMonitor::default(),
+            aof: Aof::new(),
             shutdown: None,
             is_cron_paused: false,
             dump_trust: crate::persistence::rdb::Trust::Nothing,

@@ -347,7 +347,7 @@ impl Engine {
     }
 
     /// Puts another data set into the place of the present one, whose memory is freed elsewhere.
-    fn replace_keyspace(&mut self, keyspace: Keyspace) {
+    pub fn replace_keyspace(&mut self, keyspace: Keyspace) {
         let bytes = self.share_of_memory(self.keyspace.keys_len());
         let old = std::mem::replace(&mut self.keyspace, keyspace);
         if !self.watched.is_empty() {

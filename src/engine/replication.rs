@@ -174,9 +174,15 @@ impl Engine {
     }
 
     /// `REPLCONF ACK offset` from replica `id`: those in WAIT that have enough replicas by now go on.
-    pub fn note_ack(&mut self, id: ClientId, offset: u64) {
+    /// `fsynced` is how far the replica's own append-only file is, if it has one.
+    pub fn note_ack(&mut self, id: ClientId, offset: u64, fsynced: Option<u64>) {
         let now = self.now();
-        self.role.stream_mut().replicas.note_ack(ReplicaId(id.0), ReplOffset(offset), now);
+        let replicas = &mut self.role.stream_mut().replicas;
+        replicas.note_ack(ReplicaId(id.0), ReplOffset(offset), now);
+        if let Some(fsynced) = fsynced {
+            replicas.note_fsynced(ReplicaId(id.0), ReplOffset(fsynced));
+            self.serve_aof_waiters();
+        }
         self.clients.wake(id);
         for waiter in self.waiting_for_acks.clone() {
             let Some(client) = self.clients.get(waiter) else { continue };
@@ -197,9 +203,17 @@ impl Engine {
         self.waiting_for_acks.retain(|&id| clients.get(id).is_some_and(|client| client.blocked.is_some()));
     }
 
+    /// Appends what concerns the link alone: replicas read it, the append-only file leaves it out.
+    fn append_aside(&mut self, request: &[u8]) {
+        let log = &mut self.role.stream_mut().log;
+        let at = log.end_offset();
+        log.append(request);
+        self.aof.note_aside(at, request.len());
+    }
+
     /// Asks every replica how far it is; the answers come as `REPLCONF ACK`.
     pub fn request_acks(&mut self) {
-        self.role.stream_mut().log.append(ack::GETACK);
+        self.append_aside(ack::GETACK);
     }
 
     /// Follows another master, from now on and in the configuration.
@@ -242,9 +256,12 @@ impl Engine {
     fn unblock_all_with_role_change(&mut self) {
         for id in self.clients.ids() {
             let waits = self.clients.get(id).and_then(|client| client.blocked.as_deref());
-            if waits
-                .is_some_and(|state| matches!(state.on, BlockedOn::Keys { .. } | BlockedOn::Replicas { .. }))
-            {
+            if waits.is_some_and(|state| {
+                matches!(
+                    state.on,
+                    BlockedOn::Keys { .. } | BlockedOn::Replicas { .. } | BlockedOn::Disks { .. }
+                )
+            }) {
                 self.blocked.unblock(&mut self.clients, id);
                 self.clients.close(id, Closing::AfterReplies);
                 if let Some(client) = self.clients.get_mut(id) {
@@ -362,7 +379,7 @@ impl Engine {
             // The period runs on without replicas: one that has just come is not pinged at once.
             self.last_replica_ping = now;
             if is_master && self.role.stream().replicas.count() > 0 {
-                self.role.stream_mut().log.append(ack::PING);
+                self.append_aside(ack::PING);
             }
         }
         for id in self.role.stream().replicas.timed_out(timeout_seconds, now) {
@@ -371,7 +388,8 @@ impl Engine {
             self.clients.close(ClientId(id.0), Closing::Now);
         }
         self.trim_backlog();
-        if is_master {
+        // The append-only file reads it too.
+        if is_master && self.aof.reader().is_none() {
             let ttl = self.config.repl_backlog_ttl as i64;
             if self.role.stream_mut().drop_idle_backlog(ttl, now, &mut self.rng) {
                 self.log(LogLevel::Notice, "Replication backlog freed after no replica came back in time");
@@ -384,14 +402,15 @@ impl Engine {
     pub fn trim_backlog(&mut self) {
         self.enforce_replica_limits();
         let backlog_bytes = self.config.repl_backlog_size;
-        self.role.stream_mut().trim(backlog_bytes, None);
+        let aof = self.aof.reader();
+        self.role.stream_mut().trim(backlog_bytes, aof);
     }
 
     /// `REPLCONF ACK` with the offset applied so far.
     pub fn ack_line(&self) -> Vec<u8> {
         let mut line = Vec::new();
         if let Some(replica) = self.role.as_replica() {
-            ack::write_ack(&mut line, replica.offset());
+            ack::write_ack(&mut line, replica.offset(), self.aof.fsynced());
         }
         line
     }

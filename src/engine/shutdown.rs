@@ -4,6 +4,7 @@
 //! 2. then a save, if one is wanted;
 //! 3. then `Job::Exit`. A save that failed ends the shutdown instead, unless it is forced.
 
+use super::aof::Phase;
 use super::blocked::BlockedOn;
 use super::client::ClientId;
 use super::gates::Pause;
@@ -108,6 +109,18 @@ impl Engine {
     fn save_for_shutdown(&mut self) {
         let Some(shutdown) = &mut self.shutdown else { return };
         let options = shutdown.options;
+        if self.aof.rewrite.is_some() && self.aof.phase == Phase::Starting {
+            if !options.force {
+                self.log(LogLevel::Warning, "Writing initial AOF. Can't exit.");
+                self.cancel_shutdown();
+                return;
+            }
+            self.log(LogLevel::Warning, "Writing initial AOF. Exit anyway.");
+        } else if self.aof.rewrite.is_some() {
+            self.log(LogLevel::Warning, "There is a child rewriting the AOF. Killing it!");
+        }
+        self.cancel_rewrite();
+        let Some(shutdown) = &mut self.shutdown else { return };
         let saves = options.save || (!options.nosave && !self.config.save.is_empty());
         if self.persistence.save.is_some() {
             // A background save would hold an older state than the one that is to be kept.

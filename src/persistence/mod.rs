@@ -2,5 +2,6 @@
 //!
 //! Knows no file, socket or clock: bytes come from a `Read` and go to a `Write` that the caller provides.
 
+pub mod aof;
 pub mod rdb;
 pub mod snapshot;

@@ -15,10 +15,17 @@ pub const GETACK: &[u8] = b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n"
 /// `ping`, which a master appends to the stream every `repl-ping-replica-period`.
 pub const PING: &[u8] = b"*1\r\n$4\r\nping\r\n";
 
-/// Appends `REPLCONF ACK <offset>`; a master answers nothing to it.
-pub fn write_ack(out: &mut Vec<u8>, offset: ReplOffset) {
-    let mut number = itoa::Buffer::new();
-    write_request(out, ["REPLCONF", "ACK", number.format(offset.0)].iter());
+/// Appends `REPLCONF ACK <offset>`, with ` FACK <offset>` for what is on the replica's disk if it has an append-only file; a
+/// master answers nothing to it.
+pub fn write_ack(out: &mut Vec<u8>, offset: ReplOffset, fsynced: Option<ReplOffset>) {
+    let (mut number, mut other) = (itoa::Buffer::new(), itoa::Buffer::new());
+    let offset = number.format(offset.0);
+    match fsynced {
+        None => write_request(out, ["REPLCONF", "ACK", offset].iter()),
+        Some(fsynced) => {
+            write_request(out, ["REPLCONF", "ACK", offset, "FACK", other.format(fsynced.0)].iter());
+        }
+    }
 }
 
 /// Counts what a replica has applied.
@@ -68,8 +75,11 @@ mod tests {
     #[test]
     fn an_ack_is_redis_bytes() {
         let mut out = Vec::new();
-        write_ack(&mut out, ReplOffset(154));
+        write_ack(&mut out, ReplOffset(154), None);
         assert_eq!(out, b"*3\r\n$8\r\nREPLCONF\r\n$3\r\nACK\r\n$3\r\n154\r\n");
+        out.clear();
+        write_ack(&mut out, ReplOffset(154), Some(ReplOffset(7)));
+        assert!(out.starts_with(b"*5\r\n$8\r\nREPLCONF\r\n") && out.ends_with(b"$4\r\nFACK\r\n$1\r\n7\r\n"));
     }
 
     #[test]

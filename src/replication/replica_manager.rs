@@ -45,6 +45,8 @@ pub struct AttachedReplica {
     feed: Option<ReplicaFeed>,
     /// None until its first acknowledgement: before that it may not even have loaded the snapshot.
     acked: Option<ReplOffset>,
+    /// How far its own append-only file is, if it has one.
+    fsynced: Option<ReplOffset>,
     last_ack: UnixMillis,
 }
 
@@ -115,6 +117,7 @@ impl ReplicaManager {
                 capabilities: Capabilities::default(),
                 feed: None,
                 acked: None,
+                fsynced: None,
                 last_ack: UnixMillis::default(),
             });
             self.attached.len() - 1
@@ -196,6 +199,18 @@ impl ReplicaManager {
     /// How many online replicas have acknowledged `offset`.
     pub fn count_acked(&self, offset: ReplOffset) -> usize {
         count_addresses(self.online().filter(|replica| replica.acked >= Some(offset)))
+    }
+
+    /// `REPLCONF ACK .. FACK offset` of `id`.
+    pub fn note_fsynced(&mut self, id: ReplicaId, offset: ReplOffset) {
+        if let Some(replica) = self.get_mut(id) {
+            replica.fsynced = replica.fsynced.max(Some(offset));
+        }
+    }
+
+    /// How many online replicas have `offset` on disk.
+    pub fn count_fsynced(&self, offset: ReplOffset) -> usize {
+        count_addresses(self.online().filter(|replica| replica.fsynced >= Some(offset)))
     }
 
     /// How many online replicas are at most `lag_max_seconds` behind: what `min-replicas-to-write` counts.

@@ -58,6 +58,8 @@ impl ErrorReply {
          errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check \
          the Redis logs for details about the RDB error.",
     );
+    pub const WAITAOF_WITHOUT_AOF: Self =
+        Self::fixed("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.");
     pub const OOM: Self = Self::fixed("OOM command not allowed when used memory > 'maxmemory'.");
     pub const EXEC_ABORT: Self = Self::fixed("EXECABORT Transaction discarded because of previous errors.");
     pub const EXEC_WITHOUT_MULTI: Self = Self::fixed("ERR EXEC without MULTI");

@@ -16,10 +16,12 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, BytesMut};
 
+use super::aof::Passage;
 use super::hub::{Hub, TaskSignal};
 use super::socket::ClientSocket;
 use super::{memory, replica_feed};
 use crate::command::{Executed, Lookup, TABLE, dispatch};
+use crate::engine::aof::Wait;
 use crate::engine::client::{ClientKind, Closing, Traffic};
 use crate::engine::{ClientId, Engine, LogLevel};
 use crate::resp::error::ErrorReply;
@@ -67,6 +69,7 @@ pub struct Admitted {
 /// What was done for a connection while a script held the engine.
 struct Attended {
     output: Vec<Vec<u8>>,
+    held: Option<Wait>,
     /// Bytes of requests that are done with.
     used: usize,
     is_blocked: bool,
@@ -97,6 +100,8 @@ pub struct Connection<S> {
     /// Output behind `out`: what is long is queued, not copied.
     out_behind: VecDeque<Vec<u8>>,
     is_blocked: bool,
+    /// The output is not to be sent before this place of the append-only file is on disk.
+    held: Option<Wait>,
     /// Set while a slow script holds the engine and what is to be done waits for it.
     errand: Option<Slot>,
     /// The client has said PSYNC: the connection goes on as a replica's feed.
@@ -133,6 +138,7 @@ impl<S: ClientSocket> Connection<S> {
             small_writes: 0,
             out_behind: VecDeque::new(),
             is_blocked: false,
+            held: None,
             errand: None,
             is_replica: false,
             closing: Closing::No,
@@ -170,6 +176,9 @@ impl<S: ClientSocket> Connection<S> {
             if !self.is_blocked && self.closing == Closing::No && !self.query.is_empty() {
                 self.process_query();
             }
+            if self.held.is_some() && !self.may_speak(cx)? {
+                return Poll::Pending;
+            }
             let is_written = self.poll_write(cx)?.is_ready();
             if is_written && self.closing == Closing::AfterReplies {
                 return Poll::Ready(Ok(()));
@@ -187,6 +196,19 @@ impl<S: ClientSocket> Connection<S> {
                 self.refuse_query();
             }
         }
+    }
+
+    /// Whether what the client is to be told is on disk. Meanwhile nothing more of it is read.
+    fn may_speak(&mut self, cx: &Context<'_>) -> io::Result<bool> {
+        let Some(wait) = self.held else { return Ok(true) };
+        match self.hub.aof.gate.pass(wait.place, cx.waker()) {
+            Passage::Closed => return Ok(false),
+            Passage::Failed if wait.is_strict => {
+                return Err(io::Error::other("what was to be acknowledged is not on disk"));
+            }
+            Passage::Failed | Passage::Open => self.held = None,
+        }
+        Ok(true)
     }
 
     /// Reads once and runs what is complete. Answers how many bytes came.
@@ -344,6 +366,7 @@ impl<S: ClientSocket> Connection<S> {
         self.decoder = Decoder::new();
         self.query.advance(attended.used);
         self.out_behind.extend(attended.output);
+        self.held = attended.held.or(self.held);
         self.traffic.unwritten_bytes.set(self.unwritten_bytes() as u64);
         self.is_blocked = attended.is_blocked;
         self.limits.authenticated = attended.is_authenticated;
@@ -394,6 +417,7 @@ impl<S: ClientSocket> Connection<S> {
 
     /// Takes the output and what else has changed.
     fn after_batch(&mut self, engine: &mut Engine) {
+        let wait = engine.aof_wait();
         let Some(client) = engine.clients.get_mut(self.id) else {
             self.closing = Closing::Now;
             return;
@@ -415,6 +439,9 @@ impl<S: ClientSocket> Connection<S> {
         }
         let unwritten = self.unwritten_bytes();
         self.traffic.unwritten_bytes.set(unwritten as u64);
+        if unwritten > 0 && wait.is_some() {
+            self.held = wait;
+        }
         self.is_blocked = client.blocked.is_some();
         self.is_replica = client.kind == ClientKind::Replica;
         self.limits.authenticated = client.is_authenticated;
@@ -501,9 +528,11 @@ fn attend(engine: &mut Engine, id: ClientId, bytes: &[u8], limits: &Limits) -> A
         }
     }
     engine.stats.net_input_bytes += used as u64;
+    let held = engine.aof_wait();
     let Some(client) = engine.clients.get_mut(id) else {
         return Attended {
             output: Vec::new(),
+            held: None,
             used,
             is_blocked: false,
             is_authenticated: false,
@@ -518,6 +547,7 @@ fn attend(engine: &mut Engine, id: ClientId, bytes: &[u8], limits: &Limits) -> A
     output.push(out);
     Attended {
         output,
+        held,
         used,
         is_blocked: client.blocked.is_some(),
         is_authenticated: client.is_authenticated,

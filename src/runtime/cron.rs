@@ -29,6 +29,7 @@ pub async fn run(hub: &'static Hub) {
                 engine.stats.sample_rates(now);
                 engine.close_idle(now);
                 engine.save_if_due();
+                engine.rewrite_if_due();
                 engine.forget_released_snapshots();
                 if turn.is_multiple_of(TURNS_PER_SECOND) {
                     engine.replication_cron();

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use super::desk::Desk;
 use super::doors::Doors;
-use super::{jobs, log, memory, migrate};
+use super::{aof, jobs, log, memory, migrate};
 use crate::base::clock::UnixMillis;
 use crate::engine::migration::Migration;
 use crate::engine::scripting::Attendant;
@@ -39,6 +39,8 @@ pub struct Hub {
     /// Connections that MIGRATE keeps.
     pub sockets: migrate::Sockets,
     runtime: Handle,
+    /// To the thread that writes the append-only file.
+    pub aof: aof::Line,
     pub doors: Doors,
 }
 
@@ -97,6 +99,7 @@ impl Hub {
             lazyfree,
             sockets: migrate::Sockets::default(),
             runtime: Handle::current(),
+            aof: aof::Line::default(),
             doors: Doors::new(tokio::runtime::Handle::current()),
         }
     }
@@ -260,6 +263,7 @@ struct Aftermath {
     log_lines: Vec<crate::engine::LogLine>,
     deadline_changed: bool,
     has_eviction_left: bool,
+    has_aof_work: bool,
 }
 
 impl State {
@@ -270,7 +274,8 @@ impl State {
         let next_deadline = engine.next_deadline();
         let log_grew = log_end != self.log_end;
         let deadline_changed = next_deadline != self.next_deadline;
-        if !log_grew && !deadline_changed && !engine.has_aftermath() {
+        let has_aof_work = engine.aof.has_orders() || (log_grew && engine.aof.is_enabled());
+        if !log_grew && !deadline_changed && !has_aof_work && !engine.has_aftermath() {
             return None;
         }
         self.log_end = log_end;
@@ -291,6 +296,7 @@ impl State {
             log_lines: std::mem::take(&mut engine.log_lines),
             deadline_changed,
             has_eviction_left: engine.eviction.is_running,
+            has_aof_work,
         })
     }
 }
@@ -299,6 +305,9 @@ impl Aftermath {
     fn carry_out(self, hub: &Hub) {
         for line in self.log_lines {
             log::write(line.level, &line.text);
+        }
+        if self.has_aof_work {
+            hub.aof.wake();
         }
         for signal in self.signals {
             signal.raise();

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::background::{self, Urgency};
 use super::doors::Doors;
 use super::hub::Hub;
-use super::{environment, loader, log, memory, saver};
+use super::{aof, environment, loader, log, memory, saver};
 use crate::command;
 use crate::config::RewriteScope;
 use crate::engine::client::Closing;
@@ -48,6 +48,7 @@ pub fn run(jobs: &Receiver<Job>, reads: &Sender<LongRead>, hub: &'static Hub, ex
             }
             Job::Migrate(migration) => hub.start_migration(*migration),
             Job::Save(request) => start_save(request, hub),
+            Job::LoadAof(client) => load_aof(client, hub, exit),
             Job::MasterChanged | Job::Inside(_) => unreachable!("the hub keeps these to itself"),
         }
     }
@@ -85,6 +86,21 @@ fn start_save(request: Box<SaveRequest>, hub: &'static Hub) {
     if let Err(error) = started {
         let reason = format!("cannot start a thread: {error}");
         hub.enter(|engine| engine.save_finished(number, Err(reason)));
+    }
+}
+
+/// DEBUG LOADAOF. What cannot be loaded ends the server: there is no data any more.
+fn load_aof(client: ClientId, hub: &'static Hub, exit: &UnboundedSender<i32>) {
+    let exit = exit.clone();
+    let started = background::spawn("load", Urgency::Awaited, move || {
+        if let Err(error) = aof::load::reload(hub, client) {
+            log::warning(&format!("{error:#}"));
+            // Whoever would read it is gone only when the process ends already.
+            let _ = exit.send(1);
+        }
+    });
+    if let Err(error) = started {
+        log::warning(&format!("cannot start a thread: {error}"));
     }
 }
 

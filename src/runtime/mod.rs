@@ -1,7 +1,9 @@
 //! The engine behind sockets: tokio, threads, files, signals and timers. Nothing below this layer knows of them.
 
 pub mod allocator;
+mod aof;
 mod background;
+mod check;
 mod clock;
 mod connection;
 mod cron;
@@ -37,6 +39,7 @@ use environment::PidFile;
 use hub::Hub;
 use loader::SnapshotFile;
 
+pub use check::check_files;
 pub use clock::SystemClock;
 
 /// More threads than this gain nothing: commands run one at a time, only network and parsing are shared out.
@@ -133,7 +136,9 @@ async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {
     engine.memory_probe = figures::measure;
     engine.memory_meter = |_| memory::allocated();
     engine.measure_memory();
-    let snapshot = loader::begin(&mut engine)?;
+    // Where there is to be an append-only file, a snapshot does not count.
+    let aof = aof::begin(&mut engine)?;
+    let snapshot = if aof.is_some() { None } else { loader::begin(&mut engine)? };
     // It lives as long as the process: everybody who meets there may refer to it without counting references.
     let hub: &'static Hub = Box::leak(Box::new(Hub::new(engine, job_sender)));
     hub.enter(|engine| engine.scripting.attendant = Some(std::sync::Arc::new(hub::Attendance(hub))));
@@ -143,6 +148,7 @@ async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {
         .name("jobs".to_owned())
         .spawn(move || jobs::run(&jobs, &reads, hub, &exit_of_jobs))
         .context("cannot start a thread")?;
+    aof::start(hub)?;
     log::notice("Server initialized");
 
     hub.doors.open(hub, doors);
@@ -154,7 +160,11 @@ async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {
     tokio::spawn(cron::run_eviction(hub));
     tokio::spawn(cron::run_clean_up(hub));
     spawn_signals(hub, exit_sender)?;
-    let code = load_and_wait(hub, snapshot, exit, started).await;
+    let code = load_and_wait(hub, aof, snapshot, exit, started).await;
+    // A script that nobody can stop may hold the engine; then nothing more can be written.
+    if hub.try_enter(|_| ()).is_some() {
+        tokio::task::block_in_place(|| hub.aof.stop());
+    }
     // A script that nobody can stop may hold the engine; then there is nothing more to be done.
     hub.try_enter(|engine| saver::remove_temporary(&engine.config.dir));
     pid_file.remove();
@@ -164,12 +174,17 @@ async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {
 /// Loads the snapshot, then serves until the engine wants to exit, which it may while loading.
 async fn load_and_wait(
     hub: &'static Hub,
+    aof: Option<aof::load::Plan>,
     snapshot: Option<SnapshotFile>,
     mut exit: UnboundedReceiver<i32>,
     started: Instant,
 ) -> anyhow::Result<i32> {
-    if let Some(snapshot) = snapshot {
-        let loading = tokio::task::spawn_blocking(move || loader::load(hub, snapshot));
+    if aof.is_some() || snapshot.is_some() {
+        let loading = tokio::task::spawn_blocking(move || match (aof, snapshot) {
+            (Some(plan), _) => aof::load::load(hub, plan),
+            (None, Some(snapshot)) => loader::load(hub, snapshot),
+            (None, None) => Ok(()),
+        });
         tokio::select! {
             loaded = loading => loaded.context("loading broke off")??,
             code = exit.recv() => return Ok(code.unwrap_or(1)),

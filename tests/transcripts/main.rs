@@ -2,8 +2,8 @@
 //!
 //! Every `*.redis` file beside this one is one; `script.rs` says what its lines mean. Its snapshot holds, under
 //! each line, what every client then read and which effects were propagated. Beyond the snapshot each proves
-//! replication and persistence: a twin engine that is fed the effects alone, and a data set that went through an RDB
-//! file, must have the digest of the original.
+//! replication and persistence: a twin engine that is fed the effects alone, and data sets that went through an RDB
+//! file and through the base of an append-only file made of commands, must have the digest of the original.
 //!
 //! - `RUSSET_TRANSCRIPT=list,zset` runs only the transcripts whose names contain one of these words.
 //! - `INSTA_UPDATE=always` writes the snapshots anew: read the difference before committing it.

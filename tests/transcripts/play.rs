@@ -17,7 +17,7 @@ use russet::storage::digest;
 
 use crate::script::{Script, Step};
 use crate::shown::{ShownStep, Transcript};
-use crate::twin::{self, Twin};
+use crate::twin::{self, Shown, Twin};
 
 /// When every transcript begins: 2026-01-01 00:00:00 UTC.
 const START: UnixMillis = UnixMillis(1_767_225_600_000);
@@ -63,7 +63,7 @@ impl Play {
         let config = config_of(script);
         let clock = ManualClock::new(START);
         let mut server = Server::new(config.clone(), clock.clone(), SEED);
-        let twin = Twin::new(&mut server.engine, config, clock);
+        let twin = Twin::new(&mut server.engine, config.clone(), clock.clone());
         let mut play = Self { server, twin };
         let mut transcript = Transcript::default();
         for line in &script.lines {
@@ -71,6 +71,7 @@ impl Play {
             transcript.steps.push(play.step(&line.step, &line.text, &at));
         }
         twin::check_rdb_round_trip(&play.server.engine, &script.name);
+        twin::check_commands_round_trip(&play.server.engine, config, clock, &script.name);
         transcript
     }
 
@@ -84,7 +85,7 @@ impl Play {
             effects = effects.iter().map(ToString::to_string).collect::<String>()
         );
         if !effects.is_empty() {
-            let (ours, theirs) = (twin::groups_of(original), twin::groups_of(copy));
+            let (ours, theirs) = (twin::groups_of(original, Shown::All), twin::groups_of(copy, Shown::All));
             assert_eq!(ours, theirs, "{at}\n  the effects do not reproduce the groups");
         }
         let (received, notes) = self.server.take_received();
@@ -312,6 +313,8 @@ impl Server {
                 let outcome = (read.run)();
                 self.enter(|engine| drop(engine.finish_read(read.client, read.command, 0, outcome)));
             }
+            // There is no writer that could ask for it.
+            Job::LoadAof(_) => panic!("an append-only file without a disk"),
             Job::FreeOutput(_) | Job::FreeElse(_) | Job::MasterChanged => {}
         }
     }
@@ -426,6 +429,7 @@ fn config_of(script: &Script) -> Config {
     match russet::config::parse(argv, &no_files).unwrap_or_else(|error| panic!("{}: {error:#}", script.name))
     {
         Invocation::Run(startup) => startup.config,
+        Invocation::Check(options) => panic!("{}: {options:?}", script.name),
         Invocation::Print(text) => panic!("{}: {text}", script.name),
     }
 }

@@ -1,12 +1,16 @@
 //! Proof that nothing of the data set is lost on its way to a replica or into a file.
 
 use russet::base::clock::ManualClock;
+use russet::command::replay::Replay;
 use russet::command::{self, dispatch};
 use russet::config::Config;
 use russet::engine::Engine;
+use russet::persistence::aof::commands;
+use russet::persistence::aof::reader::{self, Step};
 use russet::persistence::snapshot::{self, Duplicates, LoadOptions};
 use russet::replication::log::ReplOffset;
 use russet::replication::replica::MasterAddr;
+use russet::resp::args::Args;
 use russet::resp::request::{Batch, Decoder, Limits};
 use russet::storage::stream::StreamId;
 use russet::storage::{Keyspace, ValueRef, digest};
@@ -69,9 +73,17 @@ impl Twin {
     }
 }
 
+/// Which pending entries are told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    All,
+    /// Commands cannot make an entry pending that is not there.
+    WithTheirEntries,
+}
+
 /// What the digest leaves out: groups, consumers, and whose the pending entries are. How often and when these were
 /// delivered is not compared, for reading them again is not propagated.
-pub fn groups_of(keyspace: &Keyspace) -> Vec<String> {
+pub fn groups_of(keyspace: &Keyspace, shown: Shown) -> Vec<String> {
     let mut groups = Vec::new();
     for (index, item) in
         keyspace.dbs().enumerate().flat_map(|(index, db)| db.iter().map(move |item| (index, item)))
@@ -85,6 +97,7 @@ pub fn groups_of(keyspace: &Keyspace) -> Vec<String> {
             let consumers: Vec<String> = group.consumers().map(|(name, _)| escape(name)).collect();
             let pending: Vec<String> = group
                 .pending_from(StreamId::MIN)
+                .filter(|(id, _)| shown == Shown::All || stream.contains(*id))
                 .map(|(id, pending)| format!("{id} {}", escape(&pending.consumer)))
                 .collect();
             let (last, read) = (group.last_id, group.entries_read);
@@ -106,8 +119,38 @@ pub fn check_rdb_round_trip(engine: &Engine, name: &str) {
     let is_equal = digest::of_keyspace(&engine.keyspace) == digest::of_keyspace(&loaded.keyspace);
     assert!(is_equal, "{name}: the data set that was saved and loaded is another one");
     assert_eq!(
-        groups_of(&engine.keyspace),
-        groups_of(&loaded.keyspace),
+        groups_of(&engine.keyspace, Shown::All),
+        groups_of(&loaded.keyspace, Shown::All),
         "{name}: groups were saved and loaded"
+    );
+}
+
+/// Writes the data set as commands, as the base of an append-only file has it, runs them in an empty engine, and compares.
+pub fn check_commands_round_trip(engine: &Engine, config: Config, clock: ManualClock, name: &str) {
+    let file = commands::write(&engine.keyspace, Vec::new(), || Ok(())).unwrap();
+    let mut other = command::new_engine(config, Box::new(clock), SEED);
+    let replay = Replay::begin(&mut other);
+    let (mut ranges, mut at) = (Vec::new(), 0);
+    while at < file.len() {
+        let Step::Command { bytes } = reader::step(&file[at..], &mut ranges) else {
+            panic!("{name}: a base is a sequence of commands: {}", escape(&file[at..]));
+        };
+        other.time.sample();
+        replay
+            .run(&mut other, &Args::new(&file[at..], &ranges))
+            .unwrap_or_else(|why| panic!("{name}: {why}"));
+        at += bytes;
+    }
+    replay.end(&mut other);
+    let complaint = other.log_lines.iter().find(|line| line.text.contains("failed"));
+    assert!(complaint.is_none(), "{name}: {}", complaint.unwrap().text);
+    assert!(
+        digest::of_keyspace(&engine.keyspace) == digest::of_keyspace(&other.keyspace),
+        "{name}: the data set that was written as commands and built anew is another one"
+    );
+    assert_eq!(
+        groups_of(&engine.keyspace, Shown::WithTheirEntries),
+        groups_of(&other.keyspace, Shown::WithTheirEntries),
+        "{name}: groups were written as commands and built anew"
     );
 }

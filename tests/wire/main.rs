@@ -9,6 +9,9 @@
 mod harness;
 
 mod abuse;
+mod aof;
+mod aof_crash;
+mod aof_disk;
 mod chains;
 mod clients;
 mod command_table;

@@ -13,7 +13,10 @@ fn is_feeding_snapshot(engine: &Engine) -> bool {
 pub(super) fn persistence(engine: &Engine, lines: &mut Lines) {
     let (now, persistence) = (engine.now(), &engine.persistence);
     let save = persistence.save.as_ref();
-    let (processed, total) = save.map_or((0, 0), |save| (save.progress.keys(), save.keys_total));
+    // One of them, where both are under way.
+    let saving = save.map(|save| (save.progress.keys(), save.keys_total));
+    let rewriting = engine.aof.rewrite.as_ref().map(|it| (it.progress.keys(), it.keys_total));
+    let (processed, total) = saving.or(rewriting).unwrap_or((0, 0));
     let percent = if total == 0 { 0.0 } else { 100.0 * processed as f64 / total as f64 };
     let is_saving = persistence.is_saving_in_background();
     let saving_seconds = save.filter(|_| is_saving).map_or(-1, |save| (now.0 - save.started_at.0) / 1000);
@@ -35,14 +38,7 @@ pub(super) fn persistence(engine: &Engine, lines: &mut Lines) {
     lines.field("rdb_last_cow_size", 0);
     lines.field("rdb_last_load_keys_expired", persistence.keys_expired);
     lines.field("rdb_last_load_keys_loaded", persistence.keys_loaded);
-    lines.flag("aof_enabled", engine.config.appendonly);
-    lines.zeros(&["aof_rewrite_in_progress", "aof_rewrite_scheduled"]);
-    lines.field("aof_last_rewrite_time_sec", -1);
-    lines.field("aof_current_rewrite_time_sec", -1);
-    lines.field("aof_last_bgrewrite_status", status(true));
-    lines.zeros(&["aof_rewrites", "aof_rewrites_consecutive_failures"]);
-    lines.field("aof_last_write_status", status(true));
-    lines.zeros(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
+    append_only_file(engine, lines);
     let Some(loading) = persistence.loading else { return };
     let (loaded, total) = (loading.loaded_bytes, loading.total_bytes.max(1));
     let elapsed_seconds = (now.0 - loading.started_at.0) / 1000;
@@ -58,6 +54,30 @@ pub(super) fn persistence(engine: &Engine, lines: &mut Lines) {
     lines.field("loading_loaded_bytes", loaded);
     lines.field("loading_loaded_perc", format!("{:.2}", 100.0 * share));
     lines.field("loading_eta_seconds", eta_seconds);
+}
+
+fn append_only_file(engine: &Engine, lines: &mut Lines) {
+    let (now, aof) = (engine.now(), &engine.aof);
+    let rewriting_seconds = aof.rewrite.as_ref().map_or(-1, |rewrite| (now.0 - rewrite.started_at.0) / 1000);
+    lines.flag("aof_enabled", aof.is_enabled());
+    lines.flag("aof_rewrite_in_progress", aof.rewrite.is_some());
+    lines.flag("aof_rewrite_scheduled", aof.is_rewrite_scheduled);
+    lines.field("aof_last_rewrite_time_sec", aof.last_rewrite_seconds);
+    lines.field("aof_current_rewrite_time_sec", rewriting_seconds);
+    lines.field("aof_last_bgrewrite_status", status(aof.last_rewrite_is_ok));
+    lines.field("aof_rewrites", aof.rewrites);
+    lines.field("aof_rewrites_consecutive_failures", aof.failures_in_a_row);
+    lines.field("aof_last_write_status", status(aof.write_error.is_none()));
+    lines.zeros(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
+    if !aof.is_enabled() {
+        return;
+    }
+    let end = engine.role.stream().log.end_offset();
+    lines.field("aof_current_size", aof.current_bytes);
+    lines.field("aof_base_size", aof.base_bytes);
+    lines.flag("aof_pending_rewrite", false);
+    lines.field("aof_buffer_length", aof.buffered_bytes + aof.untaken_bytes(end));
+    lines.zeros(&["aof_pending_bio_fsync", "aof_delayed_fsync"]);
 }
 
 pub(super) fn stats(engine: &Engine, lines: &mut Lines) {

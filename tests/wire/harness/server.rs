@@ -54,6 +54,17 @@ impl Server {
         Self::start_in(Kind::Redis, args, folder_with_dump(dump))
     }
 
+    /// Our server in a folder with files of an earlier one.
+    #[track_caller]
+    pub fn russet_in(args: &[&str], folder: TempDir) -> Self {
+        Self::start_in(Kind::Russet, args, folder)
+    }
+
+    #[track_caller]
+    pub fn redis_in(args: &[&str], folder: TempDir) -> Self {
+        Self::start_in(Kind::Redis, args, folder)
+    }
+
     #[track_caller]
     fn start_in(kind: Kind, args: &[&str], folder: TempDir) -> Self {
         let port = free_port();
@@ -62,6 +73,25 @@ impl Server {
         let mut server = Self { kind, process, port, args, folder };
         server.wait_until_ready();
         server
+    }
+
+    /// Our server, whose files may not grow beyond `bytes`.
+    #[track_caller]
+    pub fn russet_with_file_limit(args: &[&str], bytes: u64) -> Self {
+        let server = Self::russet(args);
+        server.limit_files(&bytes.to_string());
+        server
+    }
+
+    pub fn lift_file_limit(&self) {
+        self.limit_files("unlimited");
+    }
+
+    fn limit_files(&self, limit: &str) {
+        let status = Command::new("prlimit")
+            .args(["--pid", &self.pid().to_string(), &format!("--fsize={limit}:unlimited")])
+            .status();
+        assert!(status.expect("prlimit is there").success());
     }
 
     #[track_caller]

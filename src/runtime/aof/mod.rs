@@ -1,0 +1,100 @@
+//! The append-only file on disk: one thread that writes it, the folder it lies in, its bases, and how it is loaded.
+//!
+//! The thread takes bytes of the replication log and orders from the engine (`engine::aof`), and is the only one that
+//! changes the folder while the server runs. The hub wakes it after a batch that has left something for it.
+
+mod base;
+mod folder;
+mod gate;
+mod incr;
+pub mod load;
+pub mod text;
+mod writer;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
+use std::thread::Thread;
+
+use anyhow::Context as _;
+
+use super::hub::Hub;
+pub use folder::Folder;
+pub use gate::{Gate, Passage};
+pub use load::begin;
+pub use writer::Opened;
+
+/// What others tell the writing thread.
+enum Message {
+    /// The file is loaded, or new: write on from here.
+    Open(Box<Opened>),
+    /// The base of the rewrite of that number is written, or was not.
+    BaseWritten { number: u64, outcome: Result<(), String> },
+    /// Everything to disk, then no more.
+    Stop,
+}
+
+/// The line between the engine's threads and the one that writes.
+#[derive(Default)]
+pub struct Line {
+    thread: OnceLock<Thread>,
+    is_woken: AtomicBool,
+    mailbox: Mutex<Vec<Message>>,
+    /// Where connections wait until what they say is on disk.
+    pub gate: Gate,
+    has_stopped: Mutex<bool>,
+    stopped: Condvar,
+}
+
+impl Line {
+    /// There is something to do.
+    pub fn wake(&self) {
+        if !self.is_woken.load(Ordering::SeqCst)
+            && !self.is_woken.swap(true, Ordering::SeqCst)
+            && let Some(thread) = self.thread.get()
+        {
+            thread.unpark();
+        }
+    }
+
+    fn send(&self, message: Message) {
+        self.mailbox.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+        self.wake();
+    }
+
+    fn take_messages(&self) -> Vec<Message> {
+        std::mem::take(&mut *self.mailbox.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Has everything written and forced to disk, for the end of the process; waits for it.
+    pub fn stop(&self) {
+        if self.thread.get().is_none() {
+            return;
+        }
+        self.send(Message::Stop);
+        let stopped = self.has_stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        // A panic elsewhere has ended the process already.
+        drop(self.stopped.wait_while(stopped, |stopped| !*stopped));
+    }
+
+    fn note_stopped(&self) {
+        *self.has_stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.stopped.notify_all();
+    }
+}
+
+/// Starts the thread, which has nothing to do until the file is opened.
+pub fn start(hub: &'static Hub) -> anyhow::Result<()> {
+    let handle = std::thread::Builder::new()
+        .name("aof".to_owned())
+        .spawn(move || writer::run(hub))
+        .context("cannot start a thread")?;
+    hub.aof.thread.get_or_init(|| handle.thread().clone());
+    hub.aof.wake();
+    Ok(())
+}
+
+/// The operating system's own sentence, without the number that Rust adds.
+pub fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}

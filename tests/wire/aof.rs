@@ -1,0 +1,327 @@
+//! The append-only file: kept over kills, exchanged with Redis, rewritten, switched on and off, cut where it is broken.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::harness::{Client, Server, becomes, bulk, digest, eventually, fill, free_port, ok};
+
+const FOLDER: &str = "appendonlydir";
+
+/// Keys with expiries that differ from run to run are none of the data set's, so that digests can be compared.
+fn fill_all(client: &mut Client) {
+    fill(client, 1500);
+    for i in 0..200 {
+        client.call_args(&["ZADD", "scores", &format!("{}.25", i * 7 % 101), &format!("member {i}")]);
+    }
+    client.call("MULTI");
+    client.call("SET in:multi 1");
+    client.call("INCRBYFLOAT in:multi 0.5");
+    client.call("EXEC");
+    client.call_args(&["EVAL", "redis.call('SET', KEYS[1], 'by a script')", "1", "scripted"]);
+    client.call("SADD popped 1 2 3 4 5 6");
+    client.call("SPOP popped 3");
+}
+
+fn folder_with_aof(from: &Path) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    copy_folder(&from.join(FOLDER), &folder.path().join(FOLDER));
+    folder
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
+}
+
+fn manifest(server: &Server) -> String {
+    let path = server.folder().join(FOLDER).join("appendonly.aof.manifest");
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
+/// The names of the parts that the manifest lists.
+fn parts(server: &Server) -> Vec<String> {
+    manifest(server).lines().map(|line| line.split(' ').nth(1).unwrap().to_owned()).collect()
+}
+
+fn last_incr(server: &Server) -> PathBuf {
+    server.folder().join(FOLDER).join(parts(server).last().unwrap())
+}
+
+fn rewrite(client: &mut Client) {
+    let before: u64 = client.info("aof_rewrites").parse().unwrap();
+    client.call("BGREWRITEAOF");
+    becomes("the rewrite ends", &(before + 1).to_string(), || client.info("aof_rewrites"));
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_kill() {
+    for (policy, preamble) in [("always", "yes"), ("everysec", "no")] {
+        let args = ["--appendonly", "yes", "--appendfsync", policy, "--aof-use-rdb-preamble", preamble];
+        let mut server = Server::russet(&args);
+        let mut client = server.client();
+        fill_all(&mut client);
+        rewrite(&mut client);
+        client.call("SET after:rewrite x");
+        client.call("SELECT 3");
+        client.call("SET in:three x");
+        let before = digest(&mut client);
+        assert_eq!(client.call("WAITAOF 1 0 0").elements().unwrap()[0].as_integer(), Some(1));
+        server.kill();
+        server.restart();
+        let mut client = server.client();
+        assert_eq!(digest(&mut client), before, "{policy} {preamble}");
+        // And what is written on behind it.
+        client.call("SET again y");
+        let before = digest(&mut client);
+        client.call("WAITAOF 1 0 0");
+        server.restart();
+        assert_eq!(digest(&mut server.client()), before, "{policy} {preamble}");
+    }
+}
+
+#[test]
+fn redis_reads_what_russet_wrote_and_russet_what_redis_wrote() {
+    for preamble in ["yes", "no"] {
+        let args =
+            ["--appendonly", "yes", "--aof-use-rdb-preamble", preamble, "--aof-timestamp-enabled", "yes"];
+        let ours = Server::russet(&args);
+        let mut client = ours.client();
+        fill_all(&mut client);
+        rewrite(&mut client);
+        client.call("SET after:rewrite x");
+        client.call("HSET after:hash a b");
+        let expected = digest(&mut client);
+        client.call("WAITAOF 1 0 0");
+        let theirs = Server::redis_in(&args, folder_with_aof(ours.folder()));
+        let mut client = theirs.client();
+        assert_eq!(digest(&mut client), expected, "{preamble}: redis-server reads another data set");
+
+        client.call("BGREWRITEAOF");
+        becomes("it ends", &"0".to_owned(), || client.info("aof_rewrite_in_progress"));
+        client.call("RPUSH after:theirs a b c");
+        let expected = digest(&mut client);
+        eventually("it is written", || {
+            let incr = last_incr(&theirs);
+            std::fs::read(incr).is_ok_and(|text| text.windows(12).any(|window| window == b"after:theirs"))
+        });
+        let again = Server::russet_in(&args, folder_with_aof(theirs.folder()));
+        assert_eq!(digest(&mut again.client()), expected, "{preamble}: russet reads another data set");
+    }
+}
+
+#[test]
+fn the_file_is_empty_until_the_first_write_and_selects_its_database_once() {
+    let server = Server::russet(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let mut client = server.client();
+    assert_eq!(std::fs::read(last_incr(&server)).unwrap(), b"");
+    client.call("SELECT 5");
+    client.call("SET a 1");
+    client.call("SETEX b 100 2");
+    let text = std::fs::read_to_string(last_incr(&server)).unwrap();
+    assert!(text.starts_with("*2\r\n$6\r\nSELECT\r\n$1\r\n5\r\n*3\r\n$3\r\nSET\r\n"), "{text}");
+    assert!(text.contains("PXAT") && text.matches("SELECT").count() == 1, "{text}");
+    rewrite(&mut client);
+    client.call("SET c 3");
+    let text = std::fs::read_to_string(last_incr(&server)).unwrap();
+    assert_eq!(text, "*2\r\n$6\r\nSELECT\r\n$1\r\n5\r\n*3\r\n$3\r\nSET\r\n$1\r\nc\r\n$1\r\n3\r\n");
+    assert_eq!(parts(&server), ["appendonly.aof.2.base.rdb", "appendonly.aof.2.incr.aof"]);
+    let files = std::fs::read_dir(server.folder().join(FOLDER)).unwrap().count();
+    assert_eq!(files, 3, "what was replaced is removed");
+}
+
+#[test]
+fn it_is_switched_on_and_off_while_clients_write() {
+    let mut server = Server::russet(&[]);
+    let mut client = server.client();
+    fill_all(&mut client);
+    assert_eq!(client.call("CONFIG SET appendonly yes"), ok());
+    client.call("SET during x");
+    becomes("the first base is there", &"1".to_owned(), || client.info("aof_rewrites"));
+    client.call("SET after x");
+    assert_eq!(client.call("WAITAOF 1 0 0").elements().unwrap()[0].as_integer(), Some(1));
+    let with_aof = digest(&mut client);
+    assert_eq!(client.call("DEBUG LOADAOF"), ok());
+    assert_eq!(digest(&mut client), with_aof);
+    assert_eq!(client.call("CONFIG SET appendonly no"), ok());
+    client.call("SET without x");
+    assert_eq!(client.info("aof_enabled"), "0");
+    assert!(client.call("WAITAOF 1 0 0").is_error());
+    server.kill();
+    let again = Server::russet_in(&["--appendonly", "yes"], folder_with_aof(server.folder()));
+    assert_eq!(digest(&mut again.client()), with_aof);
+}
+
+#[test]
+fn a_rewrite_and_a_save_run_side_by_side() {
+    let server = Server::russet(&["--appendonly", "yes", "--rdb-key-save-delay", "500"]);
+    let mut client = server.client();
+    fill(&mut client, 1000);
+    assert_eq!(client.text("BGSAVE"), "Background saving started");
+    assert_eq!(client.text("BGREWRITEAOF"), "Background append only file rewriting started");
+    assert_eq!(client.info("rdb_bgsave_in_progress"), "1");
+    assert_eq!(client.info("aof_rewrite_in_progress"), "1");
+    assert!(client.call("BGREWRITEAOF").is_error());
+    becomes("the rewrite ends", &"1".to_owned(), || client.info("aof_rewrites"));
+    becomes("the save ends", &"1".to_owned(), || client.info("rdb_saves"));
+}
+
+#[test]
+fn it_is_rewritten_when_it_has_grown() {
+    let args = ["--appendonly", "yes", "--auto-aof-rewrite-min-size", "16kb"];
+    let server = Server::russet(&args);
+    let mut client = server.client();
+    for i in 0..2000 {
+        client.call_args(&["SET", "key", &format!("{i:0100}")]);
+    }
+    eventually("it is rewritten", || client.info("aof_rewrites") != "0");
+    assert!(server.log().contains("Starting automatic rewriting of AOF on"));
+}
+
+fn write_aof(folder: &Path, text: &[u8]) -> PathBuf {
+    let dir = folder.join(FOLDER);
+    std::fs::create_dir(&dir).unwrap();
+    let manifest = "file appendonly.aof.1.incr.aof seq 1 type i\n";
+    std::fs::write(dir.join("appendonly.aof.manifest"), manifest).unwrap();
+    let path = dir.join("appendonly.aof.1.incr.aof");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+const WHOLE: &[u8] = b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n";
+const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n*3\r\n$3\r\nSET\r\n$1\r\nb\r\n$1\r\n2\r\n*1\r\n$4\r\nEXEC\r\n";
+
+#[test]
+fn an_end_that_is_missing_is_cut_off_with_its_open_transaction() {
+    for cut in [1, 3, MULTI.len() / 2, MULTI.len() - 1] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = write_aof(folder.path(), &[WHOLE, &MULTI[..cut]].concat());
+        let server = Server::russet_in(&["--appendonly", "yes"], folder);
+        let mut client = server.client();
+        assert_eq!(client.integer("DBSIZE"), 1, "cut at {cut}");
+        assert!(server.log().contains("Truncating the AOF"), "cut at {cut}");
+        assert_eq!(std::fs::read(path).unwrap(), WHOLE);
+    }
+}
+
+/// Runs our server in a folder that it cannot use; what it says.
+fn refused(folder: &Path, args: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_russet"))
+        .args(["--port", &free_port().to_string(), "--appendonly", "yes", "--dir"])
+        .arg(folder)
+        .args(args)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    text
+}
+
+#[test]
+fn damage_is_refused_with_file_and_offset() {
+    let middle = [WHOLE, b"!!!", WHOLE].concat();
+    let cases: [(&[u8], &[&str], &[&str]); 3] = [
+        (&middle, &[], &["Bad file format", "appendonly.aof.1.incr.aof", &format!("offset {}", WHOLE.len())]),
+        (&MULTI[..40], &["--aof-load-truncated", "no"], &["Unexpected end of file", "offset 0"]),
+        (b"*1\r\n$3\r\nbla\r\n", &[], &["Unknown command 'bla' reading the append only file"]),
+    ];
+    for (text, args, expected) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        let path = write_aof(folder.path(), text);
+        let said = refused(folder.path(), args);
+        for word in expected {
+            assert!(said.contains(word), "{word} is not said: {said}");
+        }
+        assert_eq!(std::fs::read(path).unwrap(), text, "it is as it was");
+    }
+}
+
+fn check(args: &[&str], path: &Path) -> (bool, String) {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_russet")).arg("check").args(args).arg(path).output().unwrap();
+    (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
+#[test]
+fn check_finds_damage_and_repairs_an_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = write_aof(folder.path(), &[WHOLE, &MULTI[..20]].concat());
+    let manifest = folder.path().join(FOLDER).join("appendonly.aof.manifest");
+    for path in [&path, &manifest] {
+        let (is_valid, said) = check(&[], path);
+        assert!(!is_valid && said.contains("not valid") && said.contains("offset 27"), "{said}");
+    }
+    let (is_valid, said) = check(&["--fix"], &manifest);
+    assert!(is_valid, "{said}");
+    assert_eq!(std::fs::read(&path).unwrap(), WHOLE);
+    assert!(check(&[], &manifest).0);
+    let server = Server::russet(&[]);
+    let mut client = server.client();
+    fill(&mut client, 200);
+    client.call("SAVE");
+    let (is_valid, said) = check(&[], &server.dump());
+    assert!(is_valid && said.contains("keys"), "{said}");
+    let mut bytes = std::fs::read(server.dump()).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(folder.path().join("x.rdb"), bytes).unwrap();
+    assert!(!check(&[], &folder.path().join("x.rdb")).0);
+    assert!(check(&["--help"], Path::new("x")).1.contains("--fix"));
+}
+
+#[test]
+fn an_old_file_of_one_part_becomes_the_base() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("appendonly.aof"), [WHOLE, MULTI].concat()).unwrap();
+    let mut server = Server::russet_in(&["--appendonly", "yes"], folder);
+    let mut client = server.client();
+    assert_eq!((client.call("GET a"), client.call("GET b")), (bulk("1"), bulk("2")));
+    client.call("SET c 3");
+    client.call("WAITAOF 1 0 0");
+    assert_eq!(parts(&server), ["appendonly.aof", "appendonly.aof.1.incr.aof"]);
+    assert!(!server.folder().join("appendonly.aof").exists());
+    server.restart();
+    let mut client = server.client();
+    assert_eq!(client.integer("DBSIZE"), 3);
+    rewrite(&mut client);
+    assert_eq!(parts(&server), ["appendonly.aof.2.base.rdb", "appendonly.aof.2.incr.aof"]);
+}
+
+#[test]
+fn a_replica_has_a_file_of_its_own() {
+    let master = Server::russet(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let mut client = master.client();
+    fill_all(&mut client);
+    let replica_args = ["--appendonly", "yes", "--replicaof", &format!("127.0.0.1 {}", master.port)];
+    let mut replica = Server::russet(&replica_args);
+    becomes("the replica is in sync", &"up".to_owned(), || replica.client().info("master_link_status"));
+    becomes("its file is there", &"1".to_owned(), || replica.client().info("aof_rewrites"));
+    client.call("SELECT 7");
+    client.call("SET on:both x");
+    let acknowledged = client.call("WAITAOF 1 1 0");
+    let numbers: Vec<Option<i64>> =
+        acknowledged.elements().unwrap().iter().map(russet::resp::value::Value::as_integer).collect();
+    assert_eq!(numbers, [Some(1), Some(1)]);
+    let expected = digest(&mut client);
+    becomes("the replica has it", &expected, || digest(&mut replica.client()));
+    replica.kill();
+    let alone = Server::russet_in(&["--appendonly", "yes"], folder_with_aof(replica.folder()));
+    assert_eq!(digest(&mut alone.client()), expected, "the replica's file has what the master has");
+}
+
+#[test]
+fn a_snapshot_does_not_count_where_there_is_to_be_a_file() {
+    // As in Redis: the first start with appendonly begins with nothing.
+    let server = Server::russet(&[]);
+    let mut client = server.client();
+    client.call("SET a 1");
+    client.call("SAVE");
+    let other = Server::russet_with_dump(&["--appendonly", "yes"], &server.dump());
+    assert_eq!(other.client().integer("DBSIZE"), 0);
+    let theirs = Server::redis_with_dump(&["--appendonly", "yes"], &server.dump());
+    assert_eq!(theirs.client().integer("DBSIZE"), 0);
+}
