@@ -630,9 +630,8 @@ pub fn expire_timeouts(engine: &mut Engine) {
     while let Some(id) = engine.blocked.due(now) {
         end_block(engine, id);
     }
-    if engine.pause.is_some_and(|pause| pause.until <= now) {
-        engine.end_pause();
-    }
+    engine.end_due_pauses();
+    engine.start_full_syncs();
 }
 
 /// Ends a client's block as its timeout would.

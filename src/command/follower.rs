@@ -9,7 +9,7 @@ use crate::command::dispatch;
 use crate::engine::master_stream::{MasterStream, asks_for_ack};
 use crate::engine::{Engine, LogLevel};
 use crate::persistence::snapshot::Loaded;
-use crate::replication::link::{Auth, Event, LinkOptions, MasterLink};
+use crate::replication::link::{Auth, Event, FailureKind, LinkOptions, MasterLink};
 use crate::replication::log::ReplOffset;
 use crate::replication::replid::ReplId;
 use crate::resp::request::{Batch, Decoder, Limits};
@@ -111,6 +111,7 @@ impl Follower {
             Event::Send(line) => Step::Send(line),
             Event::FullSync { history } => {
                 replica.syncing(now);
+                engine.finish_failover();
                 if let Some((replid, offset)) = &history {
                     engine.log(LogLevel::Notice, format!("Full resync from master: {replid}:{offset}"));
                 }
@@ -135,6 +136,7 @@ impl Follower {
             Event::Continue { replid } => {
                 engine.log(LogLevel::Notice, "Successful partial resynchronization with master.");
                 engine.link_continues(replid);
+                engine.finish_failover();
                 self.stream = Some(StreamApplier::new(engine, self.epoch));
                 Step::Stream
             }
@@ -144,7 +146,12 @@ impl Follower {
                 }
                 Step::Stream
             }
-            Event::Failed(failure) => return Err(LinkError::Failed(failure.reason)),
+            Event::Failed(failure) => {
+                if failure.kind == FailureKind::FailoverRefused {
+                    engine.abort_failover("Failover target rejected psync request");
+                }
+                return Err(LinkError::Failed(failure.reason));
+            }
         })
     }
 
@@ -177,6 +184,7 @@ fn link_options(engine: &Engine) -> LinkOptions {
         announce_ip: (!config.replica_announce_ip.is_empty()).then(|| config.replica_announce_ip.clone()),
         auth,
         psync_from: engine.role.as_replica().and_then(|replica| replica.psync_from()),
+        is_failover: engine.is_failing_over(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the engine wants done outside: it decides, the runtime does it and reports back.
 
 use super::client::ClientId;
+use super::full_sync::FullSync;
 use super::long_read::LongRead;
 use super::migration::Migration;
 use super::persistence::SaveRequest;
@@ -29,6 +30,8 @@ pub enum Job {
     Migrate(Box<Migration>),
     /// Write a snapshot, then call `Engine::save_finished`.
     Save(Box<SaveRequest>),
+    /// Send a frozen data set to replicas.
+    FullSync(Box<FullSync>),
     /// To be done before anybody else enters the engine.
     Inside(InsideJob),
 }

@@ -219,6 +219,8 @@ impl Engine {
             let reply = if outcome.is_ok() { Ok(()) } else { Err(ErrorReply::fixed("ERR")) };
             self.finish_job(id, reply);
         }
+        self.end_disk_sync(number);
+        self.start_full_syncs();
         self.shutdown_after_save(outcome.is_ok());
     }
 

@@ -7,26 +7,12 @@ use super::blocked::BlockedOn;
 use super::client::{Client, ClientKind, Closing};
 use super::{ClientId, Engine, Job, LogLevel};
 use crate::replication::ack;
-use crate::replication::feed::{FeedStep, Framing, ReplicaFeed};
+use crate::replication::feed::FeedStep;
 use crate::replication::log::ReplOffset;
 use crate::replication::replica::MasterAddr;
 use crate::replication::replica_manager::ReplicaId;
 use crate::replication::replid::ReplId;
 use crate::storage::Keyspace;
-
-/// A frozen data set on its way to a replica, and the place in the stream at which it was frozen.
-#[derive(Debug, Clone)]
-pub struct FullSync {
-    pub keyspace: Keyspace,
-    pub replid: ReplId,
-    pub offset: ReplOffset,
-    /// The database that is selected at this place in the stream.
-    pub stream_db_index: usize,
-    /// The replica finds the end by a delimiter, so that the size need not be known.
-    pub is_eof_capable: bool,
-    /// `rdb-key-save-delay`
-    pub key_delay_micros: i64,
-}
 
 impl Engine {
     /// Whether effects have a reader; asked again when the role or the backlog changes.
@@ -56,9 +42,10 @@ impl Engine {
             log.append(b"*1\r\n$4\r\nEXEC\r\n");
         }
         self.effects.clear();
-        let end = log.end_offset().0;
+        let end = log.end_offset();
+        self.failover_needs(end);
         self.enforce_replica_limits();
-        end
+        end.0
     }
 
     /// Keys were left out of a file that continues a history, because their time had passed. Replicas of that history
@@ -69,36 +56,6 @@ impl Engine {
             self.append_effects();
         }
         self.trim_backlog();
-    }
-
-    /// Starts a full resync for a client that has said PSYNC or SYNC: the data set is frozen here and now, and the
-    /// stream goes on from this offset for it.
-    pub fn begin_full_sync(&mut self, id: ClientId, is_named: bool) {
-        if self.role.is_master() {
-            self.role.stream_mut().begin_backlog(&mut self.rng);
-            self.refresh_propagation();
-        }
-        // The replica knows no database yet.
-        self.log_db_index = None;
-        let now = self.now();
-        let capabilities = self.role.stream().replicas.get(ReplicaId(id.0)).map(|it| it.capabilities);
-        let capabilities = capabilities.unwrap_or_default();
-        let stream_db_index = self.stream_db_index();
-        let keyspace = match capabilities.excludes_data {
-            true => self.keyspace.emptied(),
-            false => self.keyspace.clone(),
-        };
-        let stream = self.role.stream_mut();
-        let (replid, offset) = (stream.ids.replid(), stream.log.end_offset());
-        let mut feed = ReplicaFeed::full_resync();
-        feed.announce(is_named.then_some(replid), offset);
-        stream.replicas.attach(ReplicaId(id.0), feed, now);
-        let is_eof_capable = is_named && capabilities.eof;
-        let key_delay_micros = i64::from(self.config.rdb_key_save_delay);
-        let sync = FullSync { keyspace, replid, offset, stream_db_index, is_eof_capable, key_delay_micros };
-        self.full_syncs.insert(id, sync);
-        self.stats.sync_full += 1;
-        self.become_replica(id);
     }
 
     /// The client's connection is a replica's from here on.
@@ -119,45 +76,6 @@ impl Engine {
             Some(feed) => feed.next(&mut stream.log, bytes_max),
             None => FeedStep::Lost,
         }
-    }
-
-    /// The snapshot that replica `id` waits for, once.
-    pub fn take_full_sync(&mut self, id: ClientId) -> Option<FullSync> {
-        self.full_syncs.remove(&id)
-    }
-
-    /// The payload for replica `id` is ready to be framed and sent.
-    pub fn begin_payload(&mut self, id: ClientId, size: Option<u64>) {
-        let framing = size.map_or_else(|| Framing::random_eof(&mut self.rng), Framing::Length);
-        if let Some(feed) = self.feed_mut(id) {
-            feed.begin_snapshot(framing);
-        }
-    }
-
-    /// The payload was sent whole; an error if its size was another than announced.
-    pub fn end_payload(&mut self, id: ClientId) -> Result<(), String> {
-        let now = self.now();
-        if let Some(feed) = self.feed_mut(id) {
-            feed.snapshot_done().map_err(|wrong| {
-                format!("a snapshot of {} bytes was announced with {}", wrong.sent, wrong.promised)
-            })?;
-        }
-        self.role.stream_mut().replicas.note_online(ReplicaId(id.0), now);
-        self.log(
-            LogLevel::Notice,
-            format!("Synchronization with replica {} succeeded", self.replica_name(id)),
-        );
-        Ok(())
-    }
-
-    pub fn note_payload_sent(&mut self, id: ClientId, bytes: usize) {
-        if let Some(feed) = self.feed_mut(id) {
-            feed.snapshot_sent(bytes);
-        }
-    }
-
-    fn feed_mut(&mut self, id: ClientId) -> Option<&mut ReplicaFeed> {
-        self.role.stream_mut().replicas.get_mut(ReplicaId(id.0))?.feed_mut()
     }
 
     /// `address:port` of a replica, for the log.
@@ -195,11 +113,15 @@ impl Engine {
         }
         let clients = &self.clients;
         self.waiting_for_acks.retain(|&id| clients.get(id).is_some_and(|client| client.blocked.is_some()));
+        self.continue_failover();
     }
 
     /// Asks every replica how far it is; the answers come as `REPLCONF ACK`.
     pub fn request_acks(&mut self) {
-        self.role.stream_mut().log.append(ack::GETACK);
+        // A failover has asked already, and from then on the stream stands still.
+        if self.failover.is_none() {
+            self.role.stream_mut().log.append(ack::GETACK);
+        }
     }
 
     /// Follows another master, from now on and in the configuration.
@@ -361,13 +283,16 @@ impl Engine {
         if now.0 - self.last_replica_ping.0 >= ping_period_ms {
             // The period runs on without replicas: one that has just come is not pinged at once.
             self.last_replica_ping = now;
-            if is_master && self.role.stream().replicas.count() > 0 {
+            if is_master && self.failover.is_none() && self.role.stream().replicas.count() > 0 {
                 self.role.stream_mut().log.append(ack::PING);
             }
         }
+        self.start_full_syncs();
         for id in self.role.stream().replicas.timed_out(timeout_seconds, now) {
             let name = self.replica_name(ClientId(id.0));
-            self.log(LogLevel::Warning, format!("Disconnecting timedout replica {name} (streaming sync)"));
+            let is_online = self.role.stream().replicas.get(id).is_some_and(|replica| replica.is_online());
+            let kind = if is_online { "streaming" } else { "full" };
+            self.log(LogLevel::Warning, format!("Disconnecting timedout replica {name} ({kind} sync)"));
             self.clients.close(ClientId(id.0), Closing::Now);
         }
         self.trim_backlog();

@@ -238,7 +238,7 @@ mod tests {
     fn attach(role: &mut Role, id: u64) {
         let replicas = &mut role.stream_mut().replicas;
         replicas.register(ReplicaId(id), "127.0.0.1");
-        replicas.attach(ReplicaId(id), ReplicaFeed::full_resync(), NOW);
+        replicas.attach(ReplicaId(id), ReplicaFeed::full_resync(UnixMillis(0), true), NOW);
     }
 
     #[test]

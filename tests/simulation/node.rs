@@ -1,6 +1,7 @@
 //! One server of the cluster: an engine, and around it what the runtime does for it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 
 use russet::base::clock::ManualClock;
 use russet::command::{self, Executed, TABLE, active_expire, dispatch};
@@ -41,7 +42,7 @@ struct Caller {
     query: Vec<u8>,
     decoder: Decoder,
     /// A frozen data set that will be encoded at this time.
-    sync: Option<(i64, FullSync)>,
+    sync: Option<(i64, Rc<FullSync>)>,
     payload: VecDeque<Vec<u8>>,
 }
 
@@ -51,6 +52,7 @@ impl Node {
             repl_timeout: 3,
             repl_ping_replica_period: 1,
             repl_backlog_size: backlog_bytes,
+            repl_diskless_sync_delay: rng.u32(0..2),
             port: id as u16,
             ..Config::default()
         };
@@ -248,6 +250,13 @@ impl Node {
                     self.connect_at = self.now();
                 }
                 Job::Close(id) => self.engine.clients.close(id, Closing::Now),
+                Job::FullSync(sync) => {
+                    let sync = Rc::new(*sync);
+                    for caller in self.callers.values_mut().filter(|it| sync.replicas.contains(&it.client)) {
+                        let ready_at = self.engine.now().0 + self.rng.i64(0..500);
+                        caller.sync = Some((ready_at, sync.clone()));
+                    }
+                }
                 _ => {}
             }
         }
@@ -274,15 +283,12 @@ impl Node {
             return network.send(conn, End::Far, out, now);
         }
         let id = caller.client;
-        if let Some(sync) = self.engine.take_full_sync(id) {
-            caller.sync = Some((now + self.rng.i64(0..500), sync));
-        }
         if let Some((_, sync)) = caller.sync.take_if(|(ready_at, _)| *ready_at <= now) {
             let aux = vec![("repl-stream-db", sync.stream_db_index.to_string())];
             let options = SnapshotOptions { writer: WriterOptions::default(), aux, usage: None };
             let file = snapshot::write(&sync.keyspace, &options, Vec::new(), || Ok(()))
                 .expect("a vector takes everything");
-            let size = (!sync.is_eof_capable).then_some(file.len() as u64);
+            let size = (!sync.is_eof_framed).then_some(file.len() as u64);
             self.engine.begin_payload(id, size);
             caller.payload = file.chunks(PAYLOAD_PIECE_BYTES).map(<[u8]>::to_vec).collect();
         }

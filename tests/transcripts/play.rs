@@ -312,7 +312,7 @@ impl Server {
                 let outcome = (read.run)();
                 self.enter(|engine| drop(engine.finish_read(read.client, read.command, 0, outcome)));
             }
-            Job::FreeOutput(_) | Job::FreeElse(_) | Job::MasterChanged => {}
+            Job::FreeOutput(_) | Job::FreeElse(_) | Job::MasterChanged | Job::FullSync(_) => {}
         }
     }
 

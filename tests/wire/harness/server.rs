@@ -157,11 +157,7 @@ fn spawn(kind: Kind, port: u16, folder: &Path, args: &[String]) -> Child {
     };
     let mut command = Command::new(program);
     command.args(["--port", &port.to_string(), "--dir"]).arg(folder);
-    if kind == Kind::Redis {
-        command.args(["--save", "", "--repl-diskless-sync-delay", "0", "--enable-debug-command", "yes"]);
-    } else {
-        command.args(["--save", "", "--enable-debug-command", "yes"]);
-    }
+    command.args(["--save", "", "--repl-diskless-sync-delay", "0", "--enable-debug-command", "yes"]);
     command.args(args).stdin(Stdio::null());
     command.stdout(log.try_clone().expect("a file can be shared")).stderr(log);
     command.spawn().unwrap_or_else(|error| panic!("{program}: {error} (does ./test.sh install it?)"))
