@@ -120,6 +120,7 @@ impl Follower {
             }
             Event::SnapshotSize(size) => {
                 replica.note_payload_size(size);
+                engine.prepare_for_snapshot(size);
                 let what = match size {
                     Some(bytes) => format!("receiving {bytes} bytes from master"),
                     None => "receiving streamed RDB from master with EOF".to_owned(),
@@ -130,6 +131,10 @@ impl Follower {
             }
             Event::SnapshotChunk(chunk) => {
                 replica.note_io(chunk.len(), now);
+                engine.stats.net_repl_input_bytes += chunk.len() as u64;
+                if let Some(loading) = &mut engine.persistence.loading {
+                    loading.loaded_bytes += chunk.len() as u64;
+                }
                 Step::Snapshot(chunk)
             }
             Event::SnapshotEnd => Step::EndSnapshot,
@@ -269,7 +274,7 @@ impl StreamApplier {
             }
             self.stream.count(engine, &args, &input[request.start..][..request.bytes]);
         }
-        engine.stats.net_input_bytes += self.decoded as u64;
+        engine.stats.net_repl_input_bytes += self.decoded as u64;
         engine.trim_backlog();
         self.applied += std::mem::take(&mut self.decoded);
         if self.applied == self.pending.len() {

@@ -8,6 +8,7 @@
 use super::persistence::SaveKind;
 use super::{ClientId, Engine, Job, LogLevel};
 use crate::base::clock::UnixMillis;
+use crate::persistence::snapshot::SnapshotOptions;
 use crate::replication::feed::{Framing, ReplicaFeed};
 use crate::replication::log::ReplOffset;
 use crate::replication::replica_manager::{AttachedReplica, ReplicaId};
@@ -19,10 +20,8 @@ use crate::storage::Keyspace;
 pub struct FullSync {
     pub replicas: Vec<ClientId>,
     pub keyspace: Keyspace,
-    pub replid: ReplId,
-    pub offset: ReplOffset,
-    /// The database that is selected at this place in the stream.
-    pub stream_db_index: usize,
+    /// They tell this place in the stream too.
+    pub options: SnapshotOptions,
     /// The replicas find the end by a delimiter, so that the size need not be known.
     pub is_eof_framed: bool,
     /// `rdb-key-save-delay`
@@ -129,7 +128,7 @@ impl Engine {
     }
 
     fn start_diskless_sync(&mut self, group: Waiting) {
-        let offset = self.announce(&group.replicas, None);
+        self.announce(&group.replicas, None);
         let keyspace = match group.excludes_data {
             true => self.keyspace.emptied(),
             false => self.keyspace.clone(),
@@ -139,9 +138,7 @@ impl Engine {
         let sync = FullSync {
             replicas: group.replicas.iter().map(|id| ClientId(id.0)).collect(),
             keyspace,
-            replid: self.role.stream().ids.replid(),
-            offset,
-            stream_db_index: self.stream_db_index(),
+            options: self.snapshot_options(),
             is_eof_framed: group.all_know_eof,
             key_delay_micros: i64::from(self.config.rdb_key_save_delay),
         };
@@ -237,6 +234,7 @@ impl Engine {
 
     pub fn note_payload_sent(&mut self, id: ClientId, bytes: usize) {
         let now = self.now();
+        self.stats.net_repl_output_bytes += bytes as u64;
         if let Some(replica) = self.role.stream_mut().replicas.get_mut(ReplicaId(id.0)) {
             replica.note_progress(now);
             if let Some(feed) = replica.feed_mut() {

@@ -349,7 +349,7 @@ impl Engine {
     }
 
     /// Puts another data set into the place of the present one, whose memory is freed elsewhere.
-    fn replace_keyspace(&mut self, keyspace: Keyspace) {
+    pub(super) fn replace_keyspace(&mut self, keyspace: Keyspace) {
         let bytes = self.share_of_memory(self.keyspace.keys_len());
         let old = std::mem::replace(&mut self.keyspace, keyspace);
         if !self.watched.is_empty() {
@@ -386,12 +386,15 @@ impl Engine {
 
     /// MISCONF: after a failed save nothing more may be lost.
     pub(super) fn disk_refusal(&self, demands: Demands) -> Option<ErrorReply> {
-        let refuses = demands.is_write
-            && !self.persistence.last_save_is_ok
+        let refuses = demands.is_write && self.has_failed_to_save() && self.role.is_master();
+        refuses.then_some(ErrorReply::MISCONF)
+    }
+
+    /// Whether snapshots are wanted, and the last one failed.
+    pub fn has_failed_to_save(&self) -> bool {
+        !self.persistence.last_save_is_ok
             && self.config.stop_writes_on_bgsave_error
             && !self.config.save.is_empty()
-            && self.role.is_master();
-        refuses.then_some(ErrorReply::MISCONF)
     }
 
     /// LOADING: the data set is not there yet.

@@ -6,6 +6,7 @@
 use super::blocked::BlockedOn;
 use super::client::{Client, ClientKind, Closing};
 use super::{ClientId, Engine, Job, LogLevel};
+use crate::config::ReplDisklessLoad;
 use crate::replication::ack;
 use crate::replication::feed::FeedStep;
 use crate::replication::log::ReplOffset;
@@ -73,7 +74,14 @@ impl Engine {
         }
         let stream = self.role.stream_mut();
         match stream.replicas.get_mut(ReplicaId(id.0)).and_then(|replica| replica.feed_mut()) {
-            Some(feed) => feed.next(&mut stream.log, bytes_max),
+            Some(feed) => {
+                let step = feed.next(&mut stream.log, bytes_max);
+                if let FeedStep::Write(pieces) = &step {
+                    self.stats.net_repl_output_bytes +=
+                        pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+                }
+                step
+            }
             None => FeedStep::Lost,
         }
     }
@@ -144,6 +152,7 @@ impl Engine {
     /// Becomes a master that goes on from where it is.
     pub fn stop_following(&mut self) {
         let now = self.now();
+        self.persistence.loading = None;
         let leaving = self.role.promote(now, &mut self.rng);
         self.config.replicaof = None;
         self.log_db_index = None;
@@ -156,8 +165,10 @@ impl Engine {
 
     /// Closes the links of replicas whose history is no longer this server's; they ask again.
     pub fn close_replicas(&mut self, replicas: Vec<ReplicaId>) {
+        let now = self.now();
         for id in replicas {
             self.clients.close(ClientId(id.0), Closing::Now);
+            self.role.stream_mut().replicas.release(id, now);
         }
     }
 
@@ -233,6 +244,7 @@ impl Engine {
     /// The link to the master broke, at whatever stage.
     pub fn link_lost(&mut self) {
         let now = self.now();
+        self.persistence.loading = None;
         self.drop_master_client();
         if let Some(replica) = self.role.as_replica_mut() {
             replica.disconnected(now);
@@ -248,10 +260,26 @@ impl Engine {
         self.close_replicas(leaving);
     }
 
+    /// A snapshot of the master begins to arrive. With `flush-before-load` the data at hand make room for it now, so that
+    /// the two never take memory at the same time; otherwise they stay and answer until it is complete.
+    pub fn prepare_for_snapshot(&mut self, size: Option<u64>) {
+        if self.config.repl_diskless_load != ReplDisklessLoad::FlushBeforeLoad {
+            return;
+        }
+        self.log(LogLevel::Notice, "MASTER <-> REPLICA sync: Flushing old data");
+        if let Some(replica) = self.role.as_replica_mut() {
+            replica.lose_history();
+        }
+        let empty = self.keyspace.emptied();
+        self.replace_keyspace(empty);
+        self.start_loading(size.unwrap_or(0));
+    }
+
     /// The master's snapshot has been loaded: it takes the place of the data at hand, which is handed back to be freed.
     /// The stream goes on in database 0 unless `stream_db_index` is set to another.
     pub fn adopt_snapshot(&mut self, keyspace: Keyspace, history: Option<(ReplId, ReplOffset)>) -> Keyspace {
         let now = self.now();
+        self.persistence.loading = None;
         self.drop_master_client();
         self.stream_db_index = 0;
         let old = std::mem::replace(&mut self.keyspace, keyspace);
@@ -293,7 +321,7 @@ impl Engine {
             let is_online = self.role.stream().replicas.get(id).is_some_and(|replica| replica.is_online());
             let kind = if is_online { "streaming" } else { "full" };
             self.log(LogLevel::Warning, format!("Disconnecting timedout replica {name} ({kind} sync)"));
-            self.clients.close(ClientId(id.0), Closing::Now);
+            self.close_replicas(vec![id]);
         }
         self.trim_backlog();
         if is_master {

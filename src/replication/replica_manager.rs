@@ -139,6 +139,17 @@ impl ReplicaManager {
         is_registered
     }
 
+    /// The connection is to be closed: nothing is kept for it from here on.
+    pub fn release(&mut self, id: ReplicaId, now: UnixMillis) {
+        let was_alone = self.count() == 0;
+        if let Some(replica) = self.get_mut(id) {
+            replica.feed = None;
+        }
+        if !was_alone && self.count() == 0 {
+            self.alone_since = now;
+        }
+    }
+
     /// The connection is gone. Whether it was known.
     pub fn unregister(&mut self, id: ReplicaId, now: UnixMillis) -> bool {
         let known = self.attached.len();

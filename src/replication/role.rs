@@ -142,6 +142,9 @@ impl Role {
             Self::Master(old) => {
                 let mut stream = old.take_stream(now);
                 stream.log.activate();
+                // A master that has come back from its file, and that another one has replaced meanwhile, is still where
+                // the old history ended: the new master knows that one.
+                stream.ids.resume_second(stream.log.end_offset());
                 *self = Self::Replica(Replica::new(stream, master, true));
             }
         }
@@ -326,6 +329,19 @@ mod tests {
         assert_eq!(replica.full_synced(Some((id(b'c'), ReplOffset(7))), NOW, &mut rng()), []);
         assert_eq!((replica.psync_from(), replica.is_up()), (Some((id(b'c'), ReplOffset(7))), true));
         assert_eq!((replica.role_offset(), replica.down_since_seconds(NOW)), (7, -1));
+    }
+
+    #[test]
+    fn a_restarted_master_that_was_replaced_goes_on_with_the_saved_history() {
+        let mut role = Role::new_master(NOW, &mut rng());
+        role.restore(id(b'a'), ReplOffset(50), NOW);
+        role.replicate_from(addr(), NOW);
+        assert_eq!(role.as_replica().unwrap().psync_from(), Some((id(b'a'), ReplOffset(50))));
+        let mut role = Role::new_master(NOW, &mut rng());
+        role.restore(id(b'a'), ReplOffset(50), NOW);
+        role.stream_mut().log.append(b"a write of its own");
+        role.replicate_from(addr(), NOW);
+        assert_ne!(role.as_replica().unwrap().psync_from(), Some((id(b'a'), ReplOffset(68))));
     }
 
     #[test]

@@ -117,7 +117,11 @@ async fn follow(
     let (follower, hello) = hub.enter(Follower::open);
     let mut link = Link { hub, stream, follower, loading: None, client: None };
     anyhow::ensure!(link.follower.epoch() == epoch, LinkError::Superseded);
-    link.run(&hello, backoff).await
+    let ended = link.run(&hello, backoff).await;
+    if link.loading.is_some() {
+        log::warning("Internal error in RDB: the master's snapshot has broken off, and is not used");
+    }
+    ended
 }
 
 struct Link {

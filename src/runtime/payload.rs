@@ -17,8 +17,7 @@ use super::background::{self, Urgency};
 use super::hub::Hub;
 use super::{log, saver};
 use crate::engine::{ClientId, FullSync};
-use crate::persistence::rdb::WriterOptions;
-use crate::persistence::snapshot::{self, Aux, SnapshotOptions};
+use crate::persistence::snapshot;
 use crate::replication::replica_manager::ReplicaId;
 
 /// The size and number of pieces in which a snapshot travels to a connection.
@@ -46,8 +45,7 @@ pub fn start(sync: Box<FullSync>, hub: &'static Hub) {
     let sync = Arc::new(*sync);
     let replicas = sync.replicas.clone();
     spawn(hub, &replicas, move || {
-        let options = options_of(&sync);
-        let size = (!sync.is_eof_framed).then(|| snapshot::size(&sync.keyspace, &options));
+        let size = (!sync.is_eof_framed).then(|| snapshot::size(&sync.keyspace, &sync.options));
         let takers = open(hub, &sync.replicas, size);
         let keys = sync.keyspace.keys_len();
         log::notice(&format!("Sending {keys} keys to {} replicas", takers.len()));
@@ -115,23 +113,8 @@ fn encode(hub: &'static Hub, sync: Arc<FullSync>, takers: Vec<Taker>, skipped_by
     let piece = BytesMut::with_capacity(PIECE_BYTES);
     let writer = PieceWriter { hub, sync: sync.clone(), takers, piece, handed_bytes: 0, skipped_bytes };
     // An error means that the connections are gone, which their tasks report.
-    let _ = snapshot::write(&sync.keyspace, &options_of(&sync), writer, each_key)
+    let _ = snapshot::write(&sync.keyspace, &sync.options, writer, each_key)
         .and_then(|mut writer| writer.flush());
-}
-
-fn options_of(sync: &FullSync) -> SnapshotOptions {
-    SnapshotOptions { writer: WriterOptions::default(), aux: aux_of(sync), usage: None }
-}
-
-fn aux_of(sync: &FullSync) -> Aux {
-    vec![
-        ("redis-ver", crate::config::REDIS_VERSION.to_owned()),
-        ("redis-bits", "64".to_owned()),
-        ("repl-stream-db", sync.stream_db_index.to_string()),
-        ("repl-id", String::from_utf8_lossy(sync.replid.as_bytes()).into_owned()),
-        ("repl-offset", sync.offset.0.to_string()),
-        ("aof-base", "0".to_owned()),
-    ]
 }
 
 /// Hands what is written to it to the connections, in pieces; waits while they are behind.
@@ -203,9 +186,7 @@ impl PieceWriter {
         let alone = FullSync {
             replicas: vec![taker.id],
             keyspace: all.keyspace.clone(),
-            replid: all.replid,
-            offset: all.offset,
-            stream_db_index: all.stream_db_index,
+            options: all.options.clone(),
             is_eof_framed: all.is_eof_framed,
             key_delay_micros: all.key_delay_micros,
         };
