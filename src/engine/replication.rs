@@ -15,6 +15,9 @@ use crate::replication::replica_manager::ReplicaId;
 use crate::replication::replid::ReplId;
 use crate::storage::Keyspace;
 
+/// How much more than `repl-backlog-size` is kept before it is looked whether somebody still needs it.
+const TRIM_SLACK_BYTES: u64 = 64 * 1024;
+
 impl Engine {
     /// Whether effects have a reader; asked again when the role or the backlog changes.
     pub fn refresh_propagation(&mut self) {
@@ -46,6 +49,11 @@ impl Engine {
         let end = log.end_offset();
         self.failover_needs(end);
         self.enforce_replica_limits();
+        let backlog_bytes = self.config.repl_backlog_size;
+        let stream = self.role.stream_mut();
+        if stream.log.histlen() > backlog_bytes + TRIM_SLACK_BYTES {
+            stream.trim(backlog_bytes, None);
+        }
         end.0
     }
 

@@ -100,6 +100,11 @@ impl ReplIds {
         self.second = Some(SecondReplId { replid, shared_to });
     }
 
+    /// Whether the second history ends at `end`: nothing was written under the present id.
+    pub fn is_second_at(&self, end: ReplOffset) -> bool {
+        self.second.is_some_and(|second| second.shared_to == end)
+    }
+
     /// Takes the second id up again if nothing was written since it ended at `end`: the present one names no byte yet that
     /// the second one does not.
     pub fn resume_second(&mut self, end: ReplOffset) {

@@ -26,6 +26,12 @@ impl Downstream {
         Self { ids: ReplIds::new(replid), log: ReplicationLog::default(), replicas: ReplicaManager::new(now) }
     }
 
+    /// Whether what nobody would hear need not be said: nobody is attached, and the stream still is where the old history
+    /// ended, so that this server can go on with that one as somebody's replica.
+    pub fn may_stay_silent(&self) -> bool {
+        self.replicas.count() == 0 && self.ids.is_second_at(self.log.end_offset())
+    }
+
     /// What PSYNC of a replica gets.
     pub fn psync(&self, request: PsyncRequest<'_>) -> Psync {
         request.decide(&self.ids, &self.log)

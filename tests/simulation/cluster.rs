@@ -203,7 +203,7 @@ impl Cluster {
 
     /// A handover ends with a new master, or with the old one.
     fn watch_handover(&mut self) {
-        let Some(until) = self.hands_over_until else { return };
+        let Some(until) = self.hands_over_until else { return self.call_back_strays() };
         let old = self.master;
         let node = self.nodes[old].as_mut().expect("nobody crashes meanwhile");
         let is_going_on = node.engine.failover.is_some();
@@ -224,6 +224,19 @@ impl Cluster {
         (0..NODES).for_each(|id| self.remember(id));
         self.follow_all();
         self.begin_writing();
+    }
+
+    /// The request to take over may arrive after all when the old master has given up; as sentinel does, whoever takes
+    /// itself for a second master is told otherwise.
+    fn call_back_strays(&mut self) {
+        let master = self.master;
+        for id in (0..NODES).filter(|&id| id != master) {
+            if self.nodes[id].as_ref().is_some_and(|node| node.engine.role.is_master()) {
+                self.say(&format!("node {id} is called back"));
+                self.remember(id);
+                self.follow(id, self.upstream_of(id));
+            }
+        }
     }
 
     fn trouble(&mut self) {
