@@ -277,6 +277,9 @@ impl Engine {
         self.log(LogLevel::Notice, "MASTER <-> REPLICA sync: Flushing old data");
         if let Some(replica) = self.role.as_replica_mut() {
             replica.lose_history();
+            // What this server has from here on is no place in the stream that others could go on from.
+            let leaving = replica.stream.replicas.ids();
+            self.close_replicas(leaving);
         }
         let empty = self.keyspace.emptied();
         self.replace_keyspace(empty);

@@ -112,7 +112,7 @@ async fn follow(
     });
     let connecting = connect(master, &source);
     let stream = tokio::time::timeout(timeout, connecting).await??;
-    let _ = stream.set_nodelay(true);
+    let _ = stream.set_nodelay(!hub.enter(|engine| engine.config.repl_disable_tcp_nodelay));
     log::notice("MASTER <-> REPLICA sync started");
     let (follower, hello) = hub.enter(Follower::open);
     let mut link = Link { hub, stream, follower, loading: None, client: None };

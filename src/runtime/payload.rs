@@ -23,6 +23,8 @@ use crate::replication::replica_manager::ReplicaId;
 /// The size and number of pieces in which a snapshot travels to a connection.
 const PIECE_BYTES: usize = 256 * 1024;
 const PIECES_MAX: usize = 8;
+/// How many keys are written between two looks at the configuration.
+const KEYS_PER_LOOK: u64 = 256;
 /// How long the others wait for a replica that does not take its pieces.
 const PATIENCE: Duration = Duration::from_millis(100);
 const PATIENCE_STEP: Duration = Duration::from_millis(2);
@@ -103,11 +105,14 @@ fn open(hub: &Hub, replicas: &[ClientId], size: Option<u64>) -> Vec<Taker> {
 }
 
 fn encode(hub: &'static Hub, sync: Arc<FullSync>, takers: Vec<Taker>, skipped_bytes: u64) {
-    let mut keys = 0;
+    let (mut keys, mut delay_micros) = (0, sync.key_delay_micros);
     let each_key = || {
         keys += 1;
         background::give_way(keys);
-        saver::delay(sync.key_delay_micros, keys);
+        saver::delay(delay_micros, keys);
+        if keys.is_multiple_of(KEYS_PER_LOOK) {
+            delay_micros = hub.enter(|engine| i64::from(engine.config.rdb_key_save_delay));
+        }
         Ok(())
     };
     let piece = BytesMut::with_capacity(PIECE_BYTES);
