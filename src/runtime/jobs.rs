@@ -48,7 +48,7 @@ pub fn run(jobs: &Receiver<Job>, reads: &Sender<LongRead>, hub: &'static Hub, ex
             }
             Job::Migrate(migration) => hub.start_migration(*migration),
             Job::Save(request) => start_save(request, hub),
-            Job::FullSync(sync) => payload::start(sync, hub),
+            Job::FullSync(sync) => payload::start(*sync, hub),
             Job::MasterChanged | Job::Inside(_) => unreachable!("the hub keeps these to itself"),
         }
     }

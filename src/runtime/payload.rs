@@ -43,8 +43,8 @@ struct Taker {
 }
 
 /// Encodes a frozen data set for its replicas. Where they need to know the size, a first pass counts it.
-pub fn start(sync: Box<FullSync>, hub: &'static Hub) {
-    let sync = Arc::new(*sync);
+pub fn start(sync: FullSync, hub: &'static Hub) {
+    let sync = Arc::new(sync);
     let replicas = sync.replicas.clone();
     spawn(hub, &replicas, move || {
         let size = (!sync.is_eof_framed).then(|| snapshot::size(&sync.keyspace, &sync.options));
