@@ -14,6 +14,7 @@ fn hands_over(of_master: Make, of_replica: Make) {
     let replica = replica_of(of_replica, master.port);
     let mut reader = replica.client();
     wait_until_linked(&mut reader);
+    becomes("online", &true, || writer.info("slave0").contains("state=online"));
     writer.call("SET last 1");
     assert_eq!(writer.call(&format!("FAILOVER TO 127.0.0.1 {}", replica.port)), ok());
     let began = Instant::now();
@@ -98,7 +99,7 @@ fn a_failover_ends_at_its_time_or_by_force_or_when_it_is_aborted() {
     wait_until_linked(&mut replica.client());
     becomes("online", &true, || admin.info("slave0").contains("state=online"));
 
-    replica.signal("STOP");
+    replica.stop();
     writer.call("SET unread 1");
     assert_eq!(admin.call("FAILOVER TIMEOUT 60000"), ok());
     assert_eq!(admin.info("master_failover_state"), "waiting-for-sync");

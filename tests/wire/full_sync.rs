@@ -83,7 +83,7 @@ fn a_stopped_replica_does_not_hold_up_the_one_beside_it_and_its_memory_is_bounde
     let quick = Server::russet(&[]);
     stopped.client().call(&format!("REPLICAOF 127.0.0.1 {}", master.port));
     becomes("it waits", &true, || writer.info("slave0").contains("wait_bgsave"));
-    stopped.signal("STOP");
+    stopped.stop();
     quick.client().call(&format!("REPLICAOF 127.0.0.1 {}", master.port));
     wait_until_linked(&mut quick.client());
     become_equal(&mut writer, &mut quick.client());
