@@ -37,6 +37,7 @@ esac
 # The real server and its tools are the yardstick of the wire tests; jemalloc is built with make and a C compiler.
 packages=""
 has redis-server || packages="$packages redis-server"
+has redis-sentinel || packages="$packages redis-sentinel"
 { has redis-cli && has redis-benchmark; } || packages="$packages redis-tools"
 has make || packages="$packages make"
 has cc || packages="$packages gcc libc6-dev"

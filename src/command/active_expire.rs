@@ -201,7 +201,9 @@ mod tests {
         assert!(!expire_slice(&mut engine, 100));
         engine.active_expire_enabled = true;
         let until = UnixMillis(engine.now().0 + 100);
-        engine.pause = Some(crate::engine::Pause { until, writes_only: true });
+        engine
+            .pauses
+            .set(crate::engine::PauseCause::Client, crate::engine::Pause { until, writes_only: true });
         assert!(!expire_slice(&mut engine, 100));
         assert_eq!(engine.keyspace.keys_len(), 20);
     }

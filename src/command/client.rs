@@ -7,7 +7,7 @@ use super::spec::*;
 use super::{client_filter::Filter, dispatch};
 use crate::base::clock::UnixMillis;
 use crate::engine::client::{Closing, ReplyMode};
-use crate::engine::{ClientId, Engine, Pause};
+use crate::engine::{ClientId, Engine, Pause, PauseCause};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
 
@@ -258,18 +258,19 @@ fn pause(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
         .map(UnixMillis)
         .ok_or(ErrorReply::fixed("ERR timeout is out of range"))?;
     // A pause that lasts is prolonged and widened, never shortened.
-    let old = engine.pause.filter(|pause| pause.until > engine.now());
-    engine.pause = Some(Pause {
+    let old = engine.pauses.get(PauseCause::Client).filter(|pause| pause.until > engine.now());
+    let pause = Pause {
         until: old.map_or(until, |old| old.until.max(until)),
         writes_only: writes_only && old.is_none_or(|old| old.writes_only),
-    });
+    };
+    engine.pauses.set(PauseCause::Client, pause);
     caller(engine, id).reply().ok();
     Ok(Flow::Done)
 }
 
 /// `CLIENT UNPAUSE`
 fn unpause(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
-    engine.end_pause();
+    engine.end_pause(PauseCause::Client);
     caller(engine, id).reply().ok();
     Ok(Flow::Done)
 }

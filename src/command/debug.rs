@@ -71,6 +71,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     ("quicklist", 3..=4, Run::Data(quicklist)),
     ("quicklist-packed-threshold", 3..=3, Run::Engine(quicklist_packed_threshold)),
     ("reload", 2..=ANY, Run::Engine(reload)),
+    ("replicate", 3..=ANY, Run::Engine(replicate)),
     ("replybuffer", 4..=4, Run::Engine(replybuffer)),
     ("sdslen", 3..=3, Run::Data(sdslen)),
     ("set-active-expire", 3..=3, Run::Engine(set_active_expire)),
@@ -129,6 +130,15 @@ fn stall(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
     let seconds = parse_f64(args.bytes(2)).unwrap_or(0.0);
     let duration = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX);
     engine.time.wait(duration);
+    done(engine, id)
+}
+
+/// `DEBUG REPLICATE word [word ...]`: tells replicas a command that was not run here.
+fn replicate(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
+    if engine.role.is_master() {
+        let words: Vec<&[u8]> = args.from(2).iter().collect();
+        engine.role.stream_mut().log.append_request(words.iter());
+    }
     done(engine, id)
 }
 

@@ -9,7 +9,7 @@ use super::keys::keys_of;
 use super::long_read;
 use super::spec::*;
 use super::table::{Lookup, TABLE};
-use crate::config::NotifyFlags;
+use crate::config::{NotifyFlags, PropagationErrorBehavior};
 use crate::engine::blocked::{BlockedOn, BlockedState};
 use crate::engine::client::{ClientKind, Closing, QueuedCommand, ReplyMode, Transaction};
 use crate::engine::effects::{EXPIRED_EVENT, KEY_MISS_EVENT, Modification, NEW_KEY_EVENT, Propagation};
@@ -90,6 +90,9 @@ fn drop_unwanted_reply(engine: &mut Engine, id: ClientId, start: usize) {
 /// Runs one command of the master's stream. It is not answered; that it fails is a fault of one side, told in the log.
 pub fn apply(engine: &mut Engine, args: &Args<'_>) {
     let id = engine.master_client();
+    if refuses_unsaved(engine, args) {
+        return;
+    }
     execute_named(engine, id, TABLE.lookup_original(args), args);
     let Some(client) = engine.clients.get_mut(id) else { return };
     let failed = client.out.first() == Some(&b'-');
@@ -97,8 +100,39 @@ pub fn apply(engine: &mut Engine, args: &Args<'_>) {
     client.out.clear();
     if let Some(reply) = reply {
         let name = String::from_utf8_lossy(args.bytes(0)).into_owned();
-        engine.log(LogLevel::Warning, format!("the master's command '{name}' failed here: {reply}"));
+        engine.stats.unexpected_error_replies += 1;
+        engine.log(
+            LogLevel::Warning,
+            format!(
+                "== CRITICAL == This replica is sending an error to its master: '{reply}' after processing the command \
+                 '{name}'"
+            ),
+        );
+        // A replica that its clients write to may well differ.
+        let must_be_equal = engine.config.replica_read_only;
+        if must_be_equal && engine.config.propagation_error_behavior != PropagationErrorBehavior::Ignore {
+            give_up(engine, "This replica panicked sending an error to its master");
+        }
     }
+}
+
+/// Whether the master's command is not run because what it changes could not be kept on this replica's disk.
+fn refuses_unsaved(engine: &mut Engine, args: &Args<'_>) -> bool {
+    let Lookup::Found(index) = TABLE.lookup_original(args) else { return false };
+    if !TABLE.row(index).has(WRITE) || !engine.has_failed_to_save() {
+        return false;
+    }
+    if engine.config.replica_ignore_disk_write_errors {
+        return false;
+    }
+    give_up(engine, "Replica was unable to write command to disk.");
+    true
+}
+
+/// Ends the process: going on would make this replica differ from its master.
+fn give_up(engine: &mut Engine, reason: &str) {
+    engine.log(LogLevel::Warning, reason);
+    engine.jobs.push(Job::Exit { code: 1 });
 }
 
 enum Admission {
@@ -630,9 +664,8 @@ pub fn expire_timeouts(engine: &mut Engine) {
     while let Some(id) = engine.blocked.due(now) {
         end_block(engine, id);
     }
-    if engine.pause.is_some_and(|pause| pause.until <= now) {
-        engine.end_pause();
-    }
+    engine.end_due_pauses();
+    engine.start_full_syncs();
 }
 
 /// Ends a client's block as its timeout would.

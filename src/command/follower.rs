@@ -9,7 +9,7 @@ use crate::command::dispatch;
 use crate::engine::master_stream::{MasterStream, asks_for_ack};
 use crate::engine::{Engine, LogLevel};
 use crate::persistence::snapshot::Loaded;
-use crate::replication::link::{Auth, Event, LinkOptions, MasterLink};
+use crate::replication::link::{Auth, Event, FailureKind, LinkOptions, MasterLink};
 use crate::replication::log::ReplOffset;
 use crate::replication::replid::ReplId;
 use crate::resp::request::{Batch, Decoder, Limits};
@@ -111,6 +111,7 @@ impl Follower {
             Event::Send(line) => Step::Send(line),
             Event::FullSync { history } => {
                 replica.syncing(now);
+                engine.finish_failover();
                 if let Some((replid, offset)) = &history {
                     engine.log(LogLevel::Notice, format!("Full resync from master: {replid}:{offset}"));
                 }
@@ -119,6 +120,7 @@ impl Follower {
             }
             Event::SnapshotSize(size) => {
                 replica.note_payload_size(size);
+                engine.prepare_for_snapshot(size);
                 let what = match size {
                     Some(bytes) => format!("receiving {bytes} bytes from master"),
                     None => "receiving streamed RDB from master with EOF".to_owned(),
@@ -129,12 +131,17 @@ impl Follower {
             }
             Event::SnapshotChunk(chunk) => {
                 replica.note_io(chunk.len(), now);
+                engine.stats.net_repl_input_bytes += chunk.len() as u64;
+                if let Some(loading) = &mut engine.persistence.loading {
+                    loading.loaded_bytes += chunk.len() as u64;
+                }
                 Step::Snapshot(chunk)
             }
             Event::SnapshotEnd => Step::EndSnapshot,
             Event::Continue { replid } => {
                 engine.log(LogLevel::Notice, "Successful partial resynchronization with master.");
                 engine.link_continues(replid);
+                engine.finish_failover();
                 self.stream = Some(StreamApplier::new(engine, self.epoch));
                 Step::Stream
             }
@@ -144,7 +151,12 @@ impl Follower {
                 }
                 Step::Stream
             }
-            Event::Failed(failure) => return Err(LinkError::Failed(failure.reason)),
+            Event::Failed(failure) => {
+                if failure.kind == FailureKind::FailoverRefused {
+                    engine.abort_failover("Failover target rejected psync request");
+                }
+                return Err(LinkError::Failed(failure.reason));
+            }
         })
     }
 
@@ -178,6 +190,7 @@ fn link_options(engine: &Engine) -> LinkOptions {
         announce_ip: (!config.replica_announce_ip.is_empty()).then(|| config.replica_announce_ip.clone()),
         auth,
         psync_from: engine.role.as_replica().and_then(|replica| replica.psync_from()),
+        is_failover: engine.is_failing_over(),
     }
 }
 
@@ -262,7 +275,7 @@ impl StreamApplier {
             }
             self.stream.count(engine, &args, &input[request.start..][..request.bytes]);
         }
-        engine.stats.net_input_bytes += self.decoded as u64;
+        engine.stats.net_repl_input_bytes += self.decoded as u64;
         engine.trim_backlog();
         self.applied += std::mem::take(&mut self.decoded);
         if self.applied == self.pending.len() {

@@ -200,10 +200,18 @@ fn confirm(engine: &mut Engine, id: ClientId, topic: Topic, event: &'static str,
     reply.integer(count);
 }
 
+/// Replicas' subscribers hear a message too. A master that has come back is told much by sentinels, before it learns that it
+/// was replaced; that must not part it from its history.
+fn propagate_message(engine: &mut Engine) {
+    if !engine.role.stream().may_stay_silent() {
+        engine.effects.propagation = Propagation::Forced;
+    }
+}
+
 /// `PUBLISH channel message`
 fn publish(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
     let receivers = engine.publish(args.bytes(1), args.bytes(2));
-    engine.effects.propagation = Propagation::Forced;
+    propagate_message(engine);
     caller(engine, id).reply().integer(receivers as i64);
     Ok(Flow::Done)
 }
@@ -211,7 +219,7 @@ fn publish(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult 
 /// `SPUBLISH shardchannel message`
 fn spublish(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
     let receivers = engine.publish_to_shard(args.bytes(1), args.bytes(2));
-    engine.effects.propagation = Propagation::Forced;
+    propagate_message(engine);
     caller(engine, id).reply().integer(receivers as i64);
     Ok(Flow::Done)
 }

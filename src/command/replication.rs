@@ -6,6 +6,7 @@ use crate::base::clock::UnixMillis;
 use crate::base::number::{parse_i64, parse_u64};
 use crate::engine::blocked::{BlockedOn, BlockedState};
 use crate::engine::client::ClientKind;
+use crate::engine::failover::FailoverRequest;
 use crate::engine::{ClientId, Engine, LogLevel, TimeoutReply};
 use crate::replication::feed::ReplicaFeed;
 use crate::replication::psync::{NO_MASTER_LINK, Psync, PsyncRequest};
@@ -32,6 +33,12 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
     )
     .docs("1.0.0", "O(1)", "The older name of REPLICAOF.", "<host port | NO ONE>")
     .deprecated("5.0.0", "`REPLICAOF`"),
+    CommandSpec::engine("failover", -1, ADMIN | NOSCRIPT | STALE, "server", failover).docs(
+        "6.2.0",
+        "O(1)",
+        "Hands the part of the master to a replica, without losing a write.",
+        "[TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]",
+    ),
     CommandSpec::engine("role", 1, NOSCRIPT | LOADING | STALE | FAST | DANGEROUS, "server", role).docs(
         "2.8.12",
         "O(1)",
@@ -83,6 +90,9 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
 
 /// `REPLICAOF host port | NO ONE`
 fn replicaof(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
+    if engine.failover.is_some() {
+        return Err(ErrorReply::fixed("ERR REPLICAOF not allowed while failing over."));
+    }
     let from = engine.clients.get(id).map(|client| client.addr.clone()).unwrap_or_default();
     let reply = if args.is(1, "no") && args.is(2, "one") {
         if !engine.role.is_master() {
@@ -111,6 +121,49 @@ fn replicaof(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResul
         client.reply().simple(reply);
     }
     Ok(Flow::Done)
+}
+
+/// `FAILOVER [TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]`
+fn failover(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
+    if args.len() == 2 && args.is(1, "abort") {
+        if !engine.abort_failover("Failover manually aborted") {
+            return Err(ErrorReply::fixed("ERR No failover in progress."));
+        }
+    } else {
+        engine.begin_failover(failover_request(args)?)?;
+    }
+    if let Some(client) = engine.clients.get_mut(id) {
+        client.reply().ok();
+    }
+    Ok(Flow::Done)
+}
+
+fn failover_request(args: &Args<'_>) -> Result<FailoverRequest, ErrorReply> {
+    let mut request = FailoverRequest::default();
+    let mut index = 1;
+    while index < args.len() {
+        let following = args.len() - index - 1;
+        if args.is(index, "timeout") && following >= 1 && request.timeout_ms.is_none() {
+            let timeout_ms = integer(args.bytes(index + 1))?;
+            if timeout_ms <= 0 {
+                return Err(ErrorReply::fixed("ERR FAILOVER timeout must be greater than 0"));
+            }
+            request.timeout_ms = Some(timeout_ms);
+            index += 2;
+        } else if args.is(index, "to") && following >= 2 && request.target.is_none() {
+            let host = String::from_utf8_lossy(args.bytes(index + 1)).into_owned();
+            let port = integer(args.bytes(index + 2))?;
+            // A port that is none is no replica's.
+            request.target = Some(MasterAddr { host, port: u16::try_from(port).unwrap_or(0) });
+            index += 3;
+        } else if args.is(index, "force") && !request.force {
+            request.force = true;
+            index += 1;
+        } else {
+            return Err(ErrorReply::SYNTAX);
+        }
+    }
+    Ok(request)
 }
 
 /// `ROLE`
@@ -208,6 +261,9 @@ fn registered(engine: &mut Engine, id: ClientId) -> &mut AttachedReplica {
 
 /// `PSYNC replicationid offset`
 fn psync(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
+    if args.len() > 3 && args.is(3, "failover") {
+        take_over(engine, id, args)?;
+    }
     if !may_begin_sync(engine, id)? {
         return Ok(Flow::Done);
     }
@@ -250,6 +306,22 @@ fn psync(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
     Ok(Flow::Done)
 }
 
+/// The master asks this replica to take its place: `PSYNC replicationid offset FAILOVER`.
+fn take_over(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> Result<(), ErrorReply> {
+    let replid = String::from_utf8_lossy(args.bytes(1)).into_owned();
+    engine.log(LogLevel::Notice, format!("Failover request received for replid {replid}."));
+    if engine.role.is_master() {
+        return Err(ErrorReply::fixed("ERR PSYNC FAILOVER can't be sent to a master."));
+    }
+    if !args.bytes(1).eq_ignore_ascii_case(engine.role.stream().ids.replid().as_bytes()) {
+        return Err(ErrorReply::fixed("ERR PSYNC FAILOVER replid must match my replid."));
+    }
+    engine.stop_following();
+    let line = engine.clients.get(id).map(|client| engine.client_line(client)).unwrap_or_default();
+    engine.log(LogLevel::Notice, format!("MASTER MODE enabled (failover request from '{line}')"));
+    Ok(())
+}
+
 /// `SYNC`
 fn sync(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
     if may_begin_sync(engine, id)? {
@@ -264,6 +336,9 @@ fn may_begin_sync(engine: &mut Engine, id: ClientId) -> Result<bool, ErrorReply>
     let Some(client) = engine.clients.get(id) else { return Ok(false) };
     if client.kind != ClientKind::Normal {
         return Ok(false);
+    }
+    if engine.failover.is_some() {
+        return Err(ErrorReply::fixed("NOMASTERLINK Can't SYNC while failing over"));
     }
     if engine.role.as_replica().is_some_and(|replica| !replica.is_up()) {
         return Err(NO_MASTER_LINK);

@@ -64,7 +64,9 @@ choices! {
     /// When the append-only file is forced to disk.
     AppendFsync { EverySec = "everysec", Always = "always", No = "no" }
     /// What a replica does with its data while a snapshot arrives.
-    ReplDisklessLoad { Disabled = "disabled", OnEmptyDb = "on-empty-db", SwapDb = "swapdb" }
+    ReplDisklessLoad {
+        Disabled = "disabled", OnEmptyDb = "on-empty-db", SwapDb = "swapdb", FlushBeforeLoad = "flush-before-load"
+    }
     /// Who may use something dangerous.
     Permission { No = "no", Yes = "yes", Local = "local" }
     /// Which payloads are checked deeply before use.

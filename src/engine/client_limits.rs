@@ -38,6 +38,8 @@ impl Engine {
                 self.jobs.push(Job::FreeOutput(unread));
             }
             self.clients.close(id, Closing::Now);
+            // It may take a while to go, and must not grow meanwhile.
+            self.role.stream_mut().replicas.release(ReplicaId(id.0), now);
         } else if is_above(limit.soft_bytes) {
             client.above_soft_limit_since = since.or(Some(now));
         } else {

@@ -25,6 +25,44 @@ pub struct Demands {
     pub is_out_of_memory: bool,
 }
 
+/// Who holds commands back. Each has its own pause and ends no other's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PauseCause {
+    /// CLIENT PAUSE.
+    Client,
+    Shutdown,
+    Failover,
+}
+
+/// The pauses at this moment, by their causes.
+#[derive(Debug, Default)]
+pub struct Pauses([Option<Pause>; 3]);
+
+impl Pauses {
+    pub fn set(&mut self, cause: PauseCause, pause: Pause) {
+        self.0[cause as usize] = Some(pause);
+    }
+
+    pub fn get(&self, cause: PauseCause) -> Option<Pause> {
+        self.0[cause as usize]
+    }
+
+    /// What all of them together hold back.
+    pub fn in_force(&self, now: UnixMillis) -> Option<Pause> {
+        self.0
+            .iter()
+            .flatten()
+            .filter(|pause| pause.until > now)
+            .copied()
+            .reduce(|a, b| Pause { until: a.until.max(b.until), writes_only: a.writes_only && b.writes_only })
+    }
+
+    /// When the next one ends.
+    pub fn next_end(&self) -> Option<UnixMillis> {
+        self.0.iter().flatten().map(|pause| pause.until).min()
+    }
+}
+
 impl Engine {
     /// Whether a protected command (DEBUG, MODULE) is enabled for this client.
     pub fn allows_protected(&self, command: &str, client: &Client) -> bool {
@@ -105,21 +143,33 @@ impl Engine {
 
     /// Whether CLIENT PAUSE holds writes at this moment, those of a master included.
     pub fn is_paused(&self) -> bool {
-        self.pause.is_some_and(|pause| pause.until > self.now())
+        self.pauses.in_force(self.now()).is_some()
     }
 
     /// Whether a client's command has to wait for the end of CLIENT PAUSE.
     pub fn must_wait_for_pause(&self, id: ClientId, is_write: bool) -> bool {
-        let Some(pause) = self.pause else { return false };
-        if pause.until <= self.now() || (pause.writes_only && !is_write) {
+        let Some(pause) = self.pauses.in_force(self.now()) else { return false };
+        if pause.writes_only && !is_write {
             return false;
         }
         self.clients.get(id).is_some_and(|client| client.kind == ClientKind::Normal)
     }
 
-    /// Ends a pause: everybody who waits for it goes on.
-    pub fn end_pause(&mut self) {
-        self.pause = None;
+    /// Ends the pauses whose time is up.
+    pub fn end_due_pauses(&mut self) {
+        let now = self.now();
+        for cause in [PauseCause::Client, PauseCause::Shutdown, PauseCause::Failover] {
+            if self.pauses.get(cause).is_some_and(|pause| pause.until <= now) {
+                self.end_pause(cause);
+            }
+        }
+    }
+
+    /// Ends a pause: everybody who waits goes on, unless another pause is in the way.
+    pub fn end_pause(&mut self, cause: PauseCause) {
+        if self.pauses.0[cause as usize].take().is_none() {
+            return;
+        }
         for id in self.clients.ids() {
             let waits = self.clients.get(id).and_then(|client| client.blocked.as_deref());
             if waits.is_some_and(|state| matches!(state.on, BlockedOn::Pause)) {

@@ -1,6 +1,7 @@
 //! What the engine wants done outside: it decides, the runtime does it and reports back.
 
 use super::client::ClientId;
+use super::full_sync::FullSync;
 use super::long_read::LongRead;
 use super::migration::Migration;
 use super::persistence::SaveRequest;
@@ -31,6 +32,8 @@ pub enum Job {
     Save(Box<SaveRequest>),
     /// Load the append-only file into the data set at hand, then call `Engine::finish_job`.
     LoadAof(ClientId),
+    /// Send a frozen data set to replicas.
+    FullSync(Box<FullSync>),
     /// To be done before anybody else enters the engine.
     Inside(InsideJob),
 }

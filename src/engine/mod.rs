@@ -11,6 +11,8 @@ mod client_limits;
 mod client_line;
 pub mod effects;
 pub mod eviction;
+pub mod failover;
+pub mod full_sync;
 pub mod gates;
 pub mod histogram;
 pub mod job;
@@ -31,7 +33,7 @@ pub mod slowlog;
 pub mod stats;
 pub mod watch;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::mem;
 use std::sync::Arc;
 
@@ -48,7 +50,9 @@ pub use blocked::{BlockedClients, BlockedOn, TimeoutReply};
 pub use client::{Client, ClientId, Clients};
 pub use effects::Effects;
 pub use eviction::{Eviction, MemoryMeter};
-pub use gates::Pause;
+pub use failover::Failover;
+pub use full_sync::{DiskSync, FullSync};
+pub use gates::{Pause, PauseCause, Pauses};
 pub use job::{InsideJob, Job};
 pub use latency::LatencyMonitor;
 pub use lazyfree::LazyFree;
@@ -56,7 +60,6 @@ pub use long_read::{LateReply, LongReadLimits};
 pub use persistence::Persistence;
 pub use process::{MemoryProbe, ProcessInfo};
 pub use pubsub::PubSub;
-pub use replication::FullSync;
 pub use scripting::Scripting;
 pub use shutdown::Shutdown;
 pub use slowlog::SlowLog;
@@ -95,8 +98,8 @@ pub struct Engine {
     pub log_db_index: Option<usize>,
     /// The database that the master's stream has selected where it was left. A partial resync goes on in it.
     pub stream_db_index: usize,
-    /// Snapshots that wait for their replicas' connections to send them.
-    pub full_syncs: HashMap<ClientId, FullSync>,
+    /// The save under way whose file is for replicas.
+    pub disk_sync: Option<DiskSync>,
     /// Clients in WAIT.
     pub waiting_for_acks: Vec<ClientId>,
     /// The client in whose name the master's commands run, while there is a link.
@@ -114,7 +117,8 @@ pub struct Engine {
     pub nesting: u32,
     /// Arguments of the running command that neither MONITOR nor SLOWLOG may show.
     pub redacted_args: Vec<usize>,
-    pub pause: Option<Pause>,
+    pub pauses: Pauses,
+    pub failover: Option<Failover>,
     pub stats: Stats,
     /// Measures the memory of this process: injected, as the clock is.
     pub memory_probe: MemoryProbe,
@@ -291,7 +295,7 @@ impl Engine {
             role,
             log_db_index: None,
             stream_db_index: 0,
-            full_syncs: HashMap::new(),
+            disk_sync: None,
             waiting_for_acks: Vec::new(),
             master_client: None,
             link_epoch: 0,
@@ -302,7 +306,8 @@ impl Engine {
             running: None,
             nesting: 0,
             redacted_args: Vec::new(),
-            pause: None,
+            pauses: Pauses::default(),
+            failover: None,
             slowlog: SlowLog::default(),
             slowlog_threshold_nanos: u64::MAX,
             latency: LatencyMonitor::default(),
@@ -400,7 +405,6 @@ impl Engine {
 
     /// Keeps nothing for a replica any more. No effect on other clients.
     pub fn detach_replica(&mut self, id: ClientId) {
-        self.full_syncs.remove(&id);
         let now = self.now();
         if self.role.stream_mut().replicas.unregister(ReplicaId(id.0), now) {
             // The stream may have been kept for this one alone.
@@ -413,10 +417,12 @@ impl Engine {
         if matches!(self.role, Role::Replica(_)) { "replica" } else { "master" }
     }
 
-    /// The next instant at which something ends by itself: a block or a pause.
+    /// The next instant at which something ends by itself: a block, a pause, or the time for replicas to gather.
     pub fn next_deadline(&self) -> Option<UnixMillis> {
-        let pause = self.pause.map(|pause| pause.until);
-        [self.blocked.next_deadline(), pause].into_iter().flatten().min()
+        [self.blocked.next_deadline(), self.pauses.next_end(), self.next_full_sync()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Drops what a client has queued and watches.

@@ -219,6 +219,8 @@ impl Engine {
             let reply = if outcome.is_ok() { Ok(()) } else { Err(ErrorReply::fixed("ERR")) };
             self.finish_job(id, reply);
         }
+        self.end_disk_sync(number);
+        self.start_full_syncs();
         self.shutdown_after_save(outcome.is_ok());
     }
 
@@ -384,12 +386,15 @@ impl Engine {
 
     /// MISCONF: after a failed save nothing more may be lost.
     pub(super) fn disk_refusal(&self, demands: Demands) -> Option<ErrorReply> {
-        let refuses = demands.is_write
-            && !self.persistence.last_save_is_ok
+        let refuses = demands.is_write && self.has_failed_to_save() && self.role.is_master();
+        refuses.then_some(ErrorReply::MISCONF)
+    }
+
+    /// Whether snapshots are wanted, and the last one failed.
+    pub fn has_failed_to_save(&self) -> bool {
+        !self.persistence.last_save_is_ok
             && self.config.stop_writes_on_bgsave_error
             && !self.config.save.is_empty()
-            && self.role.is_master();
-        refuses.then_some(ErrorReply::MISCONF)
     }
 
     /// LOADING: the data set is not there yet.

@@ -6,27 +6,17 @@
 use super::blocked::BlockedOn;
 use super::client::{Client, ClientKind, Closing};
 use super::{ClientId, Engine, Job, LogLevel};
+use crate::config::ReplDisklessLoad;
 use crate::replication::ack;
-use crate::replication::feed::{FeedStep, Framing, ReplicaFeed};
+use crate::replication::feed::FeedStep;
 use crate::replication::log::ReplOffset;
 use crate::replication::replica::MasterAddr;
 use crate::replication::replica_manager::ReplicaId;
 use crate::replication::replid::ReplId;
 use crate::storage::Keyspace;
 
-/// A frozen data set on its way to a replica, and the place in the stream at which it was frozen.
-#[derive(Debug, Clone)]
-pub struct FullSync {
-    pub keyspace: Keyspace,
-    pub replid: ReplId,
-    pub offset: ReplOffset,
-    /// The database that is selected at this place in the stream.
-    pub stream_db_index: usize,
-    /// The replica finds the end by a delimiter, so that the size need not be known.
-    pub is_eof_capable: bool,
-    /// `rdb-key-save-delay`
-    pub key_delay_micros: i64,
-}
+/// How much more than `repl-backlog-size` is kept before it is looked whether somebody still needs it.
+const TRIM_SLACK_BYTES: u64 = 64 * 1024;
 
 impl Engine {
     /// Whether effects have a reader; asked again when the role or the backlog changes.
@@ -56,9 +46,13 @@ impl Engine {
             log.append(b"*1\r\n$4\r\nEXEC\r\n");
         }
         self.effects.clear();
-        let end = log.end_offset().0;
+        let end = log.end_offset();
+        self.failover_needs(end);
         self.enforce_replica_limits();
-        end
+        if self.role.stream().log.histlen() > self.config.repl_backlog_size + TRIM_SLACK_BYTES {
+            self.trim_log();
+        }
+        end.0
     }
 
     /// Keys were left out of a file that continues a history, because their time had passed. Replicas of that history
@@ -69,36 +63,6 @@ impl Engine {
             self.append_effects();
         }
         self.trim_backlog();
-    }
-
-    /// Starts a full resync for a client that has said PSYNC or SYNC: the data set is frozen here and now, and the
-    /// stream goes on from this offset for it.
-    pub fn begin_full_sync(&mut self, id: ClientId, is_named: bool) {
-        if self.role.is_master() {
-            self.role.stream_mut().begin_backlog(&mut self.rng);
-            self.refresh_propagation();
-        }
-        // The replica knows no database yet.
-        self.log_db_index = None;
-        let now = self.now();
-        let capabilities = self.role.stream().replicas.get(ReplicaId(id.0)).map(|it| it.capabilities);
-        let capabilities = capabilities.unwrap_or_default();
-        let stream_db_index = self.stream_db_index();
-        let keyspace = match capabilities.excludes_data {
-            true => self.keyspace.emptied(),
-            false => self.keyspace.clone(),
-        };
-        let stream = self.role.stream_mut();
-        let (replid, offset) = (stream.ids.replid(), stream.log.end_offset());
-        let mut feed = ReplicaFeed::full_resync();
-        feed.announce(is_named.then_some(replid), offset);
-        stream.replicas.attach(ReplicaId(id.0), feed, now);
-        let is_eof_capable = is_named && capabilities.eof;
-        let key_delay_micros = i64::from(self.config.rdb_key_save_delay);
-        let sync = FullSync { keyspace, replid, offset, stream_db_index, is_eof_capable, key_delay_micros };
-        self.full_syncs.insert(id, sync);
-        self.stats.sync_full += 1;
-        self.become_replica(id);
     }
 
     /// The client's connection is a replica's from here on.
@@ -116,48 +80,16 @@ impl Engine {
         }
         let stream = self.role.stream_mut();
         match stream.replicas.get_mut(ReplicaId(id.0)).and_then(|replica| replica.feed_mut()) {
-            Some(feed) => feed.next(&mut stream.log, bytes_max),
+            Some(feed) => {
+                let step = feed.next(&mut stream.log, bytes_max);
+                if let FeedStep::Write(pieces) = &step {
+                    self.stats.net_repl_output_bytes +=
+                        pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+                }
+                step
+            }
             None => FeedStep::Lost,
         }
-    }
-
-    /// The snapshot that replica `id` waits for, once.
-    pub fn take_full_sync(&mut self, id: ClientId) -> Option<FullSync> {
-        self.full_syncs.remove(&id)
-    }
-
-    /// The payload for replica `id` is ready to be framed and sent.
-    pub fn begin_payload(&mut self, id: ClientId, size: Option<u64>) {
-        let framing = size.map_or_else(|| Framing::random_eof(&mut self.rng), Framing::Length);
-        if let Some(feed) = self.feed_mut(id) {
-            feed.begin_snapshot(framing);
-        }
-    }
-
-    /// The payload was sent whole; an error if its size was another than announced.
-    pub fn end_payload(&mut self, id: ClientId) -> Result<(), String> {
-        let now = self.now();
-        if let Some(feed) = self.feed_mut(id) {
-            feed.snapshot_done().map_err(|wrong| {
-                format!("a snapshot of {} bytes was announced with {}", wrong.sent, wrong.promised)
-            })?;
-        }
-        self.role.stream_mut().replicas.note_online(ReplicaId(id.0), now);
-        self.log(
-            LogLevel::Notice,
-            format!("Synchronization with replica {} succeeded", self.replica_name(id)),
-        );
-        Ok(())
-    }
-
-    pub fn note_payload_sent(&mut self, id: ClientId, bytes: usize) {
-        if let Some(feed) = self.feed_mut(id) {
-            feed.snapshot_sent(bytes);
-        }
-    }
-
-    fn feed_mut(&mut self, id: ClientId) -> Option<&mut ReplicaFeed> {
-        self.role.stream_mut().replicas.get_mut(ReplicaId(id.0))?.feed_mut()
     }
 
     /// `address:port` of a replica, for the log.
@@ -201,10 +133,11 @@ impl Engine {
         }
         let clients = &self.clients;
         self.waiting_for_acks.retain(|&id| clients.get(id).is_some_and(|client| client.blocked.is_some()));
+        self.continue_failover();
     }
 
     /// Appends what concerns the link alone: replicas read it, the append-only file leaves it out.
-    fn append_aside(&mut self, request: &[u8]) {
+    pub(super) fn append_aside(&mut self, request: &[u8]) {
         let log = &mut self.role.stream_mut().log;
         let at = log.end_offset();
         log.append(request);
@@ -213,7 +146,10 @@ impl Engine {
 
     /// Asks every replica how far it is; the answers come as `REPLCONF ACK`.
     pub fn request_acks(&mut self) {
-        self.append_aside(ack::GETACK);
+        // A failover has asked already, and from then on the stream stands still.
+        if self.failover.is_none() {
+            self.append_aside(ack::GETACK);
+        }
     }
 
     /// Follows another master, from now on and in the configuration.
@@ -236,6 +172,7 @@ impl Engine {
     /// Becomes a master that goes on from where it is.
     pub fn stop_following(&mut self) {
         let now = self.now();
+        self.persistence.loading = None;
         let leaving = self.role.promote(now, &mut self.rng);
         self.config.replicaof = None;
         self.log_db_index = None;
@@ -248,8 +185,10 @@ impl Engine {
 
     /// Closes the links of replicas whose history is no longer this server's; they ask again.
     pub fn close_replicas(&mut self, replicas: Vec<ReplicaId>) {
+        let now = self.now();
         for id in replicas {
             self.clients.close(ClientId(id.0), Closing::Now);
+            self.role.stream_mut().replicas.release(id, now);
         }
     }
 
@@ -328,6 +267,7 @@ impl Engine {
     /// The link to the master broke, at whatever stage.
     pub fn link_lost(&mut self) {
         let now = self.now();
+        self.persistence.loading = None;
         self.drop_master_client();
         if let Some(replica) = self.role.as_replica_mut() {
             replica.disconnected(now);
@@ -343,10 +283,29 @@ impl Engine {
         self.close_replicas(leaving);
     }
 
+    /// A snapshot of the master begins to arrive. With `flush-before-load` the data at hand make room for it now, so that
+    /// the two never take memory at the same time; otherwise they stay and answer until it is complete.
+    pub fn prepare_for_snapshot(&mut self, size: Option<u64>) {
+        if self.config.repl_diskless_load != ReplDisklessLoad::FlushBeforeLoad {
+            return;
+        }
+        self.log(LogLevel::Notice, "MASTER <-> REPLICA sync: Flushing old data");
+        if let Some(replica) = self.role.as_replica_mut() {
+            replica.lose_history();
+            // What this server has from here on is no place in the stream that others could go on from.
+            let leaving = replica.stream.replicas.ids();
+            self.close_replicas(leaving);
+        }
+        let empty = self.keyspace.emptied();
+        self.replace_keyspace(empty);
+        self.start_loading(size.unwrap_or(0));
+    }
+
     /// The master's snapshot has been loaded: it takes the place of the data at hand, which is handed back to be freed.
     /// The stream goes on in database 0 unless `stream_db_index` is set to another.
     pub fn adopt_snapshot(&mut self, keyspace: Keyspace, history: Option<(ReplId, ReplOffset)>) -> Keyspace {
         let now = self.now();
+        self.persistence.loading = None;
         self.drop_master_client();
         self.stream_db_index = 0;
         let old = std::mem::replace(&mut self.keyspace, keyspace);
@@ -378,14 +337,17 @@ impl Engine {
         if now.0 - self.last_replica_ping.0 >= ping_period_ms {
             // The period runs on without replicas: one that has just come is not pinged at once.
             self.last_replica_ping = now;
-            if is_master && self.role.stream().replicas.count() > 0 {
+            if is_master && self.failover.is_none() && self.role.stream().replicas.count() > 0 {
                 self.append_aside(ack::PING);
             }
         }
+        self.start_full_syncs();
         for id in self.role.stream().replicas.timed_out(timeout_seconds, now) {
             let name = self.replica_name(ClientId(id.0));
-            self.log(LogLevel::Warning, format!("Disconnecting timedout replica {name} (streaming sync)"));
-            self.clients.close(ClientId(id.0), Closing::Now);
+            let is_online = self.role.stream().replicas.get(id).is_some_and(|replica| replica.is_online());
+            let kind = if is_online { "streaming" } else { "full" };
+            self.log(LogLevel::Warning, format!("Disconnecting timedout replica {name} ({kind} sync)"));
+            self.close_replicas(vec![id]);
         }
         self.trim_backlog();
         // The append-only file reads it too.
@@ -398,9 +360,14 @@ impl Engine {
         }
     }
 
-    /// Forgets the part of the stream that neither `repl-backlog-size` nor a replica keeps.
+    /// Forgets the part of the stream that nobody keeps, after a look at the replicas that keep too much.
     pub fn trim_backlog(&mut self) {
         self.enforce_replica_limits();
+        self.trim_log();
+    }
+
+    /// Forgets the part of the stream that neither `repl-backlog-size` nor a replica nor the append-only file keeps.
+    fn trim_log(&mut self) {
         let backlog_bytes = self.config.repl_backlog_size;
         let aof = self.aof.reader();
         self.role.stream_mut().trim(backlog_bytes, aof);

@@ -7,7 +7,7 @@
 use super::aof::Phase;
 use super::blocked::BlockedOn;
 use super::client::ClientId;
-use super::gates::Pause;
+use super::gates::{Pause, PauseCause};
 use super::persistence::SaveKind;
 use super::{Engine, Job, LogLevel};
 use crate::base::clock::UnixMillis;
@@ -24,7 +24,6 @@ pub struct Shutdown {
     /// Until when replicas may catch up.
     deadline: UnixMillis,
     stage: Stage,
-    pause_before: Option<Pause>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +53,6 @@ impl Engine {
             waiters: waiter.into_iter().collect(),
             deadline: UnixMillis(now.0 + i64::from(self.config.shutdown_timeout) * 1000),
             stage: Stage::WaitForReplicas,
-            pause_before: self.pause,
         };
         self.shutdown = Some(shutdown);
         let lagging = self.lagging_replicas().len();
@@ -64,7 +62,8 @@ impl Engine {
                 LogLevel::Notice,
                 format!("Waiting up to {seconds} seconds for {lagging} replicas that lag"),
             );
-            self.pause = Some(Pause { until: UnixMillis(i64::MAX), writes_only: true });
+            let pause = Pause { until: UnixMillis(i64::MAX), writes_only: true };
+            self.pauses.set(PauseCause::Shutdown, pause);
             return;
         }
         self.save_for_shutdown();
@@ -174,10 +173,7 @@ impl Engine {
     /// Life goes on: those who asked for the end read that it failed.
     fn cancel_shutdown(&mut self) {
         let Some(shutdown) = self.shutdown.take() else { return };
-        match shutdown.pause_before {
-            Some(pause) => self.pause = Some(pause),
-            None => self.end_pause(),
-        }
+        self.end_pause(PauseCause::Shutdown);
         for id in shutdown.waiters {
             let waits = self.clients.get(id).and_then(|client| client.blocked.as_deref());
             if waits.is_some_and(|state| matches!(state.on, BlockedOn::Job)) {

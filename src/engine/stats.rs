@@ -28,6 +28,11 @@ pub struct Stats {
     /// Calls of the system that have moved bytes of clients.
     pub reads: u64,
     pub writes: u64,
+    /// What replication takes of the network, not part of the two above.
+    pub net_repl_input_bytes: u64,
+    pub net_repl_output_bytes: u64,
+    /// Errors in reply to a master.
+    pub unexpected_error_replies: u64,
     pub keyspace_hits: u64,
     pub keyspace_misses: u64,
     pub expired_keys: u64,
@@ -69,6 +74,9 @@ impl Stats {
             net_output_bytes: 0,
             reads: 0,
             writes: 0,
+            net_repl_input_bytes: 0,
+            net_repl_output_bytes: 0,
+            unexpected_error_replies: 0,
             keyspace_hits: 0,
             keyspace_misses: 0,
             expired_keys: 0,

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use super::log::{Pieces, ReplOffset, ReplicationLog};
 use super::psync::{continue_line, full_resync_line};
 use super::replid::ReplId;
+use crate::base::clock::UnixMillis;
 
 /// Keeps a waiting replica's link alive; replicas skip it before a payload.
 pub const KEEPALIVE: &[u8] = b"\n";
@@ -47,7 +48,7 @@ impl Framing {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    Queued,
+    Queued { since: UnixMillis },
     Announced,
     Snapshot { framing: Framing, sent_bytes: u64 },
     Unconfirmed,
@@ -77,6 +78,8 @@ pub struct WrongSnapshotSize {
 #[derive(Debug)]
 pub struct ReplicaFeed {
     state: State,
+    /// It said PSYNC and is told which history it gets; after SYNC it expects no line.
+    is_named: bool,
     /// Lines that precede whatever the state sends.
     lines: Pieces,
     /// How far the log has been handed out, or the snapshot's offset.
@@ -85,22 +88,36 @@ pub struct ReplicaFeed {
 
 impl ReplicaFeed {
     /// For a replica that needs a full resync.
-    pub fn full_resync() -> Self {
-        Self { state: State::Queued, lines: Pieces::new(), position: ReplOffset::default() }
+    pub fn full_resync(since: UnixMillis, is_named: bool) -> Self {
+        let state = State::Queued { since };
+        Self { state, is_named, lines: Pieces::new(), position: ReplOffset::default() }
     }
 
     /// For a replica that continues at `from`.
     pub fn partial_resync(replid: ReplId, from: ReplOffset, is_psync2: bool) -> Self {
         let mut lines = Pieces::new();
         lines.push(continue_line(replid, is_psync2).into());
-        Self { state: State::Online, lines, position: from }
+        Self { state: State::Online, is_named: true, lines, position: from }
     }
 
-    /// The snapshot has been taken at `offset`. `replid` is None for a replica that said SYNC and expects no
-    /// line.
-    pub fn announce(&mut self, replid: Option<ReplId>, offset: ReplOffset) {
-        assert_eq!(self.state, State::Queued, "a snapshot is announced once");
-        self.lines.extend(replid.map(|replid| full_resync_line(replid, offset).into()));
+    /// Since when it waits for a snapshot to begin, if it does.
+    pub fn queued_since(&self) -> Option<UnixMillis> {
+        match self.state {
+            State::Queued { since } => Some(since),
+            _ => None,
+        }
+    }
+
+    pub fn is_named(&self) -> bool {
+        self.is_named
+    }
+
+    /// The snapshot has been taken at `offset` of history `replid`.
+    pub fn announce(&mut self, replid: ReplId, offset: ReplOffset) {
+        assert!(self.queued_since().is_some(), "a snapshot is announced once");
+        if self.is_named {
+            self.lines.push(full_resync_line(replid, offset).into());
+        }
         self.position = offset;
         self.state = State::Announced;
     }
@@ -149,7 +166,7 @@ impl ReplicaFeed {
         }
         match self.state {
             State::Snapshot { .. } => FeedStep::Snapshot,
-            State::Queued | State::Announced | State::Unconfirmed => FeedStep::Idle,
+            State::Queued { .. } | State::Announced | State::Unconfirmed => FeedStep::Idle,
             State::Online => match log.read_from(self.position, bytes_max) {
                 None => FeedStep::Lost,
                 Some(pieces) if pieces.is_empty() => FeedStep::Idle,
@@ -163,17 +180,22 @@ impl ReplicaFeed {
 
     /// What keeps the link alive while the replica waits, when that is allowed.
     pub fn keepalive(&self) -> Option<&'static [u8]> {
-        matches!(self.state, State::Queued | State::Announced).then_some(KEEPALIVE)
+        matches!(self.state, State::Queued { .. } | State::Announced).then_some(KEEPALIVE)
     }
 
     /// From where on this replica still needs the log; None while that is open.
     pub fn position(&self) -> Option<ReplOffset> {
-        (self.state != State::Queued).then_some(self.position)
+        self.queued_since().is_none().then_some(self.position)
     }
 
     /// Whether the replica has its data, so that it counts and receives the stream.
     pub fn is_online(&self) -> bool {
         matches!(self.state, State::Unconfirmed | State::Online)
+    }
+
+    /// Whether the payload is being sent.
+    pub fn is_under_way(&self) -> bool {
+        matches!(self.state, State::Snapshot { .. })
     }
 
     /// Whether a snapshot is still on its way to the replica.
@@ -184,7 +206,7 @@ impl ReplicaFeed {
     /// INFO's word for the state.
     pub fn state_name(&self) -> &'static str {
         match self.state {
-            State::Queued | State::Announced => "wait_bgsave",
+            State::Queued { .. } | State::Announced => "wait_bgsave",
             // Redis' child writes such a payload to the socket itself, and its end is what is waited for.
             State::Snapshot { framing: Framing::Eof(_), .. } => "wait_bgsave",
             State::Snapshot { framing: Framing::Length(_), .. } => "send_bulk",
@@ -217,10 +239,10 @@ mod tests {
 
     #[test]
     fn a_payload_of_known_length_is_followed_by_the_log_at_once() {
-        let (mut feed, mut log) = (ReplicaFeed::full_resync(), log());
+        let (mut feed, mut log) = (ReplicaFeed::full_resync(UnixMillis(0), true), log());
         assert_eq!(feed.next(&mut log, 1000), FeedStep::Idle);
         assert_eq!((feed.keepalive(), feed.position()), (Some(KEEPALIVE), None));
-        feed.announce(Some(replid()), log.end_offset());
+        feed.announce(replid(), log.end_offset());
         log.append(b"later");
         writes(&mut feed, &mut log, &format!("+FULLRESYNC {} 100\r\n", replid()));
         assert_eq!((feed.state_name(), feed.keepalive()), ("wait_bgsave", Some(KEEPALIVE)));
@@ -240,8 +262,8 @@ mod tests {
 
     #[test]
     fn after_a_delimiter_the_log_waits_for_the_first_acknowledgement() {
-        let (mut feed, mut log) = (ReplicaFeed::full_resync(), log());
-        feed.announce(Some(replid()), log.end_offset());
+        let (mut feed, mut log) = (ReplicaFeed::full_resync(UnixMillis(0), true), log());
+        feed.announce(replid(), log.end_offset());
         log.append(b"later");
         feed.begin_snapshot(Framing::Eof([b'e'; 40]));
         let delimiter = "e".repeat(40);
@@ -265,8 +287,8 @@ mod tests {
 
     #[test]
     fn a_replica_that_says_sync_is_not_told_an_id() {
-        let (mut feed, mut log) = (ReplicaFeed::full_resync(), log());
-        feed.announce(None, log.end_offset());
+        let (mut feed, mut log) = (ReplicaFeed::full_resync(UnixMillis(0), false), log());
+        feed.announce(replid(), log.end_offset());
         feed.begin_snapshot(Framing::Length(0));
         writes(&mut feed, &mut log, "$0\r\n");
     }

@@ -27,6 +27,8 @@ pub struct LinkOptions {
     pub auth: Option<Auth>,
     /// The history held and its end; None asks for everything.
     pub psync_from: Option<(ReplId, ReplOffset)>,
+    /// The other side is a replica that is to take over.
+    pub is_failover: bool,
 }
 
 /// `masterauth` with `masteruser`.
@@ -73,6 +75,8 @@ pub enum FailureKind {
     Refused,
     /// What came is not this protocol.
     Protocol,
+    /// The replica that was to take over does not.
+    FailoverRefused,
 }
 
 /// What the next bytes of the master are.
@@ -210,6 +214,9 @@ impl MasterLink {
             self.state = State::Stream;
             return Event::Continue { replid: ReplId::parse(told.trim_ascii()) };
         }
+        if self.options.is_failover {
+            return self.fail_with(FailureKind::FailoverRefused, "failover refused:", line);
+        }
         if starts(line, &["-NOMASTERLINK", "-LOADING"]) {
             return self.fail_with(FailureKind::NotReady, "master is not ready:", line);
         }
@@ -281,7 +288,11 @@ impl MasterLink {
             }
             Request::Capa => request(&["REPLCONF", "capa", "eof", "capa", "psync2"]),
             Request::Psync => match options.psync_from {
-                Some((replid, end)) => request(&["PSYNC", &replid.to_string(), &end.next_byte().to_string()]),
+                Some((replid, end)) => {
+                    let (replid, next) = (replid.to_string(), end.next_byte().to_string());
+                    let words = ["PSYNC", &replid, &next, "FAILOVER"];
+                    request(&words[..if options.is_failover { 4 } else { 3 }])
+                }
                 None => request(&["PSYNC", "?", "-1"]),
             },
         }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 const ID: &str = "865467851c5b0bfdb41338fa2e34c6c4be91190e";
 
 fn options() -> LinkOptions {
-    LinkOptions { listening_port: 6380, announce_ip: None, auth: None, psync_from: None }
+    LinkOptions { listening_port: 6380, announce_ip: None, auth: None, psync_from: None, is_failover: false }
 }
 
 /// Events as lines, neighbouring chunks joined, for a master that says all of `wire` in pieces of `sizes`.

@@ -63,6 +63,11 @@ impl AttachedReplica {
         self.feed.as_mut()
     }
 
+    /// Something of its snapshot has been sent.
+    pub fn note_progress(&mut self, now: UnixMillis) {
+        self.last_ack = now;
+    }
+
     pub fn acked(&self) -> ReplOffset {
         self.acked.unwrap_or_default()
     }
@@ -135,6 +140,17 @@ impl ReplicaManager {
             replica.last_ack = now;
         }
         is_registered
+    }
+
+    /// The connection is to be closed: nothing is kept for it from here on.
+    pub fn release(&mut self, id: ReplicaId, now: UnixMillis) {
+        let was_alone = self.count() == 0;
+        if let Some(replica) = self.get_mut(id) {
+            replica.feed = None;
+        }
+        if !was_alone && self.count() == 0 {
+            self.alone_since = now;
+        }
     }
 
     /// The connection is gone. Whether it was known.
@@ -218,10 +234,15 @@ impl ReplicaManager {
         count_addresses(self.online().filter(|replica| replica.lag_seconds(now) <= lag_max_seconds))
     }
 
-    /// Online replicas that have been silent for longer than `repl-timeout`.
+    /// Online replicas that have been silent for longer than `repl-timeout`, and those that have taken nothing of their
+    /// snapshot for as long.
     pub fn timed_out(&self, timeout_seconds: i64, now: UnixMillis) -> Vec<ReplicaId> {
-        self.online()
-            .filter(|replica| replica.lag_seconds(now) > timeout_seconds)
+        let is_stuck = |replica: &AttachedReplica| {
+            let is_sending = replica.feed.as_ref().is_some_and(ReplicaFeed::is_under_way);
+            is_sending && now.0 - replica.last_ack.0 > timeout_seconds * 1000
+        };
+        self.iter()
+            .filter(|replica| replica.lag_seconds(now) > timeout_seconds || is_stuck(replica))
             .map(|replica| replica.id)
             .collect()
     }
@@ -287,7 +308,7 @@ mod tests {
         replica.capabilities.add(b"EOF");
         assert_eq!((replica.state_name(), replicas.count()), ("handshake", 0));
         assert!(!replicas.attach(B, online(0), UnixMillis(0)));
-        replicas.attach(A, ReplicaFeed::full_resync(), UnixMillis(0));
+        replicas.attach(A, ReplicaFeed::full_resync(UnixMillis(0), true), UnixMillis(0));
         let info = replicas.iter().next().unwrap().info(UnixMillis(3000));
         assert_eq!(info, "ip=1.2.3.4,port=7777,state=wait_bgsave,offset=0,lag=0");
         replicas.attach(A, online(0), UnixMillis(0));
@@ -300,7 +321,7 @@ mod tests {
     fn only_online_replicas_acknowledge() {
         let mut replicas = two_online();
         replicas.register(ReplicaId(3), "x");
-        replicas.attach(ReplicaId(3), ReplicaFeed::full_resync(), UnixMillis(0));
+        replicas.attach(ReplicaId(3), ReplicaFeed::full_resync(UnixMillis(0), true), UnixMillis(0));
         assert_eq!(replicas.count_acked(ReplOffset(0)), 0);
         for id in [A, B, ReplicaId(3)] {
             replicas.note_ack(id, ReplOffset(100 * id.0), UnixMillis(2000));
@@ -338,10 +359,10 @@ mod tests {
         assert_eq!(replicas.lowest_position(), Some(ReplOffset(10)));
         replicas.unregister(A, UnixMillis(0));
         assert_eq!(replicas.lowest_position(), Some(ReplOffset(20)));
-        replicas.attach(B, ReplicaFeed::full_resync(), UnixMillis(0));
+        replicas.attach(B, ReplicaFeed::full_resync(UnixMillis(0), true), UnixMillis(0));
         assert_eq!(replicas.lowest_position(), None);
         let feed = replicas.get_mut(B).unwrap().feed_mut().unwrap();
-        feed.announce(None, ReplOffset(5));
+        feed.announce(ReplId::NONE, ReplOffset(5));
         feed.begin_snapshot(Framing::Length(0));
         feed.next(&mut ReplicationLog::default(), 1);
         assert_eq!(replicas.lowest_position(), Some(ReplOffset(5)));

@@ -100,6 +100,20 @@ impl ReplIds {
         self.second = Some(SecondReplId { replid, shared_to });
     }
 
+    /// Whether the second history ends at `end`: nothing was written under the present id.
+    pub fn is_second_at(&self, end: ReplOffset) -> bool {
+        self.second.is_some_and(|second| second.shared_to == end)
+    }
+
+    /// Takes the second id up again if nothing was written since it ended at `end`: the present one names no byte yet that
+    /// the second one does not.
+    pub fn resume_second(&mut self, end: ReplOffset) {
+        if let Some(second) = self.second.filter(|second| second.shared_to == end) {
+            self.second = Some(SecondReplId { replid: self.replid, shared_to: end });
+            self.replid = second.replid;
+        }
+    }
+
     /// Whether a peer that holds history `replid` up to `position` holds what this server holds up to there.
     pub fn cover(&self, replid: &[u8], position: ReplOffset) -> bool {
         self.replid.is(replid)
@@ -132,5 +146,9 @@ mod tests {
         assert!(!ids.cover(&[b'a'; 40], ReplOffset(11)));
         assert!(ids.cover(&[b'b'; 40], ReplOffset(11)));
         assert!(!ids.cover(b"?", ReplOffset(0)));
+        ids.resume_second(ReplOffset(11));
+        assert_eq!(ids.replid(), new);
+        ids.resume_second(ReplOffset(10));
+        assert_eq!((ids.replid(), ids.replid2(), ids.second_repl_offset()), (old, new, 11));
     }
 }

@@ -26,6 +26,12 @@ impl Downstream {
         Self { ids: ReplIds::new(replid), log: ReplicationLog::default(), replicas: ReplicaManager::new(now) }
     }
 
+    /// Whether what nobody would hear need not be said: nobody is attached, and the stream still is where the old history
+    /// ended, so that this server can go on with that one as somebody's replica.
+    pub fn may_stay_silent(&self) -> bool {
+        self.replicas.count() == 0 && self.ids.is_second_at(self.log.end_offset())
+    }
+
     /// What PSYNC of a replica gets.
     pub fn psync(&self, request: PsyncRequest<'_>) -> Psync {
         request.decide(&self.ids, &self.log)
@@ -142,6 +148,9 @@ impl Role {
             Self::Master(old) => {
                 let mut stream = old.take_stream(now);
                 stream.log.activate();
+                // A master that has come back from its file, and that another one has replaced meanwhile, is still where
+                // the old history ended: the new master knows that one.
+                stream.ids.resume_second(stream.log.end_offset());
                 *self = Self::Replica(Replica::new(stream, master, true));
             }
         }
@@ -238,7 +247,7 @@ mod tests {
     fn attach(role: &mut Role, id: u64) {
         let replicas = &mut role.stream_mut().replicas;
         replicas.register(ReplicaId(id), "127.0.0.1");
-        replicas.attach(ReplicaId(id), ReplicaFeed::full_resync(), NOW);
+        replicas.attach(ReplicaId(id), ReplicaFeed::full_resync(UnixMillis(0), true), NOW);
     }
 
     #[test]
@@ -326,6 +335,19 @@ mod tests {
         assert_eq!(replica.full_synced(Some((id(b'c'), ReplOffset(7))), NOW, &mut rng()), []);
         assert_eq!((replica.psync_from(), replica.is_up()), (Some((id(b'c'), ReplOffset(7))), true));
         assert_eq!((replica.role_offset(), replica.down_since_seconds(NOW)), (7, -1));
+    }
+
+    #[test]
+    fn a_restarted_master_that_was_replaced_goes_on_with_the_saved_history() {
+        let mut role = Role::new_master(NOW, &mut rng());
+        role.restore(id(b'a'), ReplOffset(50), NOW);
+        role.replicate_from(addr(), NOW);
+        assert_eq!(role.as_replica().unwrap().psync_from(), Some((id(b'a'), ReplOffset(50))));
+        let mut role = Role::new_master(NOW, &mut rng());
+        role.restore(id(b'a'), ReplOffset(50), NOW);
+        role.stream_mut().log.append(b"a write of its own");
+        role.replicate_from(addr(), NOW);
+        assert_ne!(role.as_replica().unwrap().psync_from(), Some((id(b'a'), ReplOffset(68))));
     }
 
     #[test]

@@ -159,6 +159,9 @@ impl<S: ClientSocket> Connection<S> {
         let _ = std::future::poll_fn(|cx| self.poll(cx)).await;
         let id = self.id;
         if self.is_replica && self.closing == Closing::No {
+            if hub.enter(|engine| engine.config.repl_disable_tcp_nodelay) {
+                self.stream.send_in_larger_packets();
+            }
             replica_feed::serve(self.stream, hub, id, self.signal, self.query).await;
         }
         hub.visit(move |engine| dispatch::disconnect(engine, id)).await;

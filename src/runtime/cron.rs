@@ -36,6 +36,7 @@ pub async fn run(hub: &'static Hub) {
                 }
             }
             engine.continue_shutdown();
+            engine.continue_failover();
             (engine.config.loglevel, engine.role.is_master(), engine.is_cron_paused)
         });
         log::set_level(level);

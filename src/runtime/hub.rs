@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 
 use super::desk::Desk;
 use super::doors::Doors;
+use super::payload::Payload;
 use super::{aof, jobs, log, memory, migrate};
 use crate::base::clock::UnixMillis;
 use crate::engine::migration::Migration;
@@ -26,6 +27,8 @@ use crate::replication::log::ReplOffset;
 pub struct Hub {
     state: parking_lot::Mutex<State>,
     tasks: Mutex<HashMap<ClientId, Arc<TaskSignal>>>,
+    /// Snapshots that replicas' connections have yet to take.
+    payloads: Mutex<HashMap<ClientId, Payload>>,
     desk: Desk,
     /// Signalled when the earliest deadline has changed.
     pub deadline_changed: Notify,
@@ -91,6 +94,7 @@ impl Hub {
         Self {
             state: parking_lot::Mutex::new(state),
             tasks: Mutex::default(),
+            payloads: Mutex::default(),
             desk: Desk::default(),
             deadline_changed: Notify::new(),
             master_changed: Notify::new(),
@@ -179,6 +183,22 @@ impl Hub {
 
     pub fn unregister(&self, id: ClientId) {
         lock(&self.tasks).remove(&id);
+        lock(&self.payloads).remove(&id);
+    }
+
+    /// Keeps a snapshot for a replica's connection; false if that is gone.
+    pub fn deliver_payload(&self, id: ClientId, payload: Payload) -> bool {
+        let mut payloads = lock(&self.payloads);
+        // Looked at under the lock: who leaves after this takes it along.
+        let is_there = lock(&self.tasks).contains_key(&id);
+        if is_there {
+            payloads.insert(id, payload);
+        }
+        is_there
+    }
+
+    pub fn take_payload(&self, id: ClientId) -> Option<Payload> {
+        lock(&self.payloads).remove(&id)
     }
 
     /// Frees output that was written: long replies take too long for a thread that serves others.

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::background::{self, Urgency};
 use super::doors::Doors;
 use super::hub::Hub;
-use super::{aof, environment, loader, log, memory, saver};
+use super::{aof, environment, loader, log, memory, payload, saver};
 use crate::command;
 use crate::config::RewriteScope;
 use crate::engine::client::Closing;
@@ -49,6 +49,7 @@ pub fn run(jobs: &Receiver<Job>, reads: &Sender<LongRead>, hub: &'static Hub, ex
             Job::Migrate(migration) => hub.start_migration(*migration),
             Job::Save(request) => start_save(request, hub),
             Job::LoadAof(client) => load_aof(client, hub, exit),
+            Job::FullSync(sync) => payload::start(*sync, hub),
             Job::MasterChanged | Job::Inside(_) => unreachable!("the hub keeps these to itself"),
         }
     }
@@ -78,10 +79,22 @@ fn start_save(request: Box<SaveRequest>, hub: &'static Hub) {
     };
     let started = background::spawn("save", urgency, move || {
         let outcome = saver::save(&request);
+        // Opened before another save can take its name.
+        let (is_for_replicas, is_for_them_alone) =
+            hub.enter(|engine| (engine.is_for_replicas(number), engine.snapshots_are_for_replicas_alone()));
+        let file =
+            if outcome.is_ok() && is_for_replicas { saver::open(&request, is_for_them_alone) } else { None };
         // The frozen data set may be the last holder of many segments: they are freed here.
         drop(request);
         let outcome = outcome.map_err(|error| format!("{error:#}"));
-        hub.enter(|engine| engine.save_finished(number, outcome));
+        let replicas = hub.enter(|engine| {
+            let replicas = if file.is_some() { engine.take_disk_sync(number) } else { Vec::new() };
+            engine.save_finished(number, outcome);
+            replicas
+        });
+        if let Some(file) = file {
+            payload::start_file(file, &replicas, hub);
+        }
     });
     if let Err(error) = started {
         let reason = format!("cannot start a thread: {error}");

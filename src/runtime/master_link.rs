@@ -112,12 +112,16 @@ async fn follow(
     });
     let connecting = connect(master, &source);
     let stream = tokio::time::timeout(timeout, connecting).await??;
-    let _ = stream.set_nodelay(true);
+    let _ = stream.set_nodelay(!hub.enter(|engine| engine.config.repl_disable_tcp_nodelay));
     log::notice("MASTER <-> REPLICA sync started");
     let (follower, hello) = hub.enter(Follower::open);
     let mut link = Link { hub, stream, follower, loading: None, client: None };
     anyhow::ensure!(link.follower.epoch() == epoch, LinkError::Superseded);
-    link.run(&hello, backoff).await
+    let ended = link.run(&hello, backoff).await;
+    if link.loading.is_some() {
+        log::warning("Internal error in RDB: the master's snapshot has broken off, and is not used");
+    }
+    ended
 }
 
 struct Link {

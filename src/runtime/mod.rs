@@ -19,6 +19,7 @@ mod log;
 mod master_link;
 mod memory;
 mod migrate;
+mod payload;
 mod reads;
 mod replica_feed;
 mod saver;

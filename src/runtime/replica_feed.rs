@@ -1,33 +1,30 @@
 //! The connection of a replica of ours: sends the snapshot and the stream, reads its acknowledgements.
 //!
-//! What to send next is decided by `replication::feed`; here it is written. The snapshot is encoded on another thread,
-//! from a frozen copy of the data, so that neither clients nor other replicas wait for it.
+//! What to send next is decided by `replication::feed`; here it is written. The snapshot comes from another thread
+//! (`payload`), so that neither clients nor other replicas wait for it.
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::mpsc;
 
-use super::background::{self, Urgency};
 use super::hub::{Hub, TaskSignal};
-use super::{log, saver};
+use super::log;
+use super::payload::Payload;
 use crate::command::{Lookup, TABLE, dispatch};
 use crate::engine::client::Closing;
-use crate::engine::{ClientId, Engine, FullSync, LogLevel};
-use crate::persistence::rdb::WriterOptions;
-use crate::persistence::snapshot::{self, Aux, SnapshotOptions};
+use crate::engine::{ClientId, Engine, LogLevel};
 use crate::replication::feed::{FeedStep, KEEPALIVE};
 use crate::resp::args::Args;
 use crate::resp::request::{Batch, Decoder, Limits};
 
 /// How much of the stream is taken from the log at once.
 const STREAM_BYTES_MAX: usize = 1 << 20;
-/// The size and number of pieces in which a snapshot travels from its thread to the socket.
-const SNAPSHOT_PIECE_BYTES: usize = 256 * 1024;
-const SNAPSHOT_PIECES_MAX: usize = 8;
+/// How often a replica that waits for its snapshot is told that this side is alive.
+const KEEPALIVE_PERIOD: Duration = Duration::from_secs(1);
 /// How long a replica that does not read may live on after it was closed.
 const CLOSED_LOOK_PERIOD: Duration = Duration::from_millis(250);
 /// A replica that says more than this in one request says nothing that a replica says.
@@ -131,11 +128,9 @@ async fn send(
     signal: &TaskSignal,
 ) -> io::Result<()> {
     let mut payload: Option<Payload> = None;
-    let mut ready: Option<mpsc::Receiver<Payload>> = None;
+    let mut keepalive = tokio::time::interval(KEEPALIVE_PERIOD);
+    keepalive.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let traffic = hub.enter(|engine| engine.clients.get(id).map(|client| client.traffic.clone()));
-    if let Some(sync) = hub.enter(|engine| engine.take_full_sync(id)) {
-        ready = Some(prepare_payload(hub, id, sync));
-    }
     loop {
         let step = hub.enter(|engine| {
             if let Some(client) = engine.clients.get_mut(id) {
@@ -167,79 +162,29 @@ async fn send(
             FeedStep::Lost => {
                 return Err(io::Error::other("the replica lags beyond the backlog, or is closed"));
             }
-            FeedStep::Idle => match &mut ready {
-                Some(prepared) => tokio::select! {
-                    prepared = prepared.recv() => {
-                        let prepared = prepared.ok_or_else(|| io::Error::other("the snapshot could not be taken"))?;
-                        hub.enter(|engine| engine.begin_payload(id, prepared.size));
-                        payload = Some(prepared);
-                        ready = None;
-                    }
-                    () = tokio::time::sleep(Duration::from_secs(1)) => writer.write_all(KEEPALIVE).await?,
-                },
-                None => {
-                    std::future::poll_fn(|cx| match signal.take(cx) {
-                        true => std::task::Poll::Ready(()),
-                        false => std::task::Poll::Pending,
-                    })
-                    .await
+            FeedStep::Idle => {
+                if let Some(prepared) = hub.take_payload(id) {
+                    hub.enter(|engine| engine.begin_payload(id, prepared.size));
+                    payload = Some(prepared);
+                    continue;
                 }
-            },
+                let waits = hub.enter(|engine| engine.waits_for_snapshot(id));
+                tokio::select! {
+                    () = raised(signal) => {}
+                    _ = keepalive.tick(), if waits => writer.write_all(KEEPALIVE).await?,
+                }
+            }
         }
     }
 }
 
-/// A snapshot that is being encoded.
-struct Payload {
-    /// None when a delimiter tells the end.
-    size: Option<u64>,
-    pieces: mpsc::Receiver<Bytes>,
-}
-
-/// Begins to encode a snapshot on another thread. Where the replica needs to know the size, a first pass counts it.
-fn prepare_payload(hub: &'static Hub, id: ClientId, sync: FullSync) -> mpsc::Receiver<Payload> {
-    let (ready, prepared) = mpsc::channel(1);
-    let started = background::spawn("snapshot", Urgency::Unnoticed, move || {
-        let options = SnapshotOptions { writer: WriterOptions::default(), aux: aux_of(&sync), usage: None };
-        let size = (!sync.is_eof_capable).then(|| snapshot::size(&sync.keyspace, &options));
-        let (sender, pieces) = mpsc::channel(SNAPSHOT_PIECES_MAX);
-        let keys = sync.keyspace.keys_len();
-        log::notice(&format!(
-            "Sending {keys} keys to replica {}",
-            hub.enter(|engine| engine.replica_name(id))
-        ));
-        if ready.blocking_send(Payload { size, pieces }).is_err() {
-            return;
-        }
-        let (connection, mut keys) = (sender.downgrade(), 0);
-        let each_key = || {
-            keys += 1;
-            background::give_way(keys);
-            saver::delay(sync.key_delay_micros, keys);
-            let is_open = connection.upgrade().is_some_and(|sender| !sender.is_closed());
-            if is_open { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
-        };
-        let writer = PieceWriter { sender, piece: BytesMut::with_capacity(SNAPSHOT_PIECE_BYTES) };
-        // An error means that the connection is gone, which its task reports.
-        let _ =
-            snapshot::write(&sync.keyspace, &options, writer, each_key).and_then(|mut writer| writer.flush());
-    });
-    if let Err(error) = started {
-        // The feed finds nothing prepared and closes the link; the replica asks again.
-        log::warning(&format!("cannot start a thread for a snapshot: {error}"));
-    }
-    prepared
-}
-
-fn aux_of(sync: &FullSync) -> Aux {
-    vec![
-        ("redis-ver", crate::config::REDIS_VERSION.to_owned()),
-        ("redis-bits", "64".to_owned()),
-        ("repl-stream-db", sync.stream_db_index.to_string()),
-        ("repl-id", String::from_utf8_lossy(sync.replid.as_bytes()).into_owned()),
-        ("repl-offset", sync.offset.0.to_string()),
-        ("aof-base", "0".to_owned()),
-    ]
+/// Waits until the engine has something for this connection.
+async fn raised(signal: &TaskSignal) {
+    std::future::poll_fn(|cx| match signal.take(cx) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    })
+    .await
 }
 
 async fn send_payload(
@@ -254,29 +199,4 @@ async fn send_payload(
         hub.enter(|engine| engine.note_payload_sent(id, bytes));
     }
     hub.enter(|engine| engine.end_payload(id)).map_err(io::Error::other)
-}
-
-/// Hands what is written to it to an async task, in pieces; waits while that is behind.
-struct PieceWriter {
-    sender: mpsc::Sender<Bytes>,
-    piece: BytesMut,
-}
-
-impl Write for PieceWriter {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.piece.extend_from_slice(data);
-        if self.piece.len() >= SNAPSHOT_PIECE_BYTES {
-            self.flush()?;
-        }
-        Ok(data.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.piece.is_empty() {
-            return Ok(());
-        }
-        let piece =
-            std::mem::replace(&mut self.piece, BytesMut::with_capacity(SNAPSHOT_PIECE_BYTES)).freeze();
-        self.sender.blocking_send(piece).map_err(|_| io::ErrorKind::BrokenPipe.into())
-    }
 }

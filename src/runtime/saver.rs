@@ -43,6 +43,17 @@ pub fn save(request: &SaveRequest) -> anyhow::Result<()> {
     })
 }
 
+/// Opens the file that was just saved, to be sent to replicas. If it is `for_replicas_alone` it loses its name.
+pub fn open(request: &SaveRequest, for_replicas_alone: bool) -> Option<File> {
+    let path = Path::new(&request.dir).join(&request.filename);
+    let opened = File::open(&path);
+    if for_replicas_alone {
+        log::notice("Removing the RDB file used to feed replicas in a persistence-less instance");
+        let _ = fs::remove_file(&path);
+    }
+    opened.inspect_err(|error| log::warning(&format!("cannot open the snapshot for replicas: {error}"))).ok()
+}
+
 /// Replaces a snapshot by bytes that are one already.
 pub fn write_file(dir: &str, filename: &str, bytes: &[u8]) -> anyhow::Result<()> {
     replace_file(dir, filename, &temporary_name(), |file| file.write_all(bytes))

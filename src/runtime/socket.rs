@@ -19,10 +19,13 @@ pub trait ClientSocket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 
     /// Writes as much as fits.
     fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
+
+    /// Lets the kernel wait for more before it sends little: fewer packets, later. Not every kind of socket can.
+    fn send_in_larger_packets(&self);
 }
 
 macro_rules! impl_socket {
-    ($stream:ty) => {
+    ($stream:ty, $set_delay:expr) => {
         impl ClientSocket for $stream {
             fn poll_recv(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
                 loop {
@@ -52,12 +55,19 @@ macro_rules! impl_socket {
                     }
                 }
             }
+
+            fn send_in_larger_packets(&self) {
+                $set_delay(self);
+            }
         }
     };
 }
 
-impl_socket!(TcpStream);
-impl_socket!(UnixStream);
+impl_socket!(TcpStream, |stream: &TcpStream| {
+    // It is a matter of speed alone.
+    let _ = stream.set_nodelay(false);
+});
+impl_socket!(UnixStream, |_: &UnixStream| ());
 
 /// What tokio is told of a call that moved `bytes` of `wanted`: a short one has used the readiness up, and the next attempt
 /// is worth a system call only after the kernel has reported it anew.

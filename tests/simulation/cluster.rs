@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use russet::base::clock::{ManualClock, UnixMillis};
+use russet::replication::log::ReplOffset;
 use russet::storage::digest;
 
 use crate::network::{Network, NodeId};
-use crate::node::Node;
+use crate::node::{Node, REPLICA_LIMIT_BYTES};
 use crate::workload::{VERSIONED_KEYS, Write, Writer, disturb, version_in};
 
 const NODES: usize = 3;
@@ -25,7 +26,13 @@ pub struct Totals {
     /// Writes that WAIT confirmed on both replicas.
     pub confirmed: u64,
     pub crashes: u64,
+    /// Crashes of a replica that was receiving a snapshot.
+    pub crashes_in_sync: u64,
+    /// Starts from a file that was older than the crash.
+    pub restarts_from_file: u64,
     pub failovers: u64,
+    /// Failovers that the old master has prepared: FAILOVER.
+    pub handovers: u64,
 }
 
 impl Totals {
@@ -35,7 +42,10 @@ impl Totals {
         self.writes += other.writes;
         self.confirmed += other.confirmed;
         self.crashes += other.crashes;
+        self.crashes_in_sync += other.crashes_in_sync;
+        self.restarts_from_file += other.restarts_from_file;
         self.failovers += other.failovers;
+        self.handovers += other.handovers;
     }
 }
 
@@ -48,6 +58,11 @@ pub struct Cluster {
     nodes: Vec<Option<Node>>,
     /// When a node that is down comes back.
     back_at: [i64; NODES],
+    /// The snapshot that each node has on its disk, and how far the node had come when it went down.
+    files: [Option<Vec<u8>>; NODES],
+    reached: [ReplOffset; NODES],
+    /// The master has been told to hand over, and until when it may try.
+    hands_over_until: Option<i64>,
     master: NodeId,
     /// One replica follows the other.
     is_chain: bool,
@@ -73,6 +88,9 @@ impl Cluster {
             backlog_bytes,
             nodes: Vec::new(),
             back_at: [0; NODES],
+            files: Default::default(),
+            reached: Default::default(),
+            hands_over_until: None,
             master: 0,
             is_chain: false,
             writers: Vec::new(),
@@ -135,8 +153,16 @@ impl Cluster {
             if self.nodes[id].is_none() && self.now >= self.back_at[id] {
                 let node = self.new_node(id);
                 self.nodes[id] = Some(node);
-                self.say(&format!("node {id} is back, empty"));
                 self.follow(id, self.upstream_of(id));
+                let (file, reached) = (self.files[id].as_ref(), self.reached[id]);
+                self.say(&format!(
+                    "node {id} is back, {}",
+                    if file.is_some() { "from its file" } else { "empty" }
+                ));
+                if let (Some(file), Some(node)) = (file, &mut self.nodes[id]) {
+                    node.load(file, reached);
+                    self.totals.restarts_from_file += 1;
+                }
             }
         }
         for node in self.nodes.iter_mut().flatten() {
@@ -149,9 +175,72 @@ impl Cluster {
             }
         }
         self.hear_answers();
+        self.check_memory();
+        self.watch_handover();
+    }
+
+    /// Neither a slow replica nor one that is gone makes a node keep more of the stream than it may.
+    fn check_memory(&self) {
+        const SLACK_BYTES: u64 = 48 * 1024;
+        for (id, node) in self.nodes.iter().enumerate() {
+            let Some(node) = node else { continue };
+            let kept = node.engine.role.stream().log.memory_bytes() as u64;
+            let bound = self.backlog_bytes.max(16 << 10).max(REPLICA_LIMIT_BYTES) + SLACK_BYTES;
+            assert!(kept <= bound, "node {id} keeps {kept} bytes of the stream: {}", self.describe());
+        }
+    }
+
+    fn begin_handover(&mut self) {
+        let Some(node) = &mut self.nodes[self.master] else { return };
+        let admin = node.local_client();
+        let timeout_ms = self.rng.i64(200..3000).to_string();
+        node.run(admin, &["FAILOVER", "TIMEOUT", &timeout_ms], &mut self.network);
+        if node.engine.failover.is_some() {
+            self.hands_over_until = Some(self.now + self.rng.i64(500..5000));
+            self.say(&format!("node {} is told to hand over", self.master));
+        }
+    }
+
+    /// A handover ends with a new master, or with the old one.
+    fn watch_handover(&mut self) {
+        let Some(until) = self.hands_over_until else { return self.call_back_strays() };
+        let old = self.master;
+        let node = self.nodes[old].as_mut().expect("nobody crashes meanwhile");
+        let is_going_on = node.engine.failover.is_some();
+        if is_going_on && self.now < until {
+            return;
+        }
+        self.hands_over_until = None;
+        if is_going_on {
+            // Its target may have become a master already, and have taken no write: it is called back.
+            let admin = node.local_client();
+            node.run(admin, &["FAILOVER", "ABORT"], &mut self.network);
+            self.say(&format!("node {old} gives up handing over"));
+        } else if let Some(new) = node.master_of() {
+            self.master = NodeId::from(new.port);
+            self.say(&format!("node {old} has handed over to node {}", self.master));
+            self.totals.handovers += 1;
+        }
+        (0..NODES).for_each(|id| self.remember(id));
+        self.follow_all();
+        self.begin_writing();
+    }
+
+    /// The request to take over may arrive after all when the old master has given up; as sentinel does, whoever takes
+    /// itself for a second master is told otherwise.
+    fn call_back_strays(&mut self) {
+        let master = self.master;
+        for id in (0..NODES).filter(|&id| id != master) {
+            if self.nodes[id].as_ref().is_some_and(|node| node.engine.role.is_master()) {
+                self.say(&format!("node {id} is called back"));
+                self.remember(id);
+                self.follow(id, self.upstream_of(id));
+            }
+        }
     }
 
     fn trouble(&mut self) {
+        let is_calm = self.hands_over_until.is_none() && self.nodes.iter().all(Option::is_some);
         match self.rng.u32(0..600) {
             0..3 => self.network.break_one(self.now),
             3..5 => {
@@ -162,10 +251,28 @@ impl Cluster {
             }
             5 if self.rng.bool() => {
                 let id = self.rng.usize(0..NODES);
-                if id != self.master && self.nodes.iter().all(Option::is_some) {
+                if id != self.master && is_calm {
                     self.crash(id);
                 }
             }
+            6 | 7 => {
+                let (a, b) = *self.rng.choice(&[(0, 1), (0, 2), (1, 2)]).expect("some");
+                let until = self.now + self.rng.i64(500..6000);
+                self.say(&format!("the links between {a} and {b} are slow until {until}"));
+                self.network.slow_down(a, b, until);
+            }
+            8..12 => {
+                let id = self.rng.usize(0..NODES);
+                self.files[id] = self.nodes[id].as_ref().map(Node::save);
+            }
+            12..40 if is_calm => {
+                let syncing = (0..NODES).find(|&id| self.nodes[id].as_ref().is_some_and(Node::is_syncing));
+                if let Some(id) = syncing.filter(|_| self.rng.u8(0..4) == 0) {
+                    self.totals.crashes_in_sync += 1;
+                    self.crash(id);
+                }
+            }
+            40 if is_calm => self.begin_handover(),
             _ => {}
         }
     }
@@ -174,6 +281,7 @@ impl Cluster {
     fn crash(&mut self, id: NodeId) {
         self.say(&format!("node {id} crashes"));
         self.remember(id);
+        self.reached[id] = self.nodes[id].as_ref().map(Node::offset).unwrap_or_default();
         self.nodes[id] = None;
         self.back_at[id] = self.now + self.rng.i64(100..4000);
         self.network.break_all_of(id, self.now);
@@ -202,6 +310,9 @@ impl Cluster {
 
     /// A replica that has data becomes the master, whatever state the old one is in.
     fn fail_over(&mut self) {
+        if self.hands_over_until.is_some() {
+            return;
+        }
         let old = self.master;
         let is_fit = |id: &NodeId| *id != old && self.nodes[*id].as_ref().is_some_and(|node| node.has_synced);
         let fit: Vec<NodeId> = (0..NODES).filter(is_fit).collect();
@@ -227,6 +338,9 @@ impl Cluster {
     }
 
     fn work(&mut self) {
+        if self.hands_over_until.is_some() {
+            return;
+        }
         let Some(node) = &mut self.nodes[self.master] else { return };
         for index in 0..self.writers.len() {
             let writer = &mut self.writers[index];
@@ -282,7 +396,10 @@ impl Cluster {
 
     fn is_well(&self) -> bool {
         let all_up = self.nodes.iter().all(|node| node.as_ref().is_some_and(Node::is_linked));
-        if !all_up || self.writers.iter().any(|writer| writer.waiting.is_some()) {
+        if !all_up
+            || self.hands_over_until.is_some()
+            || self.writers.iter().any(|writer| writer.waiting.is_some())
+        {
             return false;
         }
         let mut digests = self.nodes.iter().flatten().map(|node| digest::of_keyspace(&node.engine.keyspace));

@@ -65,7 +65,7 @@ impl Link {
             out.extend(stream.apply(engine)?.expect("nobody pauses"));
         }
         assert_eq!(epoch, engine.link_epoch, "the stream does not change the role");
-        let complaint = engine.log_lines.iter().find(|line| line.text.contains("failed here"));
+        let complaint = engine.log_lines.iter().find(|line| line.text.contains("CRITICAL"));
         assert!(complaint.is_none(), "{complaint:?}");
         Ok(())
     }

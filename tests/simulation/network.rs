@@ -28,11 +28,16 @@ struct Conn {
     queues: [VecDeque<(i64, Arrival)>; 2],
 }
 
+/// What a slow link carries.
+const SLOW_BYTES_PER_MS: usize = 2;
+
 pub struct Network {
     conns: BTreeMap<ConnId, Conn>,
     last_conn: ConnId,
     /// Pairs that do not hear of each other, until a time.
     partitions: Vec<(NodeId, NodeId, i64)>,
+    /// Pairs whose links carry few bytes in a millisecond, until a time.
+    slow: Vec<(NodeId, NodeId, i64)>,
     latency_ms_max: i64,
     rng: fastrand::Rng,
 }
@@ -40,7 +45,14 @@ pub struct Network {
 impl Network {
     pub fn new(mut rng: fastrand::Rng) -> Self {
         let latency_ms_max = *rng.choice(&[1, 20, 300]).expect("there are some");
-        Self { conns: BTreeMap::new(), last_conn: 0, partitions: Vec::new(), latency_ms_max, rng }
+        Self {
+            conns: BTreeMap::new(),
+            last_conn: 0,
+            partitions: Vec::new(),
+            slow: Vec::new(),
+            latency_ms_max,
+            rng,
+        }
     }
 
     /// Opens a connection, unless the two are partitioned.
@@ -57,9 +69,26 @@ impl Network {
     pub fn send(&mut self, conn: ConnId, from: End, bytes: Vec<u8>, now: i64) {
         let latency_ms = self.rng.i64(0..=self.latency_ms_max);
         let Some(conn) = self.conns.get_mut(&conn) else { return };
-        if !bytes.is_empty() {
-            conn.push(from, now + latency_ms, Arrival::Bytes(bytes));
+        if bytes.is_empty() {
+            return;
         }
+        let is_slow = self.slow.iter().any(|&(a, b, _)| conn.nodes == [a, b] || conn.nodes == [b, a]);
+        let mut at = now + latency_ms;
+        if is_slow {
+            // What was sent before goes first.
+            at = at.max(conn.last_arrival(from)) + (bytes.len() / SLOW_BYTES_PER_MS) as i64;
+        }
+        conn.push(from, at, Arrival::Bytes(bytes));
+    }
+
+    /// Bytes that one end has sent and the other has not received.
+    pub fn under_way(&self, conn: ConnId, from: End) -> usize {
+        let Some(conn) = self.conns.get(&conn) else { return 0 };
+        let sizes = conn.queues[from.other() as usize].iter().map(|(_, arrival)| match arrival {
+            Arrival::Bytes(bytes) => bytes.len(),
+            Arrival::Closed => 0,
+        });
+        sizes.sum()
     }
 
     /// One end closes: the other reads what is under way, then the end.
@@ -127,13 +156,19 @@ impl Network {
         self.partitions.push((a, b, until));
     }
 
+    pub fn slow_down(&mut self, a: NodeId, b: NodeId, until: i64) {
+        self.slow.push((a, b, until));
+    }
+
     /// Ends the partitions whose time is over.
     pub fn tick(&mut self, now: i64) {
+        self.slow.retain(|&(_, _, until)| until > now);
         self.partitions.retain(|&(_, _, until)| until > now);
     }
 
     pub fn heal(&mut self) {
         self.partitions.clear();
+        self.slow.clear();
         self.latency_ms_max = 1;
     }
 
@@ -142,13 +177,23 @@ impl Network {
     }
 }
 
+impl End {
+    fn other(self) -> Self {
+        match self {
+            Self::Near => Self::Far,
+            Self::Far => Self::Near,
+        }
+    }
+}
+
 impl Conn {
+    /// When the last of what was sent so far arrives.
+    fn last_arrival(&self, from: End) -> i64 {
+        self.queues[from.other() as usize].back().map_or(0, |&(at, _)| at)
+    }
+
     fn push(&mut self, from: End, at: i64, arrival: Arrival) {
-        let to = match from {
-            End::Near => End::Far,
-            End::Far => End::Near,
-        };
-        let queue = &mut self.queues[to as usize];
+        let queue = &mut self.queues[from.other() as usize];
         let at = queue.back().map_or(at, |&(before, _)| at.max(before));
         queue.push_back((at, arrival));
     }

@@ -1,16 +1,17 @@
 //! One server of the cluster: an engine, and around it what the runtime does for it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 
 use russet::base::clock::ManualClock;
 use russet::command::{self, Executed, TABLE, active_expire, dispatch};
 use russet::config::{Config, HostPort};
 use russet::engine::client::{ClientKind, Closing};
 use russet::engine::{ClientId, Engine, FullSync, Job};
-use russet::persistence::rdb::WriterOptions;
-use russet::persistence::snapshot::{self, SnapshotOptions};
+use russet::persistence::snapshot::{self, Duplicates};
 use russet::replication::backoff::Backoff;
 use russet::replication::feed::FeedStep;
+use russet::replication::log::ReplOffset;
 use russet::resp::args::OwnedArgs;
 use russet::resp::request::{Batch, Decoder, Limits};
 
@@ -20,6 +21,10 @@ use crate::network::{Arrival, ConnId, End, Network, NodeId};
 const STREAM_BYTES_MAX: usize = 4096;
 const PAYLOAD_PIECE_BYTES: usize = 700;
 const TICK_MS: i64 = 100;
+/// What a connection takes before the other end has received it.
+const WINDOW_BYTES: usize = 16 * 1024;
+/// `client-output-buffer-limit replica`.
+pub const REPLICA_LIMIT_BYTES: u64 = 64 * 1024;
 
 pub struct Node {
     pub id: NodeId,
@@ -28,6 +33,8 @@ pub struct Node {
     link: Option<Link>,
     /// It has had all data of a master once, so that it may take over.
     pub has_synced: bool,
+    /// What it had reached before it went down and came back from an older file.
+    reached: ReplOffset,
     backoff: Backoff,
     connect_at: i64,
     next_tick: i64,
@@ -41,19 +48,22 @@ struct Caller {
     query: Vec<u8>,
     decoder: Decoder,
     /// A frozen data set that will be encoded at this time.
-    sync: Option<(i64, FullSync)>,
+    sync: Option<(i64, Rc<FullSync>)>,
     payload: VecDeque<Vec<u8>>,
 }
 
 impl Node {
     pub fn new(id: NodeId, clock: ManualClock, backlog_bytes: u64, mut rng: fastrand::Rng) -> Self {
-        let config = Config {
+        let mut config = Config {
             repl_timeout: 3,
             repl_ping_replica_period: 1,
             repl_backlog_size: backlog_bytes,
+            repl_diskless_sync_delay: rng.u32(0..2),
             port: id as u16,
             ..Config::default()
         };
+        config.client_output_buffer_limits.replica.hard_bytes = REPLICA_LIMIT_BYTES;
+        config.client_output_buffer_limits.replica.soft_bytes = 0;
         let engine = command::new_engine(config, Box::new(clock), rng.u64(..));
         let backoff = Backoff::new(rng.fork());
         let now = engine.now().0;
@@ -63,12 +73,40 @@ impl Node {
             callers: BTreeMap::new(),
             link: None,
             has_synced: false,
+            reached: ReplOffset::default(),
             backoff,
             connect_at: now,
             next_tick: now + TICK_MS,
             next_second: now + 1000,
             rng,
         }
+    }
+
+    /// The snapshot file as it would be written now.
+    pub fn save(&self) -> Vec<u8> {
+        let engine = &self.engine;
+        snapshot::write(&engine.keyspace, &engine.snapshot_options(), Vec::new(), || Ok(()))
+            .expect("a vector takes everything")
+    }
+
+    /// Starts from a file, as a replica that had reached `reached` when it went down.
+    pub fn load(&mut self, file: &[u8], reached: ReplOffset) {
+        let engine = &mut self.engine;
+        let options = engine.load_options(Duplicates::Refuse);
+        let loaded = snapshot::read(file, engine.empty_keyspace(), &options, || ())
+            .unwrap_or_else(|error| panic!("the node's own file is refused: {error}"));
+        if let Some((replid, offset)) = Engine::saved_history(&loaded.summary.aux) {
+            let now = engine.now();
+            engine.role.restore(replid, offset, now);
+            engine.stream_db_index = engine.saved_stream_db_index(&loaded.summary.aux);
+        }
+        engine.finish_loading(loaded);
+        self.reached = reached;
+    }
+
+    /// How far its stream reaches.
+    pub fn offset(&self) -> ReplOffset {
+        self.engine.role.stream().log.end_offset()
     }
 
     fn now(&self) -> i64 {
@@ -114,6 +152,7 @@ impl Node {
         if now >= self.next_tick {
             self.next_tick = now + TICK_MS;
             while active_expire::expire_slice(&mut self.engine, 64) {}
+            self.engine.continue_failover();
         }
         if now >= self.next_second {
             self.next_second = now + 1000;
@@ -182,7 +221,7 @@ impl Node {
             Ok(out) => {
                 if link.is_streaming() {
                     self.backoff.reset();
-                    self.has_synced = true;
+                    self.has_synced |= self.engine.role.stream().log.end_offset() >= self.reached;
                 }
                 let now = self.engine.now().0;
                 network.send(conn, End::Near, out, now);
@@ -248,6 +287,13 @@ impl Node {
                     self.connect_at = self.now();
                 }
                 Job::Close(id) => self.engine.clients.close(id, Closing::Now),
+                Job::FullSync(sync) => {
+                    let sync = Rc::new(*sync);
+                    for caller in self.callers.values_mut().filter(|it| sync.replicas.contains(&it.client)) {
+                        let ready_at = self.engine.now().0 + self.rng.i64(0..500);
+                        caller.sync = Some((ready_at, sync.clone()));
+                    }
+                }
                 _ => {}
             }
         }
@@ -274,19 +320,17 @@ impl Node {
             return network.send(conn, End::Far, out, now);
         }
         let id = caller.client;
-        if let Some(sync) = self.engine.take_full_sync(id) {
-            caller.sync = Some((now + self.rng.i64(0..500), sync));
-        }
         if let Some((_, sync)) = caller.sync.take_if(|(ready_at, _)| *ready_at <= now) {
-            let aux = vec![("repl-stream-db", sync.stream_db_index.to_string())];
-            let options = SnapshotOptions { writer: WriterOptions::default(), aux, usage: None };
-            let file = snapshot::write(&sync.keyspace, &options, Vec::new(), || Ok(()))
+            let file = snapshot::write(&sync.keyspace, &sync.options, Vec::new(), || Ok(()))
                 .expect("a vector takes everything");
-            let size = (!sync.is_eof_capable).then_some(file.len() as u64);
+            let size = (!sync.is_eof_framed).then_some(file.len() as u64);
             self.engine.begin_payload(id, size);
             caller.payload = file.chunks(PAYLOAD_PIECE_BYTES).map(<[u8]>::to_vec).collect();
         }
         loop {
+            if network.under_way(conn, End::Far) > WINDOW_BYTES {
+                return;
+            }
             match self.engine.next_feed_step(id, STREAM_BYTES_MAX) {
                 FeedStep::Write(pieces) => network.send(conn, End::Far, pieces.concat(), now),
                 FeedStep::Snapshot => match caller.payload.pop_front() {
@@ -308,6 +352,11 @@ impl Node {
     /// Whether the node has all that its master has sent, as far as it knows.
     pub fn is_linked(&self) -> bool {
         self.engine.role.as_replica().is_none_or(|replica| replica.is_up())
+    }
+
+    /// Whether a snapshot is on its way to it.
+    pub fn is_syncing(&self) -> bool {
+        self.engine.role.as_replica().is_some_and(|replica| replica.is_syncing())
     }
 
     pub fn master_of(&self) -> Option<HostPort> {

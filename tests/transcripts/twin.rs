@@ -49,7 +49,7 @@ impl Twin {
         let bytes = log.read_from(self.offset, usize::MAX).expect("nobody trims the log").concat();
         self.offset = self.offset.advanced(bytes.len());
         let effects = self.apply(&bytes);
-        let complaint = self.engine.log_lines.iter().find(|line| line.text.contains("failed here"));
+        let complaint = self.engine.log_lines.iter().find(|line| line.text.contains("CRITICAL"));
         assert!(complaint.is_none(), "{at}\n  {}", complaint.expect("there is one").text);
         effects.into_iter().filter(|effect| !effect.args[0].eq_ignore_ascii_case(b"SELECT")).collect()
     }

@@ -80,7 +80,7 @@ fn redis_py_works_in_both_protocols() {
     }
 }
 
-fn python() -> PathBuf {
+pub fn python() -> PathBuf {
     let venv = std::env::var_os("RUSSET_TEST_VENV").map(PathBuf::from);
     venv.unwrap_or_else(|| std::env::temp_dir().join("russet-test-venv")).join("bin/python")
 }

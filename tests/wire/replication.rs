@@ -474,3 +474,45 @@ fn a_replica_that_does_not_read_is_closed_at_its_output_limit() {
     become_equal(&mut writer, &mut replica.client());
     assert_eq!(writer.info("sync_full"), "2");
 }
+
+#[test]
+fn a_command_of_the_master_that_fails_is_told_and_may_end_the_replica() {
+    let master = Server::russet(&[]);
+    let mut writer = master.client();
+    let going_on = replica_of(Make::Russet, master.port);
+    let mut strict = replica_of(Make::Russet, master.port);
+    strict.client().call("CONFIG SET propagation-error-behavior panic");
+    wait_until_linked(&mut going_on.client());
+    wait_until_linked(&mut strict.client());
+    assert_eq!(writer.call("DEBUG REPLICATE fake-command x"), ok());
+    writer.call("SET key value");
+    assert_eq!(strict.wait().code(), Some(1));
+    assert!(strict.log().contains("This replica panicked sending an error to its master"));
+    becomes("the other goes on", &bulk("value"), || going_on.client().call("GET key"));
+    assert_eq!(going_on.client().info("unexpected_error_replies"), "1");
+    let log = going_on.log();
+    let line = log.lines().find(|line| line.contains("== CRITICAL ==")).unwrap();
+    assert!(line.contains("sending an error to its master") && line.contains("fake-command"), "{line}");
+}
+
+#[test]
+fn a_replica_that_cannot_save_ends_rather_than_differ_unless_told_to_go_on() {
+    let master = Server::russet(&[]);
+    let mut writer = master.client();
+    let mut replicas =
+        [&["--save", "3600 1000000"][..], &["--replica-ignore-disk-write-errors", "yes", "--save", "9 9999"]]
+            .map(|args| start(Make::Russet, args));
+    for replica in &replicas {
+        // A folder in the place of the file: the save fails.
+        std::fs::create_dir(replica.dump()).unwrap();
+        let mut client = replica.client();
+        client.call(&format!("REPLICAOF 127.0.0.1 {}", master.port));
+        wait_until_linked(&mut client);
+        client.call("BGSAVE");
+        becomes("the save fails", &"err".to_owned(), || client.info("rdb_last_bgsave_status"));
+    }
+    writer.call("SET key value");
+    assert_eq!(replicas[0].wait().code(), Some(1));
+    assert!(replicas[0].log().contains("Replica was unable to write command to disk."));
+    becomes("the other goes on", &bulk("value"), || replicas[1].client().call("GET key"));
+}

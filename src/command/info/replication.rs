@@ -44,7 +44,7 @@ pub(super) fn replication_section(engine: &Engine, lines: &mut Lines) {
     for (index, replica) in replicas.iter().enumerate() {
         lines.field(&format!("slave{index}"), replica.info(now));
     }
-    lines.field("master_failover_state", "no-failover");
+    lines.field("master_failover_state", engine.failover_state());
     lines.field("master_replid", stream.ids.replid());
     lines.field("master_replid2", stream.ids.replid2());
     lines.field("master_repl_offset", log.end_offset());

@@ -23,7 +23,8 @@ pub(super) fn persistence(engine: &Engine, lines: &mut Lines) {
     lines.title("Persistence");
     lines.flag("loading", persistence.loading.is_some());
     // A master's snapshot is loaded beside the data, which goes on answering.
-    lines.flag("async_loading", engine.role.as_replica().is_some_and(|replica| replica.is_syncing()));
+    let is_syncing = engine.role.as_replica().is_some_and(|replica| replica.is_syncing());
+    lines.flag("async_loading", is_syncing && persistence.loading.is_none());
     lines.zeros(&["current_cow_peak", "current_cow_size", "current_cow_size_age"]);
     lines.field("current_fork_perc", format!("{percent:.2}"));
     lines.field("current_save_keys_processed", processed);
@@ -89,7 +90,8 @@ pub(super) fn stats(engine: &Engine, lines: &mut Lines) {
     lines.field("instantaneous_ops_per_sec", stats.rates.commands_per_second());
     lines.field("total_net_input_bytes", stats.net_input_bytes);
     lines.field("total_net_output_bytes", stats.net_output_bytes);
-    lines.zeros(&["total_net_repl_input_bytes", "total_net_repl_output_bytes"]);
+    lines.field("total_net_repl_input_bytes", stats.net_repl_input_bytes);
+    lines.field("total_net_repl_output_bytes", stats.net_repl_output_bytes);
     lines.field("instantaneous_input_kbps", kib(stats.rates.input_bytes_per_second()));
     lines.field("instantaneous_output_kbps", kib(stats.rates.output_bytes_per_second()));
     lines.field("instantaneous_input_repl_kbps", kib(0));
@@ -126,8 +128,8 @@ pub(super) fn stats(engine: &Engine, lines: &mut Lines) {
         "tracking_total_keys",
         "tracking_total_items",
         "tracking_total_prefixes",
-        "unexpected_error_replies",
     ]);
+    lines.field("unexpected_error_replies", stats.unexpected_error_replies);
     lines.field("total_error_replies", stats.error_replies);
     lines.field("dump_payload_sanitizations", 0);
     lines.field("total_reads_processed", stats.reads);

@@ -139,6 +139,21 @@ impl Server {
         assert!(status.expect("kill is there").success());
     }
 
+    /// SIGSTOP, and waits until the last of its threads stands still.
+    #[track_caller]
+    pub fn stop(&self) {
+        self.signal("STOP");
+        let tasks = format!("/proc/{}/task", self.pid());
+        let stands = |task: &Path| {
+            let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T'))
+        };
+        eventually("the server stands still", || {
+            let mut tasks = std::fs::read_dir(&tasks).expect("the process is there");
+            tasks.all(|task| task.is_ok_and(|task| stands(&task.path())))
+        });
+    }
+
     /// Waits for the process to end by itself.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
@@ -187,11 +202,7 @@ fn spawn(kind: Kind, port: u16, folder: &Path, args: &[String]) -> Child {
     };
     let mut command = Command::new(program);
     command.args(["--port", &port.to_string(), "--dir"]).arg(folder);
-    if kind == Kind::Redis {
-        command.args(["--save", "", "--repl-diskless-sync-delay", "0", "--enable-debug-command", "yes"]);
-    } else {
-        command.args(["--save", "", "--enable-debug-command", "yes"]);
-    }
+    command.args(["--save", "", "--repl-diskless-sync-delay", "0", "--enable-debug-command", "yes"]);
     command.args(args).stdin(Stdio::null());
     command.stdout(log.try_clone().expect("a file can be shared")).stderr(log);
     command.spawn().unwrap_or_else(|error| panic!("{program}: {error} (does ./test.sh install it?)"))
