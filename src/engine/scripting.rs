@@ -80,21 +80,19 @@ pub struct Scripting {
     /// The same by their bodies, so that EVAL need not compute a digest.
     by_body: HashMap<Arc<[u8]>, Arc<CachedScript>>,
     functions: Option<FunctionTable>,
-    pub running: Option<Box<Running>>,
+    pub running: Option<Running>,
     /// Injected by whoever has clients to serve.
     pub attendant: Option<Arc<dyn Attendant>>,
     /// What the gates found out about memory before the command that runs now.
     pub is_out_of_memory: bool,
     /// DEBUG SET-DISABLE-DENY-SCRIPTS: scripts may run what they otherwise may not.
     pub allows_everything: bool,
-    /// Buffers for replies on their way into a script.
-    pub buffers: Vec<Vec<u8>>,
 }
 
 impl Scripting {
     /// What others read while a slow script runs.
     pub fn busy_error(&self) -> Option<ErrorReply> {
-        let running = self.running.as_deref().filter(|running| running.is_busy)?;
+        let running = self.running.as_ref().filter(|running| running.is_busy)?;
         Some(if running.is_function { BUSY_FUNCTION } else { BUSY_SCRIPT })
     }
 
@@ -329,11 +327,9 @@ struct LoadingHost<'a> {
 }
 
 impl Host for LoadingHost<'_> {
-    fn call(&mut self, _: &crate::resp::args::Args<'_>) -> Vec<u8> {
-        b"-ERR redis.call/pcall can only be called inside a script invocation\r\n".to_vec()
+    fn call(&mut self, _: &crate::resp::args::Args<'_>, reply: &mut Vec<u8>) {
+        *reply = b"-ERR redis.call/pcall can only be called inside a script invocation\r\n".to_vec();
     }
-
-    fn take_back(&mut self, _: Vec<u8>) {}
 
     fn set_protocol(&mut self, _: crate::resp::reply::Protocol) {}
 

@@ -35,10 +35,8 @@ pub enum ScriptLogLevel {
 
 /// The server, for one run of a script.
 pub trait Host {
-    /// Runs a command and answers its reply, in the protocol that the script has chosen. The buffer is to be given back.
-    fn call(&mut self, args: &Args<'_>) -> Vec<u8>;
-    /// Takes back a buffer that `call` has answered.
-    fn take_back(&mut self, reply: Vec<u8>);
+    /// Runs a command and puts its reply into the place of what `reply` holds, in the protocol that the script has chosen.
+    fn call(&mut self, args: &Args<'_>, reply: &mut Vec<u8>);
     fn set_protocol(&mut self, protocol: Protocol);
     fn set_replication(&mut self, targets: ReplicationTargets);
     fn log(&mut self, level: ScriptLogLevel, text: &[u8]);

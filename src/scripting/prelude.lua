@@ -223,9 +223,9 @@ function globals.load(reader, name)
   return chunk, failure
 end
 
--- More results than fit on the stack, and ranges whose length no integer holds.
+-- More results than fit on the stack beside the arguments, and ranges whose length no integer holds.
 local unpack = unpack
-local RESULTS_MAX = 7990
+local SLOTS_MAX = 8000
 function globals.unpack(table, first, last)
   expect_table(table, "unpack")
   local from, to = tonumber(first or 1), tonumber(last or #table)
@@ -235,8 +235,14 @@ function globals.unpack(table, first, last)
   if from > to then
     return
   end
-  if not (to - from < RESULTS_MAX) or from < -2147483648 or to > 2147483647 then
+  local arguments = last ~= nil and 3 or first ~= nil and 2 or 1
+  if not (to - from < SLOTS_MAX - arguments) or from < -2147483648 or to > 2147483647 then
     error("too many results to unpack", 2)
+  end
+  if arguments == 1 then
+    return unpack(table)
+  elseif arguments == 2 then
+    return unpack(table, from)
   end
   return unpack(table, from, to)
 end
@@ -296,17 +302,6 @@ end
 
 local handler = native.handler
 
-local function run(body, keys, args)
-  rawset(visible, "KEYS", keys)
-  rawset(visible, "ARGV", args)
-  return xpcall(body, handler)
-end
-
--- On one line: a script that was killed fails at the next line, and there is none here.
-local function run_function(body, keys, args)
-  return xpcall(function() return body(keys, args) end, handler)
-end
-
 -- While a library is loaded it sees its registration functions and nothing else.
 local loading = protect(native.loading_redis)
 setmetatable(native.loading_redis, { __index = missing })
@@ -317,4 +312,4 @@ local function load_library(body)
   return ok, failure
 end
 
-return front, run, run_function, load_library, next
+return front, visible, handler, load_library

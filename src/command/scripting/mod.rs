@@ -7,8 +7,6 @@ mod host;
 
 use std::sync::Arc;
 
-use mlua::Value;
-
 use self::host::ScriptHost;
 use super::connection::caller;
 use super::dispatch;
@@ -19,7 +17,7 @@ use crate::engine::scripting::{CachedScript, Running};
 use crate::engine::{ClientId, Engine};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
-use crate::scripting::{Failure, Interpreter, ScriptFlags, ScriptHeader, error_of};
+use crate::scripting::{Failure, Interpreter, Returned, ScriptFlags, ScriptHeader};
 
 const SCRIPT: Flags = MOVABLE_KEYS | NOSCRIPT | SKIP_MONITOR | MAY_REPLICATE | NO_MANDATORY_KEYS | STALE;
 const SCRIPT_RO: Flags = MOVABLE_KEYS | NOSCRIPT | SKIP_MONITOR | NO_MANDATORY_KEYS | STALE | READONLY;
@@ -126,9 +124,7 @@ fn run_script(
     unit.run(
         engine,
         || crate::base::hex::hex(&cached.digest).into_bytes(),
-        |interpreter, host, keys, args| {
-            interpreter.run_script(host, &cached.script, keys.iter(), args.iter())
-        },
+        |interpreter, host, keys, args| interpreter.run_script(host, &cached.script, keys, args),
     )
 }
 
@@ -155,7 +151,7 @@ fn call_function(engine: &mut Engine, id: ClientId, args: &Args<'_>, is_read_onl
     unit.run(
         engine,
         || name.clone(),
-        |interpreter, host, keys, args| interpreter.run_function(host, &callback, keys.iter(), args.iter()),
+        |interpreter, host, keys, args| interpreter.run_function(host, &callback, keys, args),
     )
 }
 
@@ -240,11 +236,19 @@ impl Unit<'_> {
         self,
         engine: &mut Engine,
         name: impl Fn() -> Vec<u8>,
-        run: impl FnOnce(&Interpreter, &mut ScriptHost<'_>, Args<'_>, Args<'_>) -> Result<Value, Failure>,
+        run: impl for<'i> FnOnce(
+            &'i Interpreter,
+            &mut ScriptHost<'_>,
+            Args<'_>,
+            Args<'_>,
+        ) -> Result<Returned<'i>, Failure>,
     ) -> CommandResult {
+        if engine.scripting.running.is_some() {
+            return Err(ErrorReply::fixed("ERR This Redis command is not allowed from script"));
+        }
         let (keys, args) = (self.args.slice(3, self.keys), self.args.from(3 + self.keys));
         let started_nanos = engine.time.mark();
-        engine.scripting.running = Some(Box::new(Running {
+        engine.scripting.running = Some(Running {
             caller: self.id,
             is_function: self.is_function,
             name: Vec::new(),
@@ -253,7 +257,7 @@ impl Unit<'_> {
             is_busy: false,
             is_killed: false,
             has_written: false,
-        }));
+        });
         self.interpreter.seed(engine.rng.u32(..));
         let mut host = ScriptHost::enter(engine, self.id, self.args, self.bounds, &name);
         let outcome = run(self.interpreter, &mut host, keys, args);
@@ -267,15 +271,17 @@ impl Unit<'_> {
         engine.effects.propagation = Propagation::Replaced;
         engine.redacted_args.clear();
         match outcome {
-            Ok(value) => {
-                if let Some((line, is_counted)) = error_of(&value) {
-                    if !is_counted {
-                        engine.stats.count_error(code_of(&line));
-                    }
+            Ok(returned) => {
+                let mut reply = caller(engine, self.id).reply();
+                let written = returned.write(&mut reply, script_protocol).map_err(|error| {
+                    ErrorReply::new(format!("ERR Error running script: {error}"))
+                })?;
+                for line in &written.uncounted_errors {
+                    engine.stats.count_error(code_of(line));
+                }
+                if written.has_errors {
                     dispatch::note_failure(engine, self.id);
                 }
-                let mut reply = caller(engine, self.id).reply();
-                self.interpreter.write_reply(&mut reply, value, script_protocol)?;
             }
             Err(failure) => {
                 let is_counted = matches!(failure, Failure::Raised { is_counted: true, .. });
