@@ -33,6 +33,20 @@ pub fn natives(lua: &Lua, flavor: Flavor) -> mlua::Result<Table> {
             Ok(metatable.raw_get::<Value>("__metatable")? != Value::Nil)
         })?,
     )?;
+    native.set(
+        "bounded",
+        lua.create_function(|lua, (function, plain_at)| stack::bounded(lua, function, plain_at))?,
+    )?;
+    native.set(
+        "writing",
+        lua.create_function(|lua, (function, fronts)| stack::writing(lua, function, fronts))?,
+    )?;
+    native.set(
+        "inserting",
+        lua.create_function(|lua, (function, fronts)| stack::inserting(lua, function, fronts))?,
+    )?;
+    native.set("repeating", lua.create_function(stack::repeating)?)?;
+    native.set("unpacking", lua.create_function(stack::unpacking)?)?;
     native.set("redis", redis_table(lua, flavor)?)?;
     native.set("loading_redis", library::loading_table(lua)?)?;
     argument::prepare(lua);
@@ -167,12 +181,9 @@ fn error_reply(lua: &Lua, args: Variadic<Argument>) -> mlua::Result<Table> {
     argument::taken(lua);
     let [Argument::Held(Value::String(text))] = &args[..] else { return wrong_arguments(lua) };
     let text = text.as_bytes();
-    let line = match text.strip_prefix(b"-") {
-        Some(line) => line.to_vec(),
-        // Without a code of its own it gets the general one.
-        None if !text.contains(&b' ') => [b"ERR ".as_slice(), &text].concat(),
-        None => text.to_vec(),
-    };
+    let text = text.strip_prefix(b"-").unwrap_or(&text);
+    // Without a code of its own it gets the general one.
+    let line = if text.contains(&b' ') { text.to_vec() } else { [b"ERR ".as_slice(), text].concat() };
     error::error_table(lua, &line)
 }
 

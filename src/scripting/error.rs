@@ -5,7 +5,7 @@ use std::fmt;
 
 use mlua::{Lua, Table, Value};
 
-use super::libraries;
+use super::libraries::{self, c_string};
 
 /// What a native function raises. Scripts see a table with the text in `err`, or the text alone.
 #[derive(Debug, Clone)]
@@ -111,7 +111,7 @@ impl Failure {
             _ => return Self::Broken(b"execution failure".to_vec()),
         };
         let text = |name: &str| match table.raw_get::<Value>(name) {
-            Ok(Value::String(text)) => Some(text.as_bytes().to_vec()),
+            Ok(Value::String(text)) => Some(c_string(&text.as_bytes()).to_vec()),
             Ok(Value::Number(n)) => Some(n.to_string().into_bytes()),
             Ok(Value::Integer(n)) => Some(n.to_string().into_bytes()),
             _ => None,

@@ -18,4 +18,5 @@ mod memory;
 mod process;
 mod protocol;
 mod replication;
+mod sandbox;
 mod scripts;

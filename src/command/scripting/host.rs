@@ -47,6 +47,7 @@ impl<'a> ScriptHost<'a> {
         let client = caller(engine, id);
         let out = std::mem::take(&mut client.out);
         let protocol = std::mem::replace(&mut client.protocol, Protocol::Resp2);
+        client.protocol_of_connection = Some(protocol);
         let db_index = client.db_index;
         Self { engine, id, request, name, bounds, targets: ReplicationTargets::ALL, out, protocol, db_index }
     }
@@ -56,6 +57,7 @@ impl<'a> ScriptHost<'a> {
         let client = caller(self.engine, self.id);
         client.out = self.out;
         let script_protocol = std::mem::replace(&mut client.protocol, self.protocol);
+        client.protocol_of_connection = None;
         client.db_index = self.db_index;
         self.engine.nesting -= 1;
         script_protocol

@@ -13,7 +13,8 @@ use super::dispatch;
 use super::options::integer;
 use super::spec::*;
 use crate::engine::effects::Propagation;
-use crate::engine::scripting::{CachedScript, Running};
+use crate::engine::script_cache::{CachedScript, Stay};
+use crate::engine::scripting::Running;
 use crate::engine::{ClientId, Engine};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
@@ -87,7 +88,7 @@ fn eval_ro(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult 
 fn eval_body(engine: &mut Engine, id: ClientId, args: &Args<'_>, is_read_only: bool) -> CommandResult {
     show_to_monitors(engine, id, args);
     let keys = keys_len(args, integer(args.bytes(2))?)?;
-    let cached = cache::compile(engine, args.bytes(1))?;
+    let cached = cache::compile(engine, args.bytes(1), Stay::Passing)?;
     run_script(engine, id, args, keys, &cached, is_read_only)
 }
 
@@ -105,7 +106,7 @@ fn eval_digest(engine: &mut Engine, id: ClientId, args: &Args<'_>, is_read_only:
     show_to_monitors(engine, id, args);
     let digest = cache::parse_digest(args.bytes(1)).ok_or(NO_SCRIPT)?;
     let keys = keys_len(args, integer(args.bytes(2))?)?;
-    let cached = engine.scripting.script(&digest).cloned().ok_or(NO_SCRIPT)?;
+    let cached = engine.scripting.scripts.get(&digest).cloned().ok_or(NO_SCRIPT)?;
     run_script(engine, id, args, keys, &cached, is_read_only)
 }
 
@@ -117,6 +118,7 @@ fn run_script(
     cached: &Arc<CachedScript>,
     is_read_only: bool,
 ) -> CommandResult {
+    engine.scripting.scripts.touch(&cached.digest);
     let bounds = Bounds::new(engine, id, cached.script.flags, is_read_only)?;
     let memory_bytes_max = engine.config_memory_max();
     let interpreter = engine.scripting.interpreter(memory_bytes_max)?;
@@ -273,9 +275,9 @@ impl Unit<'_> {
         match outcome {
             Ok(returned) => {
                 let mut reply = caller(engine, self.id).reply();
-                let written = returned.write(&mut reply, script_protocol).map_err(|error| {
-                    ErrorReply::new(format!("ERR Error running script: {error}"))
-                })?;
+                let written = returned
+                    .write(&mut reply, script_protocol)
+                    .map_err(|error| ErrorReply::new(format!("ERR Error running script: {error}")))?;
                 for line in &written.uncounted_errors {
                     engine.stats.count_error(code_of(line));
                 }

@@ -8,6 +8,7 @@ use std::ffi::{c_int, c_void};
 use mlua::ffi::{self, lua_State};
 use mlua::{Function, Lua, RegistryKey};
 
+use super::super::libraries::c_string;
 use super::{registered, string_bytes};
 use crate::resp::error::ErrorReply;
 use crate::resp::reply::{Deferred, Protocol, Reply};
@@ -18,7 +19,15 @@ const SLOTS: c_int = 4;
 
 /// Fields that say what a table is. They lie beside [`convert`], in this order, from the first place on.
 const FIELDS: [&str; 10] = [
-    "err", "ok", "double", "map", "set", "big_number", "verbatim_string", "format", "string",
+    "err",
+    "ok",
+    "double",
+    "map",
+    "set",
+    "big_number",
+    "verbatim_string",
+    "format",
+    "string",
     "ignore_error_stats_update",
 ];
 const ERR: c_int = 1;
@@ -189,7 +198,7 @@ impl Conversion<'_, '_> {
             if field(state, table, ERR) == ffi::LUA_TSTRING {
                 let is_counted = field(state, table, IS_COUNTED) == ffi::LUA_TBOOLEAN
                     && ffi::lua_toboolean(state, -1) != 0;
-                let line = string_bytes(state, table + 1);
+                let line = c_string(string_bytes(state, table + 1));
                 self.reply.error_line(line);
                 self.written.has_errors = true;
                 if !is_counted {
@@ -200,7 +209,7 @@ impl Conversion<'_, '_> {
             }
             ffi::lua_settop(state, table);
             if field(state, table, OK) == ffi::LUA_TSTRING {
-                self.reply.simple_line(string_bytes(state, -1));
+                self.reply.simple_line(c_string(string_bytes(state, -1)));
                 ffi::lua_settop(state, table);
                 return false;
             }

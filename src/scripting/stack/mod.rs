@@ -20,6 +20,7 @@
 
 mod command;
 mod from_lua;
+mod guards;
 mod to_lua;
 
 use std::ffi::{c_int, c_void};
@@ -29,6 +30,7 @@ use mlua::{FromLua, Function, Lua, RegistryKey, Table, Value};
 
 pub use self::command::{call, pcall};
 pub use self::from_lua::Written;
+pub use self::guards::{bounded, inserting, repeating, unpacking, writing};
 use super::error::Failure;
 use super::host::{self, Host};
 use crate::resp::args::Args;
