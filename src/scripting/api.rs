@@ -46,6 +46,8 @@ pub fn natives(lua: &Lua, flavor: Flavor) -> mlua::Result<Table> {
         lua.create_function(|lua, (function, fronts)| stack::inserting(lua, function, fronts))?,
     )?;
     native.set("repeating", lua.create_function(stack::repeating)?)?;
+    native.set("unless_stopped", lua.create_function(stack::unless_stopped)?)?;
+    native.set("is_stopped", lua.create_function(|_, ()| Ok(host::stopped().is_some()))?)?;
     native.set("unpacking", lua.create_function(stack::unpacking)?)?;
     native.set("redis", redis_table(lua, flavor)?)?;
     native.set("loading_redis", library::loading_table(lua)?)?;

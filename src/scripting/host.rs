@@ -64,6 +64,17 @@ scoped_thread_local!(static mut HOST: for<'h> Lent<'h>);
 thread_local! {
     /// Whether a panic is one of the interpreter's own.
     static IS_CONTAINED: Cell<bool> = const { Cell::new(false) };
+    /// Why the script that runs was stopped, if it was.
+    static STOPPED: Cell<Option<&'static str>> = const { Cell::new(None) };
+}
+
+/// Notes that the script that runs on this thread is to end, and why; or that there is another one now.
+pub fn set_stopped(line: Option<&'static str>) {
+    STOPPED.set(line);
+}
+
+pub fn stopped() -> Option<&'static str> {
+    STOPPED.get()
 }
 
 /// The interpreter's library panics where it has no place for another value: a few thousand at once, which any script can

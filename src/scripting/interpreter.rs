@@ -71,6 +71,7 @@ impl Interpreter {
 
     /// After a script was stopped: the next one starts afresh.
     pub fn recover(&self) {
+        host::set_stopped(None);
         // It was possible before, with the same state.
         let _ = self.attend_now_and_then();
     }
@@ -168,8 +169,10 @@ impl Interpreter {
     }
 }
 
-/// From here on every line of the script fails, so that no `pcall` in it can go on for long.
+/// From here on every line of the script fails, so that no `pcall` in it can go on for long. Nor can it run another coroutine,
+/// which counts instructions of its own, or a handler of this very error, for which nothing is counted.
 fn stop_for_good(lua: &Lua, line: &'static str) -> mlua::Result<()> {
+    host::set_stopped(Some(line));
     let triggers = HookTriggers::EVERY_LINE.every_nth_instruction(ATTENDED_EVERY);
     lua.set_global_hook(triggers, move |_, _| Err(Raised::reply(line)))
 }

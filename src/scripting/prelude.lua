@@ -62,11 +62,17 @@ end
 
 function globals.xpcall(body, handler)
   return xpcall(body, function(failure)
+    -- Nobody could stop the handler of the error that stops the script.
+    if native.is_stopped() then
+      return plain(failure)
+    end
     return handler(plain(failure))
   end)
 end
 
-local resume = coroutine.resume
+local resume = native.unless_stopped(coroutine.resume)
+coroutine.create = native.unless_stopped(coroutine.create)
+coroutine.wrap = native.unless_stopped(coroutine.wrap)
 function coroutine.resume(...)
   return resumed(resume(...))
 end

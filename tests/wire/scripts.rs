@@ -102,7 +102,9 @@ fn libraries_reach_replicas_and_files() {
 fn scripts_that_came_with_eval_give_way_to_others() {
     let server = server();
     let mut client = server.client();
-    let loaded = client.text("SCRIPT LOAD \"return 'loaded'\"");
+    let Value::Bulk(loaded) = client.call_args(&["SCRIPT", "LOAD", "return 'loaded'"]) else {
+        panic!("a digest")
+    };
     let digest_of = |client: &mut Client, number: usize| {
         client.call_args(&["EVAL", &format!("return redis.sha1hex('return {number}')"), "0"])
     };
@@ -110,7 +112,7 @@ fn scripts_that_came_with_eval_give_way_to_others() {
         client.call_args(&["EVAL", &format!("return {number}"), "0"]);
         client.call_args(&["EVAL", "return 0", "0"]);
     }
-    let exists = client.call_args(&["SCRIPT", "EXISTS", &loaded]);
+    let exists = client.call_args(&[&b"SCRIPT"[..], b"EXISTS", &loaded]);
     assert_eq!(exists, Value::Array(vec![Value::Integer(1)]));
     assert_eq!(client.info("number_of_cached_scripts"), "501");
     assert_eq!(client.info("evicted_scripts"), "100");

@@ -6,6 +6,9 @@ use std::ffi::c_int;
 use mlua::ffi::{self, lua_State};
 use mlua::{Function, Lua, Table};
 
+use super::super::host;
+use super::command::push_error;
+
 /// Matching recurses for the items of a pattern, on a stack that is not Lua's.
 const PATTERN_BYTES_MAX: usize = 4096;
 /// No string of a script is longer than the longest value of a key.
@@ -44,6 +47,23 @@ pub fn repeating(lua: &Lua, function: Function) -> mlua::Result<Function> {
 pub fn inserting(lua: &Lua, function: Function, fronts: Table) -> mlua::Result<Function> {
     // SAFETY: as in `bounded`.
     unsafe { lua.exec_raw((function, fronts), |state| ffi::lua_pushcclosure(state, insert, 2)) }
+}
+
+/// `function`, which runs or makes a coroutine, for scripts that were not stopped.
+pub fn unless_stopped(lua: &Lua, function: Function) -> mlua::Result<Function> {
+    // SAFETY: as in `bounded`.
+    unsafe { lua.exec_raw(function, |state| ffi::lua_pushcclosure(state, go_on_unless_stopped, 1)) }
+}
+
+unsafe extern "C-unwind" fn go_on_unless_stopped(state: *mut lua_State) -> c_int {
+    // SAFETY: Lua calls this with its arguments on the stack. No frame here owns anything.
+    unsafe {
+        if let Some(line) = host::stopped() {
+            push_error(state, line.as_bytes(), false);
+            ffi::lua_error(state);
+        }
+        go_on(state)
+    }
 }
 
 unsafe extern "C-unwind" fn with_pattern(state: *mut lua_State) -> c_int {

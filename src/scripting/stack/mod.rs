@@ -30,7 +30,7 @@ use mlua::{FromLua, Function, Lua, RegistryKey, Table, Value};
 
 pub use self::command::{call, pcall};
 pub use self::from_lua::Written;
-pub use self::guards::{bounded, inserting, repeating, unpacking, writing};
+pub use self::guards::{bounded, inserting, repeating, unless_stopped, unpacking, writing};
 use super::error::Failure;
 use super::host::{self, Host};
 use crate::resp::args::Args;
