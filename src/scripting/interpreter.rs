@@ -52,6 +52,7 @@ impl Interpreter {
             prelude.call((native, flavor == Flavor::Functions))?;
         lua.set_globals(front)?;
         let runner = Runner::new(&lua, visible, handler)?;
+        lua.gc_collect()?;
         lua.set_memory_limit(memory_bytes_max)?;
         let interpreter = Self { lua, runner, load_library, memory_bytes_max };
         interpreter.attend_now_and_then()?;

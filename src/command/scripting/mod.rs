@@ -199,24 +199,18 @@ impl Bounds {
         if is_stale && !has(ScriptHeader::ALLOW_STALE) {
             return Err(ErrorReply::MASTER_DOWN);
         }
+        // What a script has declared passes the gates as a command with such flags would.
         let writes = !has(ScriptHeader::NO_WRITES);
-        if writes && is_read_only {
-            return Err(ErrorReply::fixed(
-                "ERR Can not execute a script with write flag using *_ro command.",
-            ));
-        }
         if writes && let Some(error) = engine.refusal_of_write(id) {
-            return Err(match error == ErrorReply::READ_ONLY {
-                true => {
-                    ErrorReply::fixed("READONLY You can not run script with write flag on readonly replica.")
-                }
-                false => error,
-            });
+            return Err(error);
         }
         let allows_oom = !writes || has(ScriptHeader::ALLOW_OOM);
         if !allows_oom && engine.scripting.is_out_of_memory && !engine.must_obey(id) {
+            return Err(ErrorReply::OOM);
+        }
+        if writes && is_read_only {
             return Err(ErrorReply::fixed(
-                "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
+                "ERR Can not execute a script with write flag using *_ro command.",
             ));
         }
         Ok(Self { is_read_only: !writes || is_read_only, allows_oom })
