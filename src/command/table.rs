@@ -257,6 +257,10 @@ fn first_member(row: &CommandSpec) -> u8 {
 fn first_key(row: &CommandSpec) -> u8 {
     match row.keys.first() {
         Some(KeySpec { begin: BeginSearch::Index(at), find: FindKeys::Range { .. }, .. }) => *at as u8,
+        // If the number is zero it is no key, which costs nothing but time.
+        Some(KeySpec { begin: BeginSearch::Index(at), find: FindKeys::Count { first, .. }, .. }) => {
+            (at + first) as u8
+        }
         _ => 0,
     }
 }

@@ -87,6 +87,8 @@ parameters! {
     "busy-reply-threshold" | "lua-time-limit" => busy_reply_threshold: u64 = 5000, int(0, LONG);
     /// Memory that scripts, and functions, may each hold at any time; 0 is no limit
     "lua-memory-limit" => lua_memory_limit: u64 = 1 << 30, memory(0, LONG);
+    /// setfenv, getfenv and newproxy for scripts: not here
+    "lua-enable-deprecated-api" => lua_enable_deprecated_api: bool = false, Rule::Any, IMMUTABLE HIDDEN NO_EFFECT;
     /// Seconds to wait for replicas at shutdown
     "shutdown-timeout" => shutdown_timeout: u32 = 10, int(0, INT);
     /// What SIGINT does

@@ -119,6 +119,8 @@ pub struct Client {
     pub commands_processed: u64,
 
     pub protocol: Protocol,
+    /// What its connection speaks while a script has its commands answered in another protocol.
+    pub protocol_of_connection: Option<Protocol>,
     pub db_index: usize,
     pub is_authenticated: bool,
     pub reply_mode: ReplyMode,
@@ -189,6 +191,7 @@ impl Client {
             last_write_offset: 0,
             long_replies: Vec::new(),
             out: Vec::new(),
+            protocol_of_connection: None,
             out_later: Vec::new(),
             is_write_pending: false,
             above_soft_limit_since: None,

@@ -27,6 +27,7 @@ pub mod persistence;
 pub mod process;
 pub mod pubsub;
 pub mod replication;
+pub mod script_cache;
 pub mod scripting;
 pub mod shutdown;
 pub mod slowlog;

@@ -164,7 +164,8 @@ impl Engine {
         for &id in ids {
             let is_running = self.running == Some(id);
             let Some(client) = self.clients.get_mut(id) else { continue };
-            let kind = if client.protocol == Protocol::Resp3 { b'>' } else { b'*' };
+            let protocol = client.protocol_of_connection.unwrap_or(client.protocol);
+            let kind = if protocol == Protocol::Resp3 { b'>' } else { b'*' };
             // What a client causes for itself it reads after its own reply.
             let out = if is_running { &mut client.out_later } else { &mut client.out };
             out.push(kind);

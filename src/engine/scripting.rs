@@ -7,17 +7,13 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::script_cache::ScriptCache;
 use super::{ClientId, Engine, LogLevel};
 use crate::resp::args::OwnedArgs;
 use crate::resp::error::ErrorReply;
-use crate::scripting::{
-    Flavor, FunctionSpec, Host, Interpreter, Library, LibraryHeader, ReplicationTargets, Script,
-};
+use crate::scripting::{Flavor, FunctionSpec, Host, Interpreter, Library, LibraryHeader, ReplicationTargets};
 use crate::scripting::{ScriptLogLevel, is_name};
 use crate::storage::keyspace::Libraries;
-
-/// A script's name: the SHA-1 of its body.
-pub type ScriptDigest = [u8; 20];
 
 const BUSY_SCRIPT: ErrorReply = ErrorReply::fixed(
     "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
@@ -29,13 +25,6 @@ const BROKEN: ErrorReply = ErrorReply::fixed("ERR the script engine cannot be st
 
 /// How long the code of a library may run while it is loaded.
 const LOAD_NANOS_MAX: u64 = 500_000_000;
-
-/// A script for EVAL.
-pub struct CachedScript {
-    pub digest: ScriptDigest,
-    pub body: Arc<[u8]>,
-    pub script: Script,
-}
 
 /// The functions of all libraries, compiled in one interpreter.
 pub struct FunctionTable {
@@ -76,25 +65,21 @@ pub trait Attendant: Send + Sync {
 #[derive(Default)]
 pub struct Scripting {
     interpreter: Option<Arc<Interpreter>>,
-    by_digest: HashMap<ScriptDigest, Arc<CachedScript>>,
-    /// The same by their bodies, so that EVAL need not compute a digest.
-    by_body: HashMap<Arc<[u8]>, Arc<CachedScript>>,
+    pub scripts: ScriptCache,
     functions: Option<FunctionTable>,
-    pub running: Option<Box<Running>>,
+    pub running: Option<Running>,
     /// Injected by whoever has clients to serve.
     pub attendant: Option<Arc<dyn Attendant>>,
     /// What the gates found out about memory before the command that runs now.
     pub is_out_of_memory: bool,
     /// DEBUG SET-DISABLE-DENY-SCRIPTS: scripts may run what they otherwise may not.
     pub allows_everything: bool,
-    /// Buffers for replies on their way into a script.
-    pub buffers: Vec<Vec<u8>>,
 }
 
 impl Scripting {
     /// What others read while a slow script runs.
     pub fn busy_error(&self) -> Option<ErrorReply> {
-        let running = self.running.as_deref().filter(|running| running.is_busy)?;
+        let running = self.running.as_ref().filter(|running| running.is_busy)?;
         Some(if running.is_function { BUSY_FUNCTION } else { BUSY_SCRIPT })
     }
 
@@ -107,34 +92,9 @@ impl Scripting {
         Ok(self.interpreter.insert(Arc::new(interpreter)).clone())
     }
 
-    pub fn script(&self, digest: &ScriptDigest) -> Option<&Arc<CachedScript>> {
-        self.by_digest.get(digest)
-    }
-
-    pub fn script_with_body(&self, body: &[u8]) -> Option<&Arc<CachedScript>> {
-        self.by_body.get(body)
-    }
-
-    pub fn keep_script(&mut self, digest: ScriptDigest, body: &[u8], script: Script) -> Arc<CachedScript> {
-        let cached = Arc::new(CachedScript { digest, body: body.into(), script });
-        self.by_digest.insert(digest, cached.clone());
-        self.by_body.insert(cached.body.clone(), cached.clone());
-        cached
-    }
-
     /// Forgets all scripts for EVAL, and all that they have made; answers what is to be freed.
     pub fn forget_scripts(&mut self) -> impl Send + use<> {
-        (self.interpreter.take(), std::mem::take(&mut self.by_digest), std::mem::take(&mut self.by_body))
-    }
-
-    pub fn scripts_len(&self) -> usize {
-        self.by_digest.len()
-    }
-
-    /// Bytes that the texts of the scripts and their places in the table take.
-    pub fn scripts_bytes(&self) -> usize {
-        let texts: usize = self.by_digest.values().map(|script| script.body.len()).sum();
-        texts + self.by_digest.len() * (size_of::<CachedScript>() + size_of::<ScriptDigest>())
+        (self.interpreter.take(), std::mem::take(&mut self.scripts))
     }
 
     pub fn function_table(&self) -> Option<&FunctionTable> {
@@ -329,11 +289,9 @@ struct LoadingHost<'a> {
 }
 
 impl Host for LoadingHost<'_> {
-    fn call(&mut self, _: &crate::resp::args::Args<'_>) -> Vec<u8> {
-        b"-ERR redis.call/pcall can only be called inside a script invocation\r\n".to_vec()
+    fn call(&mut self, _: &crate::resp::args::Args<'_>, reply: &mut Vec<u8>) {
+        *reply = b"-ERR redis.call/pcall can only be called inside a script invocation\r\n".to_vec();
     }
-
-    fn take_back(&mut self, _: Vec<u8>) {}
 
     fn set_protocol(&mut self, _: crate::resp::reply::Protocol) {}
 

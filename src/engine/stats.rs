@@ -39,6 +39,7 @@ pub struct Stats {
     /// Fields of hashes.
     pub expired_subkeys: u64,
     pub evicted_keys: u64,
+    pub evicted_scripts: u64,
     /// Since when memory has been above `maxmemory`, by the monotonic clock, and for how long before.
     pub eviction_exceeded_since: Option<u64>,
     pub eviction_exceeded_nanos: u64,
@@ -82,6 +83,7 @@ impl Stats {
             expired_keys: 0,
             expired_subkeys: 0,
             evicted_keys: 0,
+            evicted_scripts: 0,
             eviction_exceeded_since: None,
             eviction_exceeded_nanos: 0,
             lazyfreed_objects_before: 0,

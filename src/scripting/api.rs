@@ -9,8 +9,8 @@ use super::error::{self, Raised};
 use super::host::{self, ReplicationTargets, ScriptLogLevel};
 use super::interpreter::Flavor;
 use super::library;
-use super::random::Random;
-use super::to_lua::ReplyReader;
+use super::random;
+use super::stack;
 use crate::base::hex::hex;
 use crate::config::{REDIS_VERSION, REDIS_VERSION_NUMBER};
 use crate::resp::args::{ArgRange, Args};
@@ -18,15 +18,13 @@ use crate::resp::reply::Protocol;
 
 const NO_ARGUMENT: &str = "ERR Please specify at least one argument for this redis lib call";
 const NOT_STRINGS: &str = "ERR Lua redis lib command arguments must be strings or integers";
-/// There is no server behind a script that nobody runs.
-const NO_HOST: &str = "ERR redis.call/pcall can only be called inside a script invocation";
 
 /// What `prelude.lua` is handed.
 pub fn natives(lua: &Lua, flavor: Flavor) -> mlua::Result<Table> {
     let native = lua.create_table()?;
     native.set("plain", lua.create_function(|lua, value: Value| error::plain(lua, value))?)?;
     native.set("handler", lua.create_function(handle_error)?)?;
-    native.set("random", lua.create_function(random)?)?;
+    native.set("random", lua.create_function(draw)?)?;
     native.set("randomseed", lua.create_function(random_seed)?)?;
     native.set(
         "is_locked",
@@ -35,17 +33,32 @@ pub fn natives(lua: &Lua, flavor: Flavor) -> mlua::Result<Table> {
             Ok(metatable.raw_get::<Value>("__metatable")? != Value::Nil)
         })?,
     )?;
+    native.set(
+        "bounded",
+        lua.create_function(|lua, (function, plain_at)| stack::bounded(lua, function, plain_at))?,
+    )?;
+    native.set(
+        "writing",
+        lua.create_function(|lua, (function, fronts)| stack::writing(lua, function, fronts))?,
+    )?;
+    native.set(
+        "inserting",
+        lua.create_function(|lua, (function, fronts)| stack::inserting(lua, function, fronts))?,
+    )?;
+    native.set("repeating", lua.create_function(stack::repeating)?)?;
+    native.set("unless_stopped", lua.create_function(stack::unless_stopped)?)?;
+    native.set("is_stopped", lua.create_function(|_, ()| Ok(host::stopped().is_some()))?)?;
+    native.set("unpacking", lua.create_function(stack::unpacking)?)?;
     native.set("redis", redis_table(lua, flavor)?)?;
     native.set("loading_redis", library::loading_table(lua)?)?;
-    lua.set_app_data(Random::default());
     argument::prepare(lua);
     Ok(native)
 }
 
 fn redis_table(lua: &Lua, flavor: Flavor) -> mlua::Result<Table> {
     let redis = lua.create_table()?;
-    redis.set("call", lua.create_function(|lua, words: Variadic<Word>| call(lua, &words, true))?)?;
-    redis.set("pcall", lua.create_function(|lua, words: Variadic<Word>| call(lua, &words, false))?)?;
+    redis.set("call", stack::call(lua)?)?;
+    redis.set("pcall", stack::pcall(lua)?)?;
     redis.set("sha1hex", lua.create_function(sha1_hex)?)?;
     redis.set("error_reply", lua.create_function(error_reply)?)?;
     redis.set("status_reply", lua.create_function(status_reply)?)?;
@@ -105,29 +118,6 @@ impl Command {
     }
 }
 
-/// `redis.call(...)`, which raises errors, and `redis.pcall(...)`, which returns them.
-fn call(lua: &Lua, words: &[Word], raises: bool) -> mlua::Result<Value> {
-    let refused = |line: &str| match raises {
-        true => Err(Raised::reply(line)),
-        false => Ok(Value::Table(error::error_table(lua, line.as_bytes(), false)?)),
-    };
-    let command = match Command::of_words(lua, words) {
-        Ok(command) => command,
-        Err(line) => return refused(line),
-    };
-    let reply = host::with(|host| host.call(&command.as_args()));
-    argument::give_back(lua, command.bytes);
-    let Some(reply) = reply else { return refused(NO_HOST) };
-    if raises && let Some(line) = reply.strip_prefix(b"-") {
-        let raised = Raised::counted_reply(line.trim_ascii_end());
-        host::with(|host| host.take_back(reply));
-        return Err(raised);
-    }
-    let value = ReplyReader::new(&reply).value(lua);
-    host::with(|host| host.take_back(reply));
-    value
-}
-
 /// The handler of `xpcall` around a script: an error becomes a table that says where it happened.
 fn handle_error(lua: &Lua, value: Value) -> mlua::Result<Table> {
     let value = error::plain(lua, value)?;
@@ -139,7 +129,7 @@ fn handle_error(lua: &Lua, value: Value) -> mlua::Result<Table> {
                 other => other.to_string()?.into_bytes(),
             };
             let line = [b"ERR ".as_slice(), &text].concat();
-            error::error_table(lua, &line, false)?
+            error::error_table(lua, &line)?
         }
     };
     if let Some((source, line)) = place(lua) {
@@ -193,13 +183,10 @@ fn error_reply(lua: &Lua, args: Variadic<Argument>) -> mlua::Result<Table> {
     argument::taken(lua);
     let [Argument::Held(Value::String(text))] = &args[..] else { return wrong_arguments(lua) };
     let text = text.as_bytes();
-    let line = match text.strip_prefix(b"-") {
-        Some(line) => line.to_vec(),
-        // Without a code of its own it gets the general one.
-        None if !text.contains(&b' ') => [b"ERR ".as_slice(), &text].concat(),
-        None => text.to_vec(),
-    };
-    error::error_table(lua, &line, false)
+    let text = text.strip_prefix(b"-").unwrap_or(&text);
+    // Without a code of its own it gets the general one.
+    let line = if text.contains(&b' ') { text.to_vec() } else { [b"ERR ".as_slice(), text].concat() };
+    error::error_table(lua, &line)
 }
 
 /// `redis.status_reply(text)`
@@ -212,7 +199,7 @@ fn status_reply(lua: &Lua, args: Variadic<Argument>) -> mlua::Result<Table> {
 }
 
 fn wrong_arguments(lua: &Lua) -> mlua::Result<Table> {
-    error::error_table(lua, b"ERR wrong number or type of arguments", false)
+    error::error_table(lua, b"ERR wrong number or type of arguments")
 }
 
 /// `redis.setresp(2 | 3)`
@@ -290,9 +277,9 @@ fn integer_of(value: &Value) -> Option<i64> {
 }
 
 /// `math.random([m [, n]])`
-fn random(lua: &Lua, args: Variadic<Argument>) -> mlua::Result<f64> {
+fn draw(lua: &Lua, args: Variadic<Argument>) -> mlua::Result<f64> {
     argument::taken(lua);
-    let draw = lua.app_data_mut::<Random>().map_or(0.0, |mut random| random.next());
+    let draw = random::draw();
     let integer = |index: usize| integer_argument(lua, &args, index, "random");
     let refuse = |index: usize| {
         Raised::at_caller(lua, &format!("bad argument #{index} to 'random' (interval is empty)"))
@@ -315,7 +302,7 @@ fn random(lua: &Lua, args: Variadic<Argument>) -> mlua::Result<f64> {
 fn random_seed(lua: &Lua, args: Variadic<Argument>) -> mlua::Result<()> {
     argument::taken(lua);
     let seed = integer_argument(lua, &args, 0, "randomseed")?;
-    lua.set_app_data(Random::with_seed(seed as i64 as i32));
+    random::seed(seed as i64 as i32);
     Ok(())
 }
 
@@ -335,12 +322,4 @@ fn integer_argument(lua: &Lua, args: &[Argument], index: usize, function: &str) 
             &format!("bad argument #{place} to '{function}' (number expected, got {type_name})"),
         )
     })
-}
-
-/// The error reply that a script has returned, if it has, and whether the server has counted it already.
-pub fn error_of(value: &Value) -> Option<(Vec<u8>, bool)> {
-    let Value::Table(table) = value else { return None };
-    let Ok(Value::String(line)) = table.raw_get::<Value>("err") else { return None };
-    let is_counted = matches!(table.raw_get("ignore_error_stats_update"), Ok(Value::Boolean(true)));
-    Some((line.as_bytes().to_vec(), is_counted))
 }

@@ -89,22 +89,13 @@ impl FromLua for Word {
     }
 }
 
-/// The bytes of the words that were prepared. They are to be given back with `give_back`.
+/// The bytes of the words that were prepared.
 pub fn take_command(lua: &Lua) -> Vec<u8> {
     with_prepared(lua, |prepared| std::mem::take(&mut prepared.command)).unwrap_or_default()
 }
 
-/// Lets the next command use the same buffer.
-pub fn give_back(lua: &Lua, mut command: Vec<u8>) {
-    const BYTES_KEPT: usize = 64 * 1024;
-    if command.capacity() <= BYTES_KEPT {
-        command.clear();
-        with_prepared(lua, |prepared| prepared.command = command);
-    }
-}
-
 /// A number as an argument: with as many digits as it takes to read the same number.
-fn write_number(n: f64, out: &mut Vec<u8>) {
+pub fn write_number(n: f64, out: &mut Vec<u8>) {
     const EXACT_MAX: f64 = 1e15;
     /// From here on `%.17g` has no digit for each place.
     const PLAIN_MAX: f64 = 1e17;

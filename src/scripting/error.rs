@@ -5,20 +5,20 @@ use std::fmt;
 
 use mlua::{Lua, Table, Value};
 
-use super::libraries;
+use super::libraries::{self, c_string};
 
 /// What a native function raises. Scripts see a table with the text in `err`, or the text alone.
 #[derive(Debug, Clone)]
 pub enum Raised {
-    /// A reply's line without its `-`: the table's `err`. Whether the server has counted it already.
-    Reply { line: Vec<u8>, is_counted: bool },
+    /// A reply's line without its `-`: the table's `err`.
+    Reply(Vec<u8>),
     /// As `luaL_error` raises it: a text with its place in front.
     Text(Vec<u8>),
 }
 
 impl fmt::Display for Raised {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Reply { line: text, .. } | Self::Text(text)) = self;
+        let (Self::Reply(text) | Self::Text(text)) = self;
         f.write_str(&String::from_utf8_lossy(text))
     }
 }
@@ -28,12 +28,7 @@ impl Error for Raised {}
 impl Raised {
     /// `line` is a reply's error line.
     pub fn reply(line: impl Into<Vec<u8>>) -> mlua::Error {
-        mlua::Error::external(Self::Reply { line: line.into(), is_counted: false })
-    }
-
-    /// An error that the server has counted when it answered it.
-    pub fn counted_reply(line: impl Into<Vec<u8>>) -> mlua::Error {
-        mlua::Error::external(Self::Reply { line: line.into(), is_counted: true })
+        mlua::Error::external(Self::Reply(line.into()))
     }
 
     /// `text` behind the place of the Lua function that called the native one.
@@ -53,7 +48,7 @@ impl Raised {
 pub fn plain(lua: &Lua, value: Value) -> mlua::Result<Value> {
     let Value::Error(error) = &value else { return Ok(value) };
     match raised(error) {
-        Some(Raised::Reply { line, is_counted }) => Ok(Value::Table(error_table(lua, line, *is_counted)?)),
+        Some(Raised::Reply(line)) => Ok(Value::Table(error_table(lua, line)?)),
         Some(Raised::Text(text)) => Ok(Value::String(lua.create_string(text)?)),
         None => match libraries::caught(lua, value.clone())? {
             Value::Error(error) => Ok(Value::String(lua.create_string(message_of(&error))?)),
@@ -71,12 +66,9 @@ fn raised(error: &mlua::Error) -> Option<&Raised> {
 }
 
 /// The table that stands for an error reply.
-pub fn error_table(lua: &Lua, line: &[u8], is_counted: bool) -> mlua::Result<Table> {
+pub fn error_table(lua: &Lua, line: &[u8]) -> mlua::Result<Table> {
     let table = lua.create_table()?;
     table.raw_set("err", lua.create_string(line)?)?;
-    if is_counted {
-        table.raw_set("ignore_error_stats_update", true)?;
-    }
     Ok(table)
 }
 
@@ -105,9 +97,7 @@ impl Failure {
     /// An error that nothing has handled.
     pub fn of_error(error: &mlua::Error) -> Self {
         match raised(error) {
-            Some(Raised::Reply { line, is_counted }) => {
-                Self::Raised { line: line.clone(), place: None, is_counted: *is_counted }
-            }
+            Some(Raised::Reply(line)) => Self::Raised { line: line.clone(), place: None, is_counted: false },
             _ => Self::Broken(message_of(error).into_bytes()),
         }
     }
@@ -121,7 +111,7 @@ impl Failure {
             _ => return Self::Broken(b"execution failure".to_vec()),
         };
         let text = |name: &str| match table.raw_get::<Value>(name) {
-            Ok(Value::String(text)) => Some(text.as_bytes().to_vec()),
+            Ok(Value::String(text)) => Some(c_string(&text.as_bytes()).to_vec()),
             Ok(Value::Number(n)) => Some(n.to_string().into_bytes()),
             Ok(Value::Integer(n)) => Some(n.to_string().into_bytes()),
             _ => None,

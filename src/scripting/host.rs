@@ -35,10 +35,8 @@ pub enum ScriptLogLevel {
 
 /// The server, for one run of a script.
 pub trait Host {
-    /// Runs a command and answers its reply, in the protocol that the script has chosen. The buffer is to be given back.
-    fn call(&mut self, args: &Args<'_>) -> Vec<u8>;
-    /// Takes back a buffer that `call` has answered.
-    fn take_back(&mut self, reply: Vec<u8>);
+    /// Runs a command and puts its reply into the place of what `reply` holds, in the protocol that the script has chosen.
+    fn call(&mut self, args: &Args<'_>, reply: &mut Vec<u8>);
     fn set_protocol(&mut self, protocol: Protocol);
     fn set_replication(&mut self, targets: ReplicationTargets);
     fn log(&mut self, level: ScriptLogLevel, text: &[u8]);
@@ -66,6 +64,17 @@ scoped_thread_local!(static mut HOST: for<'h> Lent<'h>);
 thread_local! {
     /// Whether a panic is one of the interpreter's own.
     static IS_CONTAINED: Cell<bool> = const { Cell::new(false) };
+    /// Why the script that runs was stopped, if it was.
+    static STOPPED: Cell<Option<&'static str>> = const { Cell::new(None) };
+}
+
+/// Notes that the script that runs on this thread is to end, and why; or that there is another one now.
+pub fn set_stopped(line: Option<&'static str>) {
+    STOPPED.set(line);
+}
+
+pub fn stopped() -> Option<&'static str> {
+    STOPPED.get()
 }
 
 /// The interpreter's library panics where it has no place for another value: a few thousand at once, which any script can

@@ -4,11 +4,11 @@ use mlua::{ChunkMode, Function, HookTriggers, Lua, LuaOptions, RegistryKey, StdL
 
 use super::error::{Failure, Raised, message_of};
 use super::host::{self, Host};
-use super::random::Random;
 use super::shebang::{ScriptFlags, ScriptHeader};
-use super::{api, from_lua, libraries};
+use super::stack::{Delivery, Returned, Runner};
+use super::{api, libraries, random};
+use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
-use crate::resp::reply::{Protocol, Reply};
 
 const PRELUDE: &str = include_str!("prelude.lua");
 pub const PRELUDE_NAME: &str = "=prelude";
@@ -25,10 +25,8 @@ pub enum Flavor {
 /// A sandbox with everything that scripts may name.
 pub struct Interpreter {
     lua: Lua,
-    run: Function,
-    run_function: Function,
+    runner: Runner,
     load_library: Function,
-    next: Function,
     memory_bytes_max: usize,
 }
 
@@ -50,11 +48,13 @@ impl Interpreter {
         libraries::install(&lua)?;
         let native = api::natives(&lua, flavor)?;
         let prelude = lua.load(PRELUDE).set_name(PRELUDE_NAME);
-        let (front, run, run_function, load_library, next): (Table, Function, Function, Function, Function) =
+        let (front, visible, handler, load_library): (Table, Table, Function, Function) =
             prelude.call((native, flavor == Flavor::Functions))?;
         lua.set_globals(front)?;
+        let runner = Runner::new(&lua, visible, handler)?;
+        lua.gc_collect()?;
         lua.set_memory_limit(memory_bytes_max)?;
-        let interpreter = Self { lua, run, run_function, load_library, next, memory_bytes_max };
+        let interpreter = Self { lua, runner, load_library, memory_bytes_max };
         interpreter.attend_now_and_then()?;
         Ok(interpreter)
     }
@@ -72,6 +72,7 @@ impl Interpreter {
 
     /// After a script was stopped: the next one starts afresh.
     pub fn recover(&self) {
+        host::set_stopped(None);
         // It was possible before, with the same state.
         let _ = self.attend_now_and_then();
     }
@@ -111,53 +112,40 @@ impl Interpreter {
 
     /// Begins the numbers of `math.random` anew.
     pub fn seed(&self, seed: u32) {
-        if let Some(mut random) = self.lua.app_data_mut::<Random>() {
-            *random = Random::with_seed(seed as i32);
-        }
+        random::seed(seed as i32);
     }
 
     /// Runs a script with its `KEYS` and `ARGV`; answers what it returns.
-    pub fn run_script<'a>(
+    pub fn run_script(
         &self,
         host: &mut dyn Host,
         script: &Script,
-        keys: impl Iterator<Item = &'a [u8]>,
-        args: impl Iterator<Item = &'a [u8]>,
-    ) -> Result<Value, Failure> {
-        self.run_body(host, &self.run, &script.function, keys, args)
+        keys: Args<'_>,
+        args: Args<'_>,
+    ) -> Result<Returned<'_>, Failure> {
+        self.run(host, &script.function, Delivery::Globals, (keys, args))
     }
 
     /// Runs a registered function with its keys and arguments; answers what it returns.
-    pub fn run_function<'a>(
+    pub fn run_function(
         &self,
         host: &mut dyn Host,
         callback: &RegistryKey,
-        keys: impl Iterator<Item = &'a [u8]>,
-        args: impl Iterator<Item = &'a [u8]>,
-    ) -> Result<Value, Failure> {
-        self.run_body(host, &self.run_function, callback, keys, args)
+        keys: Args<'_>,
+        args: Args<'_>,
+    ) -> Result<Returned<'_>, Failure> {
+        self.run(host, callback, Delivery::Parameters, (keys, args))
     }
 
-    fn run_body<'a>(
+    fn run(
         &self,
         host: &mut dyn Host,
-        runner: &Function,
-        body: &RegistryKey,
-        keys: impl Iterator<Item = &'a [u8]>,
-        args: impl Iterator<Item = &'a [u8]>,
-    ) -> Result<Value, Failure> {
-        let outcome = (|| {
-            let body: Function = self.lua.registry_value(body)?;
-            let keys = self.table_of(keys)?;
-            let args = self.table_of(args)?;
-            host::lend(host, || runner.call::<(bool, Value)>((body, keys, args)))
-        })();
-        let outcome = match outcome {
-            Ok((true, value)) => Ok(value),
-            Ok((false, failure)) => Err(Failure::read(&failure)),
-            Err(error) => Err(Failure::of_error(&error)),
-        };
-        if self.memory_bytes_max > 0 && self.used_memory() > self.memory_bytes_max / 2 {
+        function: &RegistryKey,
+        delivery: Delivery,
+        words: (Args<'_>, Args<'_>),
+    ) -> Result<Returned<'_>, Failure> {
+        let (outcome, used_memory) = self.runner.run(&self.lua, host, function, delivery, words);
+        if self.memory_bytes_max > 0 && used_memory > self.memory_bytes_max / 2 {
             self.collect_garbage();
         }
         outcome
@@ -171,25 +159,6 @@ impl Interpreter {
         let _ = self.lua.set_memory_limit(self.memory_bytes_max);
     }
 
-    fn table_of<'a>(&self, items: impl Iterator<Item = &'a [u8]>) -> mlua::Result<Table> {
-        let table = self.lua.create_table()?;
-        for item in items {
-            table.raw_push(self.lua.create_string(item)?)?;
-        }
-        Ok(table)
-    }
-
-    /// Writes what a script has returned.
-    pub fn write_reply(
-        &self,
-        reply: &mut Reply<'_>,
-        value: Value,
-        script_protocol: Protocol,
-    ) -> Result<(), ErrorReply> {
-        from_lua::write_reply(&self.next, reply, value, script_protocol)
-            .map_err(|error| ErrorReply::new(format!("ERR Error running script: {}", message_of(&error))))
-    }
-
     /// Bytes that Lua has allocated.
     pub fn used_memory(&self) -> usize {
         self.lua.used_memory()
@@ -201,8 +170,10 @@ impl Interpreter {
     }
 }
 
-/// From here on every line of the script fails, so that no `pcall` in it can go on for long.
+/// From here on every line of the script fails, so that no `pcall` in it can go on for long. Nor can it run another coroutine,
+/// which counts instructions of its own, or a handler of this very error, for which nothing is counted.
 fn stop_for_good(lua: &Lua, line: &'static str) -> mlua::Result<()> {
+    host::set_stopped(Some(line));
     let triggers = HookTriggers::EVERY_LINE.every_nth_instruction(ATTENDED_EVERY);
     lua.set_global_hook(triggers, move |_, _| Err(Raised::reply(line)))
 }

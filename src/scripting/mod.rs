@@ -9,18 +9,17 @@
 mod api;
 mod argument;
 mod error;
-mod from_lua;
 mod host;
 mod interpreter;
 mod libraries;
 mod library;
 mod random;
 mod shebang;
-mod to_lua;
+mod stack;
 
-pub use api::error_of;
 pub use error::Failure;
 pub use host::{Host, ReplicationTargets, ScriptLogLevel, panic_is_contained};
 pub use interpreter::{Flavor, Interpreter, Script};
 pub use library::{FunctionSpec, Library, is_name};
 pub use shebang::{FLAG_NAMES, LibraryHeader, ScriptFlags, ScriptHeader};
+pub use stack::Returned;

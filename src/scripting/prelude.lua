@@ -7,7 +7,7 @@
 local native, is_for_functions = ...
 local error, getmetatable, next, pcall, rawget, rawset = error, getmetatable, next, pcall, rawget, rawset
 local select, setmetatable, tonumber, tostring, type, xpcall = select, setmetatable, tonumber, tostring, type, xpcall
-local byte, match, insert, remove, sort = string.byte, string.match, table.insert, table.remove, table.sort
+local byte, match = string.byte, string.match
 local globals = _G
 
 local READONLY = "Attempt to modify a readonly table"
@@ -62,11 +62,17 @@ end
 
 function globals.xpcall(body, handler)
   return xpcall(body, function(failure)
+    -- Nobody could stop the handler of the error that stops the script.
+    if native.is_stopped() then
+      return plain(failure)
+    end
     return handler(plain(failure))
   end)
 end
 
-local resume = coroutine.resume
+local resume = native.unless_stopped(coroutine.resume)
+coroutine.create = native.unless_stopped(coroutine.create)
+coroutine.wrap = native.unless_stopped(coroutine.wrap)
 function coroutine.resume(...)
   return resumed(resume(...))
 end
@@ -92,14 +98,6 @@ function globals.setmetatable(table, metatable)
   return setmetatable(table, metatable)
 end
 
-function globals.rawset(table, key, value)
-  if behind[table] then
-    error(READONLY, 0)
-  end
-  expect_table(table, "rawset")
-  return rawset(table, key, value)
-end
-
 function globals.rawget(table, key)
   expect_table(table, "rawget")
   return rawget(behind[table] or table, key)
@@ -122,52 +120,10 @@ function globals.pairs(table)
   return next, table, nil
 end
 
-function table.insert(table, ...)
-  if behind[table] then
-    error(READONLY, 0)
-  end
-  expect_table(table, "insert")
-  local count = select("#", ...)
-  if count == 1 then
-    insert(table, (...))
-    return
-  end
-  if count ~= 2 then
-    error("wrong number of arguments to 'insert'", 2)
-  end
-  local position, value = ...
-  if not tonumber(position) then
-    error("bad argument #2 to 'insert' (number expected, got " .. type(position) .. ")", 2)
-  end
-  insert(table, position, value)
-end
-
-function table.remove(table, ...)
-  if behind[table] then
-    error(READONLY, 0)
-  end
-  expect_table(table, "remove")
-  if select("#", ...) == 0 then
-    return remove(table)
-  end
-  local position = ...
-  if not tonumber(position) and position ~= nil then
-    error("bad argument #2 to 'remove' (number expected, got " .. type(position) .. ")", 2)
-  end
-  return remove(table, position)
-end
-
-function table.sort(table, ...)
-  if behind[table] then
-    error(READONLY, 0)
-  end
-  expect_table(table, "sort")
-  local before = ...
-  if before ~= nil and type(before) ~= "function" then
-    error("bad argument #2 to 'sort' (function expected, got " .. type(before) .. ")", 2)
-  end
-  return sort(table, before)
-end
+globals.rawset = native.writing(rawset, behind)
+table.insert = native.inserting(table.insert, behind)
+table.remove = native.writing(table.remove, behind)
+table.sort = native.writing(table.sort, behind)
 
 -- A script may look at the collector, and let it run, but not stop it for those who come after.
 local collectgarbage = collectgarbage
@@ -223,41 +179,13 @@ function globals.load(reader, name)
   return chunk, failure
 end
 
--- More results than fit on the stack, and ranges whose length no integer holds.
-local unpack = unpack
-local RESULTS_MAX = 7990
-function globals.unpack(table, first, last)
-  expect_table(table, "unpack")
-  local from, to = tonumber(first or 1), tonumber(last or #table)
-  if not from or not to then
-    error("bad argument #" .. (from and 3 or 2) .. " to 'unpack' (number expected, got " .. type(from and last or first) .. ")", 2)
-  end
-  if from > to then
-    return
-  end
-  if not (to - from < RESULTS_MAX) or from < -2147483648 or to > 2147483647 then
-    error("too many results to unpack", 2)
-  end
-  return unpack(table, from, to)
+-- Their own checks are not enough.
+globals.unpack = native.unpacking(unpack)
+string.rep = native.repeating(string.rep)
+string.find = native.bounded(string.find, 4)
+for _, name in ipairs({ "match", "gmatch", "gfind", "gsub" }) do
+  string[name] = native.bounded(string[name])
 end
-
--- Matching recurses for the items of a pattern, on a stack that is not Lua's.
-local PATTERN_BYTES_MAX = 4096
-local function bounded(name, is_plain_at)
-  local search = string[name]
-  string[name] = function(text, pattern, ...)
-    if type(pattern) == "string" and #pattern > PATTERN_BYTES_MAX
-      and not (is_plain_at and (select(is_plain_at, ...))) then
-      error("pattern too complex", 2)
-    end
-    return search(text, pattern, ...)
-  end
-end
-bounded("find", 2)
-bounded("match")
-bounded("gmatch")
-bounded("gfind")
-bounded("gsub")
 
 math.random, math.randomseed = native.random, native.randomseed
 
@@ -296,17 +224,6 @@ end
 
 local handler = native.handler
 
-local function run(body, keys, args)
-  rawset(visible, "KEYS", keys)
-  rawset(visible, "ARGV", args)
-  return xpcall(body, handler)
-end
-
--- On one line: a script that was killed fails at the next line, and there is none here.
-local function run_function(body, keys, args)
-  return xpcall(function() return body(keys, args) end, handler)
-end
-
 -- While a library is loaded it sees its registration functions and nothing else.
 local loading = protect(native.loading_redis)
 setmetatable(native.loading_redis, { __index = missing })
@@ -317,4 +234,4 @@ local function load_library(body)
   return ok, failure
 end
 
-return front, run, run_function, load_library, next
+return front, visible, handler, load_library

@@ -5,9 +5,10 @@
 //! DIGEST` must be equal too. A round that fails is shrunk to the few commands that still show the difference.
 //!
 //! - `RUSSET_DIFF_COMMANDS=5000000` sends so many commands, 200,000 otherwise.
+//! - `RUSSET_DIFF_SCRIPTS=200000` sends so many commands of the rounds that are made of scripts, 20,000 otherwise.
 //! - `RUSSET_SEED=123` runs the one round that follows from this seed, as a failure prints it.
 //!
-//! `commands.txt` says which commands are sent, in a notation that `template.rs` reads.
+//! `commands.txt` says which commands are sent, in a notation that `template.rs` reads, and `scripts.txt` which scripts.
 
 #![allow(clippy::unwrap_used, reason = "a panic here is a failed test")]
 
@@ -18,36 +19,55 @@ mod harness;
 mod compare;
 mod exceptions;
 mod generate;
+mod grammar;
 mod round;
 mod scene;
 mod scores;
+mod scripts;
 mod streams;
 mod template;
+
+use std::ops::Range;
 
 use harness::Server;
 
 const COMMANDS: usize = 200_000;
+const SCRIPTS: usize = 20_000;
 const FIRST_SEED: u64 = 0x5eed;
 /// After so many rounds that differ the test ends.
 const REPORTS_MAX: usize = 5;
 
 #[test]
 fn random_commands_are_answered_as_redis_answers_them() {
-    let commands = number("RUSSET_DIFF_COMMANDS").map_or(COMMANDS, |count| count as usize);
-    let seeds = match number("RUSSET_SEED") {
+    let generator = generate::Generator::new();
+    play(rounds("RUSSET_DIFF_COMMANDS", COMMANDS), |seed| generator.round(seed));
+}
+
+#[test]
+fn random_scripts_are_answered_as_redis_answers_them() {
+    let generator = scripts::Generator::new();
+    play(rounds("RUSSET_DIFF_SCRIPTS", SCRIPTS), |seed| generator.round(seed));
+}
+
+/// The seeds of about so many commands as the environment says.
+fn rounds(variable: &str, default: usize) -> Range<u64> {
+    let commands = number(variable).map_or(default, |count| count as usize);
+    match number("RUSSET_SEED") {
         Some(seed) => seed..seed + 1,
         None => FIRST_SEED..FIRST_SEED + commands.div_ceil(round::COMMANDS) as u64,
-    };
+    }
+}
+
+fn play(seeds: Range<u64>, round_of: impl Fn(u64) -> round::Round) {
     let args = ["--databases", "4"];
     // Redis looks at its timeouts when its timer ticks, and some of the commands block for a millisecond.
     let pair = round::Pair {
         ours: Server::russet(&args),
         theirs: Server::redis(&["--databases", "4", "--hz", "500"]),
     };
-    let generator = generate::Generator::new();
     let mut reports = Vec::new();
     for seed in seeds {
-        let round = generator.round(seed);
+        let round = round_of(seed);
         match std::panic::catch_unwind(|| pair.play(&round)) {
             Ok(Ok(())) => {}
             Ok(Err(difference)) => reports.push(pair.explain(&round, &difference)),

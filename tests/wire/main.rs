@@ -23,5 +23,6 @@ mod memory;
 mod process;
 mod protocol;
 mod replication;
+mod sandbox;
 mod scripts;
 mod sentinel;

@@ -99,13 +99,26 @@ fn libraries_reach_replicas_and_files() {
 }
 
 #[test]
-fn a_script_that_asks_for_too_many_values_ends_alone() {
+fn scripts_that_came_with_eval_give_way_to_others() {
     let server = server();
     let mut client = server.client();
-    let script =
-        "local keys = {} for i = 1, 7990 do keys[i] = 'k' .. i end return redis.call('DEL', unpack(keys))";
-    for _ in 0..3 {
-        error(client.call_args(&["EVAL", script, "0"]));
+    let Value::Bulk(loaded) = client.call_args(&["SCRIPT", "LOAD", "return 'loaded'"]) else {
+        panic!("a digest")
+    };
+    let digest_of = |client: &mut Client, number: usize| {
+        client.call_args(&["EVAL", &format!("return redis.sha1hex('return {number}')"), "0"])
+    };
+    for number in 0..600 {
+        client.call_args(&["EVAL", &format!("return {number}"), "0"]);
+        client.call_args(&["EVAL", "return 0", "0"]);
     }
-    assert_eq!(client.call_args(&["EVAL", "return redis.call('DEL', 'a', 'b')", "0"]), Value::Integer(0));
+    let exists = client.call_args(&[&b"SCRIPT"[..], b"EXISTS", &loaded]);
+    assert_eq!(exists, Value::Array(vec![Value::Integer(1)]));
+    assert_eq!(client.info("number_of_cached_scripts"), "501");
+    assert_eq!(client.info("evicted_scripts"), "100");
+    for (number, is_there) in [(0, true), (1, false), (50, false), (599, true)] {
+        let Value::Bulk(digest) = digest_of(&mut client, number) else { panic!("a digest") };
+        let reply = client.call_args(&[b"EVALSHA", &digest[..], b"0"]);
+        assert_eq!(matches!(reply, Value::Integer(_)), is_there, "{number}: {reply:?}");
+    }
 }

@@ -51,12 +51,12 @@ fn scripts(engine: &Engine, lines: &mut Lines) {
     let (eval, functions) = scripting.lua_bytes();
     let code: usize = engine.keyspace.libraries.values().map(|code| code.len()).sum();
     let (eval, functions, code) = (eval as u64, functions as u64, code as u64);
-    let scripts_bytes = scripting.scripts_bytes() as u64;
+    let scripts_bytes = scripting.scripts.bytes() as u64;
     lines.field("used_memory_lua", eval);
     lines.field("used_memory_vm_eval", eval);
     lines.field("used_memory_lua_human", human_bytes(eval));
     lines.field("used_memory_scripts_eval", scripts_bytes);
-    lines.field("number_of_cached_scripts", scripting.scripts_len());
+    lines.field("number_of_cached_scripts", scripting.scripts.len());
     lines.field("number_of_functions", scripting.functions_len());
     lines.field("number_of_libraries", engine.keyspace.libraries.len());
     lines.field("used_memory_vm_functions", functions);

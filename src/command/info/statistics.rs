@@ -107,6 +107,7 @@ pub(super) fn stats(engine: &Engine, lines: &mut Lines) {
     lines.field("evicted_keys", stats.evicted_keys);
     let (current_ms, total_ms) = engine.eviction_exceeded_ms();
     lines.field("evicted_clients", 0);
+    lines.field("evicted_scripts", stats.evicted_scripts);
     lines.field("total_eviction_exceeded_time", total_ms);
     lines.field("current_eviction_exceeded_time", current_ms);
     lines.field("keyspace_hits", stats.keyspace_hits + engine.upkeep.hits);

@@ -8,7 +8,7 @@ use super::super::connection::caller;
 use super::super::help;
 use super::super::spec::*;
 use crate::base::hex::hex;
-use crate::engine::scripting::{CachedScript, ScriptDigest};
+use crate::engine::script_cache::{CachedScript, ScriptDigest, Stay};
 use crate::engine::{ClientId, Engine, Job, LogLevel};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
@@ -65,14 +65,20 @@ const UNKILLABLE: ErrorReply = ErrorReply::fixed(
 );
 
 /// The script with this body, compiled now if it was not before.
-pub(super) fn compile(engine: &mut Engine, body: &[u8]) -> Result<Arc<CachedScript>, ErrorReply> {
-    if let Some(cached) = engine.scripting.script_with_body(body) {
+pub(super) fn compile(engine: &mut Engine, body: &[u8], stay: Stay) -> Result<Arc<CachedScript>, ErrorReply> {
+    if let Some(cached) = engine.scripting.scripts.with_body(body) {
         return Ok(cached.clone());
     }
     let memory_bytes_max = engine.config_memory_max();
     let interpreter = engine.scripting.interpreter(memory_bytes_max)?;
     let script = interpreter.compile_script(body)?;
-    Ok(engine.scripting.keep_script(Sha1::digest(body).into(), body, script))
+    let cached = Arc::new(CachedScript { digest: Sha1::digest(body).into(), body: body.into(), script });
+    let evicted = engine.scripting.scripts.insert(cached.clone(), stay);
+    if evicted > 0 {
+        engine.stats.evicted_scripts += evicted as u64;
+        interpreter.clean();
+    }
+    Ok(cached)
 }
 
 /// 40 hexadecimal digits in any case.
@@ -90,7 +96,8 @@ pub(super) fn parse_digest(text: &[u8]) -> Option<ScriptDigest> {
 
 /// `SCRIPT LOAD script`
 fn load(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
-    let cached = compile(engine, args.bytes(2))?;
+    let cached = compile(engine, args.bytes(2), Stay::Kept)?;
+    engine.scripting.scripts.keep(&cached.digest);
     caller(engine, id).reply().bulk(hex(&cached.digest));
     Ok(Flow::Done)
 }
@@ -100,7 +107,7 @@ fn exists(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
     let are_there: Vec<bool> = args
         .from(2)
         .iter()
-        .map(|text| parse_digest(text).is_some_and(|digest| engine.scripting.script(&digest).is_some()))
+        .map(|text| parse_digest(text).is_some_and(|digest| engine.scripting.scripts.get(&digest).is_some()))
         .collect();
     let mut reply = caller(engine, id).reply();
     reply.array(are_there.len());

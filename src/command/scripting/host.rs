@@ -20,10 +20,6 @@ const READ_ONLY_SCRIPT: ErrorReply =
 const STALE_REPLICA: ErrorReply = ErrorReply::fixed("ERR Can not execute the command on a stale replica");
 const KILLED: &str = "ERR Script killed by user with SCRIPT KILL...";
 
-/// Buffers for replies that are kept between calls, and their size.
-const BUFFERS_KEPT: usize = 4;
-const BUFFER_BYTES_KEPT: usize = 64 * 1024;
-
 /// Lent to the interpreter for one run. While it is, the caller's output is put aside: what its commands reply goes to the
 /// script.
 pub(super) struct ScriptHost<'a> {
@@ -48,10 +44,10 @@ impl<'a> ScriptHost<'a> {
         name: &'a dyn Fn() -> Vec<u8>,
     ) -> Self {
         engine.nesting += 1;
-        let buffer = engine.scripting.buffers.pop().unwrap_or_default();
         let client = caller(engine, id);
-        let out = std::mem::replace(&mut client.out, buffer);
+        let out = std::mem::take(&mut client.out);
         let protocol = std::mem::replace(&mut client.protocol, Protocol::Resp2);
+        client.protocol_of_connection = Some(protocol);
         let db_index = client.db_index;
         Self { engine, id, request, name, bounds, targets: ReplicationTargets::ALL, out, protocol, db_index }
     }
@@ -59,11 +55,11 @@ impl<'a> ScriptHost<'a> {
     /// Gives the caller its own back; answers the protocol that the script has chosen.
     pub fn leave(self) -> Protocol {
         let client = caller(self.engine, self.id);
-        let buffer = std::mem::replace(&mut client.out, self.out);
+        client.out = self.out;
         let script_protocol = std::mem::replace(&mut client.protocol, self.protocol);
+        client.protocol_of_connection = None;
         client.db_index = self.db_index;
         self.engine.nesting -= 1;
-        keep(&mut self.engine.scripting.buffers, buffer);
         script_protocol
     }
 
@@ -133,16 +129,10 @@ impl<'a> ScriptHost<'a> {
     }
 }
 
-/// Keeps a buffer for the next reply.
-fn keep(buffers: &mut Vec<Vec<u8>>, mut buffer: Vec<u8>) {
-    if buffers.len() < BUFFERS_KEPT && buffer.capacity() <= BUFFER_BYTES_KEPT {
-        buffer.clear();
-        buffers.push(buffer);
-    }
-}
-
 impl Host for ScriptHost<'_> {
-    fn call(&mut self, args: &Args<'_>) -> Vec<u8> {
+    fn call(&mut self, args: &Args<'_>, reply: &mut Vec<u8>) {
+        reply.clear();
+        std::mem::swap(&mut caller(self.engine, self.id).out, reply);
         let lookup = TABLE.lookup(args);
         let renamed = TABLE.in_original_name(lookup, args);
         match self.admit(lookup, args) {
@@ -158,12 +148,7 @@ impl Host for ScriptHost<'_> {
                 Reply::new(&mut client.out, client.protocol).error(&error);
             }
         }
-        let buffer = self.engine.scripting.buffers.pop().unwrap_or_default();
-        std::mem::replace(&mut caller(self.engine, self.id).out, buffer)
-    }
-
-    fn take_back(&mut self, reply: Vec<u8>) {
-        keep(&mut self.engine.scripting.buffers, reply);
+        std::mem::swap(&mut caller(self.engine, self.id).out, reply);
     }
 
     fn set_protocol(&mut self, protocol: Protocol) {

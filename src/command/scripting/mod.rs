@@ -7,19 +7,18 @@ mod host;
 
 use std::sync::Arc;
 
-use mlua::Value;
-
 use self::host::ScriptHost;
 use super::connection::caller;
 use super::dispatch;
 use super::options::integer;
 use super::spec::*;
 use crate::engine::effects::Propagation;
-use crate::engine::scripting::{CachedScript, Running};
+use crate::engine::script_cache::{CachedScript, Stay};
+use crate::engine::scripting::Running;
 use crate::engine::{ClientId, Engine};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
-use crate::scripting::{Failure, Interpreter, ScriptFlags, ScriptHeader, error_of};
+use crate::scripting::{Failure, Interpreter, Returned, ScriptFlags, ScriptHeader};
 
 const SCRIPT: Flags = MOVABLE_KEYS | NOSCRIPT | SKIP_MONITOR | MAY_REPLICATE | NO_MANDATORY_KEYS | STALE;
 const SCRIPT_RO: Flags = MOVABLE_KEYS | NOSCRIPT | SKIP_MONITOR | NO_MANDATORY_KEYS | STALE | READONLY;
@@ -89,7 +88,7 @@ fn eval_ro(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult 
 fn eval_body(engine: &mut Engine, id: ClientId, args: &Args<'_>, is_read_only: bool) -> CommandResult {
     show_to_monitors(engine, id, args);
     let keys = keys_len(args, integer(args.bytes(2))?)?;
-    let cached = cache::compile(engine, args.bytes(1))?;
+    let cached = cache::compile(engine, args.bytes(1), Stay::Passing)?;
     run_script(engine, id, args, keys, &cached, is_read_only)
 }
 
@@ -107,7 +106,7 @@ fn eval_digest(engine: &mut Engine, id: ClientId, args: &Args<'_>, is_read_only:
     show_to_monitors(engine, id, args);
     let digest = cache::parse_digest(args.bytes(1)).ok_or(NO_SCRIPT)?;
     let keys = keys_len(args, integer(args.bytes(2))?)?;
-    let cached = engine.scripting.script(&digest).cloned().ok_or(NO_SCRIPT)?;
+    let cached = engine.scripting.scripts.get(&digest).cloned().ok_or(NO_SCRIPT)?;
     run_script(engine, id, args, keys, &cached, is_read_only)
 }
 
@@ -119,6 +118,7 @@ fn run_script(
     cached: &Arc<CachedScript>,
     is_read_only: bool,
 ) -> CommandResult {
+    engine.scripting.scripts.touch(&cached.digest);
     let bounds = Bounds::new(engine, id, cached.script.flags, is_read_only)?;
     let memory_bytes_max = engine.config_memory_max();
     let interpreter = engine.scripting.interpreter(memory_bytes_max)?;
@@ -126,9 +126,7 @@ fn run_script(
     unit.run(
         engine,
         || crate::base::hex::hex(&cached.digest).into_bytes(),
-        |interpreter, host, keys, args| {
-            interpreter.run_script(host, &cached.script, keys.iter(), args.iter())
-        },
+        |interpreter, host, keys, args| interpreter.run_script(host, &cached.script, keys, args),
     )
 }
 
@@ -155,7 +153,7 @@ fn call_function(engine: &mut Engine, id: ClientId, args: &Args<'_>, is_read_onl
     unit.run(
         engine,
         || name.clone(),
-        |interpreter, host, keys, args| interpreter.run_function(host, &callback, keys.iter(), args.iter()),
+        |interpreter, host, keys, args| interpreter.run_function(host, &callback, keys, args),
     )
 }
 
@@ -201,24 +199,18 @@ impl Bounds {
         if is_stale && !has(ScriptHeader::ALLOW_STALE) {
             return Err(ErrorReply::MASTER_DOWN);
         }
+        // What a script has declared passes the gates as a command with such flags would.
         let writes = !has(ScriptHeader::NO_WRITES);
-        if writes && is_read_only {
-            return Err(ErrorReply::fixed(
-                "ERR Can not execute a script with write flag using *_ro command.",
-            ));
-        }
         if writes && let Some(error) = engine.refusal_of_write(id) {
-            return Err(match error == ErrorReply::READ_ONLY {
-                true => {
-                    ErrorReply::fixed("READONLY You can not run script with write flag on readonly replica.")
-                }
-                false => error,
-            });
+            return Err(error);
         }
         let allows_oom = !writes || has(ScriptHeader::ALLOW_OOM);
         if !allows_oom && engine.scripting.is_out_of_memory && !engine.must_obey(id) {
+            return Err(ErrorReply::OOM);
+        }
+        if writes && is_read_only {
             return Err(ErrorReply::fixed(
-                "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
+                "ERR Can not execute a script with write flag using *_ro command.",
             ));
         }
         Ok(Self { is_read_only: !writes || is_read_only, allows_oom })
@@ -240,11 +232,19 @@ impl Unit<'_> {
         self,
         engine: &mut Engine,
         name: impl Fn() -> Vec<u8>,
-        run: impl FnOnce(&Interpreter, &mut ScriptHost<'_>, Args<'_>, Args<'_>) -> Result<Value, Failure>,
+        run: impl for<'i> FnOnce(
+            &'i Interpreter,
+            &mut ScriptHost<'_>,
+            Args<'_>,
+            Args<'_>,
+        ) -> Result<Returned<'i>, Failure>,
     ) -> CommandResult {
+        if engine.scripting.running.is_some() {
+            return Err(ErrorReply::fixed("ERR This Redis command is not allowed from script"));
+        }
         let (keys, args) = (self.args.slice(3, self.keys), self.args.from(3 + self.keys));
         let started_nanos = engine.time.mark();
-        engine.scripting.running = Some(Box::new(Running {
+        engine.scripting.running = Some(Running {
             caller: self.id,
             is_function: self.is_function,
             name: Vec::new(),
@@ -253,7 +253,7 @@ impl Unit<'_> {
             is_busy: false,
             is_killed: false,
             has_written: false,
-        }));
+        });
         self.interpreter.seed(engine.rng.u32(..));
         let mut host = ScriptHost::enter(engine, self.id, self.args, self.bounds, &name);
         let outcome = run(self.interpreter, &mut host, keys, args);
@@ -267,15 +267,17 @@ impl Unit<'_> {
         engine.effects.propagation = Propagation::Replaced;
         engine.redacted_args.clear();
         match outcome {
-            Ok(value) => {
-                if let Some((line, is_counted)) = error_of(&value) {
-                    if !is_counted {
-                        engine.stats.count_error(code_of(&line));
-                    }
+            Ok(returned) => {
+                let mut reply = caller(engine, self.id).reply();
+                let written = returned
+                    .write(&mut reply, script_protocol)
+                    .map_err(|error| ErrorReply::new(format!("ERR Error running script: {error}")))?;
+                for line in &written.uncounted_errors {
+                    engine.stats.count_error(code_of(line));
+                }
+                if written.has_errors {
                     dispatch::note_failure(engine, self.id);
                 }
-                let mut reply = caller(engine, self.id).reply();
-                self.interpreter.write_reply(&mut reply, value, script_protocol)?;
             }
             Err(failure) => {
                 let is_counted = matches!(failure, Failure::Raised { is_counted: true, .. });

@@ -18,6 +18,8 @@ use std::fmt;
 
 use mlua::{Error, Lua, Value};
 
+pub use self::arguments::c_string;
+
 /// Slots of Lua's stack that one call may use (`LUAI_MAXCSTACK`): Redis' libraries end there with an error, and so do
 /// these, at the same depth.
 const STACK_SLOTS_MAX: usize = 8000;

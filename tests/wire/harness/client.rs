@@ -109,6 +109,14 @@ impl Client {
         }
     }
 
+    /// Whether a reply, or the beginning of one, has come.
+    pub fn has_reply(&mut self) -> bool {
+        self.stream.set_nonblocking(true).expect("a socket can be asked");
+        let has_come = !self.buffer.is_empty() || self.stream.peek(&mut [0]).is_ok();
+        self.stream.set_nonblocking(false).expect("a socket can be asked");
+        has_come
+    }
+
     /// Reads until the server closes; what it sent before.
     pub fn read_to_end(&mut self) -> Vec<u8> {
         let mut bytes = self.buffer.split().to_vec();

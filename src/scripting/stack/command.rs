@@ -1,0 +1,159 @@
+//! `redis.call` and `redis.pcall`: words from the stack, the reply onto it.
+
+use std::cell::Cell;
+use std::ffi::c_int;
+
+use mlua::ffi::{self, lua_State};
+use mlua::{Function, Lua};
+
+use super::super::argument::write_number;
+use super::super::host;
+use super::to_lua::ReplyReader;
+use super::{push_bytes, string_bytes};
+use crate::resp::args::{ArgRange, Args};
+
+const NO_ARGUMENT: &str = "ERR Please specify at least one argument for this redis lib call";
+const NOT_STRINGS: &str = "ERR Lua redis lib command arguments must be strings or integers";
+/// There is no server behind a script that nobody runs.
+const NO_HOST: &str = "ERR redis.call/pcall can only be called inside a script invocation";
+
+/// Buffers that commands use one after the other, and their size.
+#[derive(Default)]
+struct Scratch {
+    words: Vec<u8>,
+    ranges: Vec<ArgRange>,
+    /// Read while nothing of Lua runs that could ask for another.
+    reply: Vec<u8>,
+}
+
+const BYTES_KEPT: usize = 64 * 1024;
+const RANGES_KEPT: usize = 4096;
+
+thread_local! {
+    static SCRATCH: Cell<Scratch> = Cell::default();
+}
+
+/// `redis.call(...)`, which raises errors.
+pub fn call(lua: &Lua) -> mlua::Result<Function> {
+    // SAFETY: pushes one function.
+    unsafe { lua.exec_raw((), |state| ffi::lua_pushcclosure(state, redis_call, 0)) }
+}
+
+/// `redis.pcall(...)`, which returns errors.
+pub fn pcall(lua: &Lua) -> mlua::Result<Function> {
+    // SAFETY: pushes one function.
+    unsafe { lua.exec_raw((), |state| ffi::lua_pushcclosure(state, redis_pcall, 0)) }
+}
+
+unsafe extern "C-unwind" fn redis_call(state: *mut lua_State) -> c_int {
+    // SAFETY: Lua calls this with its words on the stack.
+    unsafe { run_command(state, true) }
+}
+
+unsafe extern "C-unwind" fn redis_pcall(state: *mut lua_State) -> c_int {
+    // SAFETY: Lua calls this with its words on the stack.
+    unsafe { run_command(state, false) }
+}
+
+/// Owns nothing while it may raise: the reply's bytes stay in `SCRATCH`.
+unsafe fn run_command(state: *mut lua_State, raises: bool) -> c_int {
+    // SAFETY: `ask` ends without an error of Lua's. The reply's bytes stay where they are until the next command of this
+    // thread, which no allocation of Lua's runs: scripts have no finalizers.
+    unsafe {
+        let outcome = ask(state);
+        ffi::lua_settop(state, 0);
+        let is_failure = match outcome {
+            Ok(reply) => match (*reply).strip_prefix(b"-") {
+                Some(line) if raises => {
+                    push_error(state, line.trim_ascii_end(), true);
+                    true
+                }
+                _ => {
+                    let is_read = ReplyReader::new(&*reply).push(state).is_some();
+                    debug_assert!(is_read, "replies are well-formed");
+                    if !is_read {
+                        ffi::lua_pushnil(state);
+                    }
+                    if reply.len() > BYTES_KEPT {
+                        let mut scratch = SCRATCH.take();
+                        scratch.reply = Vec::new();
+                        SCRATCH.set(scratch);
+                    }
+                    false
+                }
+            },
+            Err(line) => {
+                push_error(state, line.as_bytes(), false);
+                raises
+            }
+        };
+        if is_failure {
+            ffi::lua_error(state);
+        }
+    }
+    1
+}
+
+/// Asks the host to run the command on the stack. Answers where its reply lies, or why there was none. Raises nothing.
+unsafe fn ask(state: *mut lua_State) -> Result<*const [u8], &'static str> {
+    let mut scratch = SCRATCH.take();
+    // SAFETY: the words are on the stack.
+    let outcome = match unsafe { take_words(state, &mut scratch) } {
+        Ok(()) => {
+            let Scratch { words, ranges, reply } = &mut scratch;
+            host::with(|host| host.call(&Args::new(words, ranges), reply)).ok_or(NO_HOST)
+        }
+        Err(line) => Err(line),
+    };
+    if scratch.words.capacity() > BYTES_KEPT {
+        scratch.words = Vec::new();
+    }
+    if scratch.ranges.capacity() > RANGES_KEPT {
+        scratch.ranges = Vec::new();
+    }
+    let reply: *const [u8] = scratch.reply.as_slice();
+    SCRATCH.set(scratch);
+    outcome.map(|()| reply)
+}
+
+/// Copies the words on the stack to where a command is read from. Raises nothing.
+unsafe fn take_words(state: *mut lua_State, scratch: &mut Scratch) -> Result<(), &'static str> {
+    let Scratch { words, ranges, .. } = scratch;
+    words.clear();
+    ranges.clear();
+    // SAFETY: these look at what is on the stack and convert nothing: a number is not asked for its text.
+    unsafe {
+        let count = ffi::lua_gettop(state);
+        if count == 0 {
+            return Err(NO_ARGUMENT);
+        }
+        ranges.reserve(count as usize);
+        for index in 1..=count {
+            let start = words.len();
+            match ffi::lua_type(state, index) {
+                ffi::LUA_TSTRING => words.extend_from_slice(string_bytes(state, index)),
+                ffi::LUA_TNUMBER => write_number(ffi::lua_tonumber(state, index), words),
+                _ => return Err(NOT_STRINGS),
+            }
+            let (Ok(start), Ok(len)) = (u32::try_from(start), u32::try_from(words.len() - start)) else {
+                return Err(NOT_STRINGS);
+            };
+            ranges.push(ArgRange { start, len });
+        }
+    }
+    Ok(())
+}
+
+/// Pushes the table that stands for an error reply. May raise.
+pub(super) unsafe fn push_error(state: *mut lua_State, line: &[u8], is_counted: bool) {
+    // SAFETY: the caller runs under `lua_pcall` and has room for three values.
+    unsafe {
+        ffi::lua_createtable(state, 0, 2);
+        push_bytes(state, line);
+        ffi::lua_setfield(state, -2, c"err".as_ptr());
+        if is_counted {
+            ffi::lua_pushboolean(state, 1);
+            ffi::lua_setfield(state, -2, c"ignore_error_stats_update".as_ptr());
+        }
+    }
+}
