@@ -18,6 +18,7 @@ use crate::engine::latency;
 use crate::engine::{ClientId, Engine, Job, LogLevel, TimeoutReply};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
+use crate::scripting::ScriptHeader;
 use crate::storage::Presence;
 use crate::storage::live::ExpiryPolicy;
 
@@ -200,7 +201,8 @@ fn admit(
     if is_reader && (row.has(WRITE) || row.has(READONLY) || row.has(MAY_REPLICATE)) {
         return Err(ErrorReply::fixed("ERR Replica can't interact with the keyspace"));
     }
-    if engine.must_wait_for_pause(id, demands.is_write || demands.may_replicate) {
+    let is_kept_back = engine.is_paused() && is_kept_back_by_pause(engine, row, demands, args);
+    if engine.must_wait_for_pause(id, is_kept_back) {
         let state = BlockedState { on: BlockedOn::Pause, deadline: None, on_timeout: TimeoutReply::Nothing };
         engine.blocked.block(&mut engine.clients, id, state);
         return Ok(Admission::Postponed);
@@ -210,6 +212,16 @@ fn admit(
         return Ok(Admission::Queued);
     }
     Ok(Admission::Run(row, index))
+}
+
+/// Whether a pause of writes concerns a request: scripts that have declared to write nothing go on.
+fn is_kept_back_by_pause(engine: &mut Engine, row: &CommandSpec, demands: Demands, args: &Args<'_>) -> bool {
+    demands.is_write || demands.may_replicate && !declares_no_writes(engine, row, args)
+}
+
+fn declares_no_writes(engine: &mut Engine, row: &CommandSpec, args: &Args<'_>) -> bool {
+    let flags = row.declared.and_then(|declared| declared(engine, args));
+    flags.is_some_and(|flags| flags & ScriptHeader::NO_WRITES != 0)
 }
 
 /// What a row asks of the server's state, with what it is about to run.
@@ -227,9 +239,10 @@ fn demands(row: &CommandSpec, transaction: Option<&Transaction>) -> Demands {
 
 /// Keeps a command for EXEC.
 fn queue(engine: &mut Engine, id: ClientId, row: &CommandSpec, index: u16, args: &Args<'_>) {
+    let flags = if declares_no_writes(engine, row, args) { row.flags & !MAY_REPLICATE } else { row.flags };
     let client = engine.clients.get_mut(id).expect("the client that queues is there");
     if let Some(transaction) = &mut client.transaction {
-        transaction.flags_any |= row.flags;
+        transaction.flags_any |= flags;
         transaction.flags_all &= row.flags;
         // After a refused command nothing that follows will run, so nothing is kept.
         if !transaction.is_aborted && !client.is_dirty {

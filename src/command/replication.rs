@@ -70,7 +70,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         sync,
     )
     .docs("1.0.0", "O(1)", "Asks for a snapshot and the replication stream behind it.", ""),
-    CommandSpec::engine("wait", 3, NOSCRIPT, "generic", wait)
+    CommandSpec::engine("wait", 3, BLOCKING, "generic", wait)
         .docs(
             "3.0.0",
             "O(1)",
@@ -78,7 +78,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
             "numreplicas timeout",
         )
         .tips(&["request_policy:all_shards", "response_policy:agg_min"]),
-    CommandSpec::engine("waitaof", 4, NOSCRIPT, "generic", waitaof)
+    CommandSpec::engine("waitaof", 4, BLOCKING, "generic", waitaof)
         .docs(
             "7.2.0",
             "O(1)",
@@ -361,7 +361,8 @@ fn wait(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
     let needed = integer(args.bytes(1))?;
     let deadline = wait_deadline(engine.now(), args.bytes(2))?;
     let Some(client) = engine.clients.get(id) else { return Ok(Flow::Done) };
-    let (offset, in_transaction) = (client.last_write_offset, client.is_executing_transaction);
+    let (offset, in_transaction) =
+        (client.last_write_offset, client.is_executing_transaction || engine.nesting > 0);
     let acknowledged = engine.acknowledged_replicas(offset);
     if acknowledged as i64 >= needed || in_transaction {
         if let Some(client) = engine.clients.get_mut(id) {
@@ -384,8 +385,8 @@ fn waitaof(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult 
         .ok()
         .filter(|&local| local <= 1)
         .ok_or(ErrorReply::fixed("ERR value is out of range, value must between 0 and 1"))?;
-    let replicas = usize::try_from(integer(args.bytes(2))?)
-        .map_err(|_| ErrorReply::fixed("ERR value is out of range, must be positive"))?;
+    let replicas = parse_i64(args.bytes(2)).and_then(|replicas| usize::try_from(replicas).ok());
+    let replicas = replicas.ok_or(ErrorReply::OUT_OF_RANGE_POSITIVE)?;
     let deadline = wait_deadline(engine.now(), args.bytes(3))?;
     if !engine.role.is_master() {
         return Err(ErrorReply::fixed(
@@ -397,7 +398,8 @@ fn waitaof(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult 
         return Err(ErrorReply::WAITAOF_WITHOUT_AOF);
     }
     let Some(client) = engine.clients.get(id) else { return Ok(Flow::Done) };
-    let (offset, in_transaction) = (client.last_write_offset, client.is_executing_transaction);
+    let (offset, in_transaction) =
+        (client.last_write_offset, client.is_executing_transaction || engine.nesting > 0);
     let found = engine.aof_acknowledged(offset);
     if (found.0 >= local && found.1 >= replicas) || in_transaction {
         engine.reply_disks(id, found);

@@ -6,6 +6,7 @@ use crate::base::clock::UnixMillis;
 use crate::engine::{ClientId, Engine, TimeoutReply};
 use crate::resp::args::{Args, OwnedArgs};
 use crate::resp::error::ErrorReply;
+use crate::scripting::ScriptFlags;
 
 /// Properties of a command, by which alone the dispatcher decides what to do with it. The names are Redis' own.
 pub type Flags = u32;
@@ -195,6 +196,8 @@ pub struct CommandSpec {
     pub keys: &'static [KeySpec],
     /// How much it looks at.
     pub extent: Extent,
+    /// For what runs scripts: what the one that a request names has declared of itself, if it can be told.
+    pub declared: Option<fn(&mut Engine, &Args<'_>) -> Option<ScriptFlags>>,
     /// Hints for clients and proxies, as COMMAND tells them.
     pub tips: &'static [&'static str],
     pub docs: Docs,
@@ -225,6 +228,7 @@ impl CommandSpec {
             handler: Handler::Data(handler),
             keys: &[],
             extent: Extent::Short,
+            declared: None,
             tips: &[],
             docs: NO_DOCS,
         }
@@ -245,6 +249,7 @@ impl CommandSpec {
             handler: Handler::Engine(handler),
             keys: &[],
             extent: Extent::Short,
+            declared: None,
             tips: &[],
             docs: NO_DOCS,
         }
@@ -260,6 +265,7 @@ impl CommandSpec {
             handler: Handler::Container,
             keys: &[],
             extent: Extent::Short,
+            declared: None,
             tips: &[],
             docs: NO_DOCS,
         }
@@ -272,6 +278,11 @@ impl CommandSpec {
     /// Says that it may look at so much that it runs beside the engine.
     pub const fn looks_at(self, extent: Extent) -> Self {
         Self { extent, ..self }
+    }
+
+    /// Says where the declarations of its script are.
+    pub const fn runs(self, declared: fn(&mut Engine, &Args<'_>) -> Option<ScriptFlags>) -> Self {
+        Self { declared: Some(declared), ..self }
     }
 
     pub const fn tips(self, tips: &'static [&'static str]) -> Self {

@@ -44,7 +44,8 @@ impl Interpreter {
     }
 
     fn build(flavor: Flavor, memory_bytes_max: usize) -> mlua::Result<Self> {
-        let lua = Lua::new_with(StdLib::TABLE | StdLib::STRING | StdLib::MATH, LuaOptions::default())?;
+        let lua =
+            Lua::new_with(StdLib::TABLE | StdLib::STRING | StdLib::MATH | StdLib::OS, LuaOptions::default())?;
         libraries::install(&lua)?;
         let native = api::natives(&lua, flavor)?;
         let prelude = lua.load(PRELUDE).set_name(PRELUDE_NAME);

@@ -190,12 +190,14 @@ end
 math.random, math.randomseed = native.random, native.randomseed
 
 for _, name in ipairs({
-  "debug", "dofile", "getfenv", "io", "loadfile", "module", "newproxy", "os", "package", "print", "require", "setfenv",
+  "debug", "dofile", "getfenv", "io", "loadfile", "module", "newproxy", "package", "print", "require", "setfenv",
 }) do
   globals[name] = nil
 end
+-- Since Redis 7.2: the time that the process has used, for scripts that measure themselves.
+globals.os = { clock = os.clock }
 
-for _, name in ipairs({ "bit", "cjson", "cmsgpack", "coroutine", "math", "string", "struct", "table" }) do
+for _, name in ipairs({ "bit", "cjson", "cmsgpack", "coroutine", "math", "os", "string", "struct", "table" }) do
   if globals[name] then
     globals[name] = protect(globals[name])
   end

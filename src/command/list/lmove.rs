@@ -28,15 +28,13 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
             "source destination",
         )
         .deprecated("6.2.0", "`LMOVE` with the `RIGHT` and `LEFT` arguments"),
-    CommandSpec::data("blmove", 6, WRITE | DENYOOM | NOSCRIPT | BLOCKING, "list", blmove)
-        .keys(MOVE_KEYS)
-        .docs(
-            "6.2.0",
-            "O(1)",
-            "Moves an element from one list to another, or waits for one to move.",
-            "source destination <LEFT | RIGHT> <LEFT | RIGHT> timeout",
-        ),
-    CommandSpec::data("brpoplpush", 4, WRITE | DENYOOM | NOSCRIPT | BLOCKING, "list", brpoplpush)
+    CommandSpec::data("blmove", 6, WRITE | DENYOOM | BLOCKING, "list", blmove).keys(MOVE_KEYS).docs(
+        "6.2.0",
+        "O(1)",
+        "Moves an element from one list to another, or waits for one to move.",
+        "source destination <LEFT | RIGHT> <LEFT | RIGHT> timeout",
+    ),
+    CommandSpec::data("brpoplpush", 4, WRITE | DENYOOM | BLOCKING, "list", brpoplpush)
         .keys(MOVE_KEYS)
         .docs(
             "2.2.0",

@@ -38,13 +38,13 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
             "Takes elements from the first of several lists that is there.",
             "numkeys key [key ...] <LEFT | RIGHT> [COUNT count]",
         ),
-    CommandSpec::data("blpop", -3, WRITE | NOSCRIPT | BLOCKING, "list", blpop).keys(POP_KEYS).docs(
+    CommandSpec::data("blpop", -3, WRITE | BLOCKING, "list", blpop).keys(POP_KEYS).docs(
         "2.0.0",
         "O(N) where N is the number of keys looked at.",
         "Takes the head of the first list that is there, or waits for one.",
         "key [key ...] timeout",
     ),
-    CommandSpec::data("brpop", -3, WRITE | NOSCRIPT | BLOCKING, "list", brpop).keys(POP_KEYS).docs(
+    CommandSpec::data("brpop", -3, WRITE | BLOCKING, "list", brpop).keys(POP_KEYS).docs(
         "2.0.0",
         "O(N) where N is the number of keys looked at.",
         "Takes the tail of the first list that is there, or waits for one.",

@@ -28,6 +28,7 @@ const COMPLEXITY: &str = "Depends on the script that is executed.";
 
 pub(super) const COMMANDS: &[CommandSpec] = &[
     CommandSpec::engine("eval", -3, SCRIPT, "scripting", eval)
+        .runs(|_, args| ScriptHeader::read(args.bytes(1)).ok()?.flags)
         .keys(&[KeySpec::counted(2, RW | ACCESS | UPDATE).noted(MAY_WRITE_KEYS)])
         .docs("2.6.0", COMPLEXITY, "Runs a script.", "script numkeys [key [key ...]] [arg [arg ...]]"),
     CommandSpec::engine("eval_ro", -3, SCRIPT_RO, "scripting", eval_ro)
@@ -39,6 +40,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
             "script numkeys [key [key ...]] [arg [arg ...]]",
         ),
     CommandSpec::engine("evalsha", -3, SCRIPT, "scripting", evalsha)
+        .runs(|engine, args| engine.scripting.scripts.get(&cache::parse_digest(args.bytes(1))?)?.script.flags)
         .keys(&[KeySpec::counted(2, RW | ACCESS | UPDATE)])
         .docs(
             "2.6.0",
@@ -55,6 +57,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
             "sha1 numkeys [key [key ...]] [arg [arg ...]]",
         ),
     CommandSpec::engine("fcall", -3, SCRIPT, "scripting", fcall)
+        .runs(|engine, args| Some(engine.function_table().ok()?.function(args.bytes(1))?.flags))
         .keys(&[KeySpec::counted(2, RW | ACCESS | UPDATE).noted(MAY_WRITE_KEYS)])
         .docs(
             "7.0.0",

@@ -28,7 +28,7 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
     CommandSpec::data("zpopmax", -2, WRITE | FAST, "sorted-set", zpopmax)
         .keys(&[KeySpec::range(1, 1, 1, POP_KEYS)])
         .docs("5.0.0", POP_COMPLEXITY, "Takes out the members with the highest scores.", "key [count]"),
-    CommandSpec::data("bzpopmin", -3, WRITE | NOSCRIPT | BLOCKING | FAST, "sorted-set", bzpopmin)
+    CommandSpec::data("bzpopmin", -3, WRITE | BLOCKING | FAST, "sorted-set", bzpopmin)
         .keys(&[KeySpec::range(1, -2, 1, POP_KEYS)])
         .docs(
             "5.0.0",
@@ -36,7 +36,7 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
             "Takes out the member with the lowest score of the first sorted set there is, or waits for one.",
             "key [key ...] timeout",
         ),
-    CommandSpec::data("bzpopmax", -3, WRITE | NOSCRIPT | BLOCKING | FAST, "sorted-set", bzpopmax)
+    CommandSpec::data("bzpopmax", -3, WRITE | BLOCKING | FAST, "sorted-set", bzpopmax)
         .keys(&[KeySpec::range(1, -2, 1, POP_KEYS)])
         .docs(
             "5.0.0",

@@ -60,12 +60,7 @@ struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    fn parse(
-        args: &Args<'a>,
-        now: UnixMillis,
-        is_of_group: bool,
-        is_scripted: bool,
-    ) -> Result<Self, ErrorReply> {
+    fn parse(args: &Args<'a>, now: UnixMillis, is_of_group: bool) -> Result<Self, ErrorReply> {
         let mut request = Self {
             keys: SmallVec::new(),
             ids: args.from(args.len()),
@@ -80,12 +75,6 @@ impl<'a> Request<'a> {
             let value = args.get(at + 1);
             at += match (value, args.get(at + 2)) {
                 (Some(value), _) if args.is(at, "BLOCK") => {
-                    if is_scripted {
-                        let name = String::from_utf8_lossy(args.bytes(0));
-                        return Err(ErrorReply::new(format!(
-                            "ERR {name} command is not allowed with BLOCK option from scripts"
-                        )));
-                    }
                     request.blocks = Some(timeout_ms(value, now)?);
                     2
                 }
@@ -160,7 +149,7 @@ enum BlockOrDone {
 
 /// `XREAD [COUNT count] [BLOCK milliseconds] STREAMS key [key ...] id [id ...]`
 fn xread(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
-    let request = Request::parse(args, ctx.now, false, ctx.is_scripted)?;
+    let request = Request::parse(args, ctx.now, false)?;
     let mut behind: SmallVec<[StreamId; 4]> = SmallVec::new();
     let mut may_be_long = false;
     for (key, id) in request.keys.iter().zip(request.ids.iter()) {
@@ -275,7 +264,7 @@ enum Wanted {
 
 /// `XREADGROUP GROUP group consumer [COUNT count] [BLOCK milliseconds] [NOACK] STREAMS key [key ...] id [id ...]`
 fn xreadgroup(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
-    let request = Request::parse(args, ctx.now, true, ctx.is_scripted)?;
+    let request = Request::parse(args, ctx.now, true)?;
     let (group, consumer) = request.group.unwrap_or_default();
     let mut wanted: SmallVec<[Wanted; 4]> = SmallVec::new();
     for (key, id) in request.keys.iter().zip(request.ids.iter()) {
