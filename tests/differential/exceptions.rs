@@ -47,6 +47,34 @@ pub struct Exception {
 /// Applied in this order.
 pub const EXCEPTIONS: &[Exception] = &[
     Exception {
+        reason: "an error of a library that leaves a coroutine names the line once, and not once more for the coroutine",
+        commands: &["eval", "eval_ro", "evalsha", "evalsha_ro", "fcall", "fcall_ro"],
+        reconcile: |_, ours, theirs| {
+            pairwise(ours, theirs, &mut |ours, theirs| {
+                if let (Some(one), Some(two)) = (ours.as_bytes(), theirs.as_bytes())
+                    && names_line_twice(one, two)
+                {
+                    theirs.clone_from(ours);
+                }
+            });
+        },
+    },
+    Exception {
+        reason: "Redis' pcall returns the field `err` of an error beside it if it is no string",
+        commands: &["eval", "eval_ro", "evalsha", "evalsha_ro", "fcall", "fcall_ro"],
+        reconcile: |_, ours, theirs| {
+            pairwise(ours, theirs, &mut |ours, theirs| {
+                if let (Value::Array(ours), Value::Array(theirs)) = (ours, theirs)
+                    && theirs.len() == 3
+                    && ours[..] == theirs[..2]
+                    && matches!(ours[0], Value::Null | Value::NullBulk | Value::Boolean(false))
+                {
+                    theirs.truncate(2);
+                }
+            });
+        },
+    },
+    Exception {
         reason: "whether what is no number has a sign depends on how Lua was compiled",
         commands: &["eval", "eval_ro", "evalsha", "evalsha_ro", "fcall", "fcall_ro"],
         reconcile: |_, ours, theirs| {
@@ -106,7 +134,7 @@ pub const EXCEPTIONS: &[Exception] = &[
         },
     },
     Exception {
-        reason: "where a scan goes on is the server's own, and a cursor with a sign or a blank is none since 7.2",
+        reason: "where a scan goes on is the server's own, and since 7.4 a negative cursor is none, and a blank may stand before one",
         commands: &["scan", "sscan", "hscan", "zscan"],
         reconcile: |words, ours, theirs| {
             let cursor = if words[0].eq_ignore_ascii_case(b"scan") { 1 } else { 2 };
@@ -114,6 +142,10 @@ pub const EXCEPTIONS: &[Exception] = &[
             let is_whole = ends(ours) && ends(theirs);
             if words.get(cursor).is_some_and(|cursor| cursor != b"0" || !is_whole) {
                 newer(true, b"ERR invalid cursor", ours, theirs);
+                let has_blank = words[cursor].first().is_some_and(u8::is_ascii_whitespace);
+                if has_blank && theirs.as_bytes() == Some(b"ERR invalid cursor") {
+                    theirs.clone_from(ours);
+                }
                 if matches!((&*ours, &*theirs), (Value::Array(_), Value::Array(_))) {
                     theirs.clone_from(ours);
                 }
@@ -327,6 +359,18 @@ fn newer(is_case: bool, error: &[u8], ours: &Value, theirs: &mut Value) {
     if is_case && ours.is_error() && ours.as_bytes().is_some_and(|text| text.starts_with(error)) {
         theirs.clone_from(ours);
     }
+}
+
+/// Whether `two` is `one` with a place like `user_script:1: ` twice in a row.
+fn names_line_twice(one: &[u8], two: &[u8]) -> bool {
+    let extra = two.len().saturating_sub(one.len());
+    let place = |at: usize| &two[at..at + extra];
+    extra > 0
+        && one.starts_with(b"ERR user_")
+        && two.len() >= 4 + 2 * extra
+        && place(4) == place(4 + extra)
+        && place(4).ends_with(b": ")
+        && two[4 + extra..] == one[4..]
 }
 
 /// The reasons why this command may be answered otherwise.

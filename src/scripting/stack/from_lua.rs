@@ -239,7 +239,7 @@ impl Conversion<'_, '_> {
                 && field(state, table + 1, STRING) == ffi::LUA_TSTRING
             {
                 let mut letters = [b' '; 3];
-                let format = string_bytes(state, table + 2);
+                let format = c_string(string_bytes(state, table + 2));
                 let len = format.len().min(letters.len());
                 letters[..len].copy_from_slice(&format[..len]);
                 self.reply.verbatim_bytes(letters, string_bytes(state, table + 3));
