@@ -8,6 +8,14 @@ use crate::harness::Server;
 
 /// Redis 7.0's sub-commands that are missing here, and the fields that a newer version has changed.
 const DIFFERENCES: &[(&str, &str, &str)] = &[
+    ("blmove", "flags", "scripts may use it since 7.2"),
+    ("blpop", "flags", "scripts may use it since 7.2"),
+    ("brpop", "flags", "scripts may use it since 7.2"),
+    ("brpoplpush", "flags", "scripts may use it since 7.2"),
+    ("bzpopmax", "flags", "scripts may use it since 7.2"),
+    ("bzpopmin", "flags", "scripts may use it since 7.2"),
+    ("wait", "flags", "scripts may use it, and it blocks, since 7.2"),
+    ("wait", "categories", "it blocks since 7.2"),
     ("command|getkeys", "arity", "-3 since 7.2"),
     ("command|getkeysandflags", "arity", "-3 since 7.2"),
     ("zrank", "arity", "-3 since 7.2, with WITHSCORE"),
