@@ -6,8 +6,11 @@
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use super::rdb::{self, CountingWriter, KeyUsage, RdbError, RdbSink, RdbWriter, Summary, WriterOptions};
+use super::rdb::{
+    self, CountingWriter, KeyUsage, RdbError, RdbSink, RdbWriter, Reason, Summary, WriterOptions,
+};
 use crate::base::clock::UnixMillis;
+use crate::storage::db::PREFETCH_KEYS_MAX;
 use crate::storage::live::{AccessPolicy, ExpiryPolicy, Upkeep, View};
 use crate::storage::{EncodingLimits, Item, Keyspace, LiveDb, Value};
 
@@ -122,9 +125,12 @@ pub fn read(
         expired_keys: Vec::new(),
         rng: fastrand::Rng::with_seed(0),
         upkeep: Upkeep::default(),
+        pending: Vec::with_capacity(PREFETCH_KEYS_MAX),
         each_key,
     };
     let summary = rdb::read(source, &options.limits, &mut loader)?;
+    let end = summary.bytes;
+    loader.store_pending().map_err(|why| RdbError { offset: end, reason: Reason::Refused(why) })?;
     let Loader { keyspace, keys, expired_keys, .. } = loader;
     Ok(Loaded { keyspace, summary, keys, expired: expired_keys.len() as u64, expired_keys })
 }
@@ -138,11 +144,50 @@ struct Loader<'a, F> {
     /// Loading draws nothing; lookups ask for a generator.
     rng: fastrand::Rng,
     upkeep: Upkeep,
+    /// Read, and not stored yet: many at a time are looked for in memory at once.
+    pending: Vec<Pending>,
     each_key: F,
+}
+
+/// An entry for the present database.
+struct Pending {
+    key: Vec<u8>,
+    value: Value,
+    expires_at: Option<UnixMillis>,
+    stamp: Option<u32>,
+}
+
+impl<F> Loader<'_, F> {
+    fn store_pending(&mut self) -> Result<(), String> {
+        let options = self.options;
+        let view = View {
+            now: options.now,
+            expiry: ExpiryPolicy::Ignore,
+            access: options.access,
+            limits: &options.limits,
+        };
+        let db = self.keyspace.db_mut(self.db_index);
+        let mut live = LiveDb::new(db, view, &mut self.rng, &mut self.upkeep);
+        live.prefetch(self.pending.iter().map(|pending| &pending.key[..]));
+        for Pending { key, value, expires_at, stamp } in self.pending.drain(..) {
+            let before = live.len();
+            live.insert(&key, value, expires_at);
+            if live.len() == before && options.duplicates == Duplicates::Refuse {
+                return Err(format!("key '{}' is there twice", key.escape_ascii()));
+            }
+            if let Some(stamp) = stamp {
+                live.set_access_stamp(&key, stamp);
+            }
+            self.keys += 1;
+        }
+        self.upkeep.garbage.clear();
+        Ok(())
+    }
 }
 
 impl<F: FnMut()> RdbSink for Loader<'_, F> {
     fn select_db(&mut self, db: u64) -> Result<(), String> {
+        self.store_pending()?;
         let databases = self.keyspace.len();
         self.db_index = usize::try_from(db)
             .ok()
@@ -175,26 +220,9 @@ impl<F: FnMut()> RdbSink for Loader<'_, F> {
             self.expired_keys.push((self.db_index, key));
             return Ok(());
         }
-        let view = View {
-            now: options.now,
-            expiry: ExpiryPolicy::Ignore,
-            access: options.access,
-            limits: &options.limits,
-        };
-        let db = self.keyspace.db_mut(self.db_index);
-        let before = db.len();
-        let mut live = LiveDb::new(db, view, &mut self.rng, &mut self.upkeep);
-        live.insert(&key, value, expires_at);
-        let is_duplicate = live.len() == before;
-        if let Some(stamp) = stamp_of(usage, options.access) {
-            live.set_access_stamp(&key, stamp);
-        }
-        self.upkeep.garbage.clear();
-        if is_duplicate && options.duplicates == Duplicates::Refuse {
-            return Err(format!("key '{}' is there twice", key.escape_ascii()));
-        }
-        self.keys += 1;
-        Ok(())
+        let stamp = stamp_of(usage, options.access);
+        self.pending.push(Pending { key, value, expires_at, stamp });
+        if self.pending.len() >= PREFETCH_KEYS_MAX { self.store_pending() } else { Ok(()) }
     }
 }
 
