@@ -610,16 +610,12 @@ fn serve_waiters(engine: &mut Engine, db_index: usize, key: &[u8]) {
         let is_served = wants(engine, id, type_name) && retry(engine, id);
         position += usize::from(!is_served);
     }
-    // The lookup may have found the key expired.
-    conclude(engine, db_index, &Args::new(&[], &[]));
-    end_unit(engine, None);
 }
 
-/// The type of the value at `key`, as the waiting client sees it.
+/// The type of the value at `key`. One that has expired is left where it is: nobody has asked for it yet.
 fn type_of(engine: &mut Engine, id: ClientId, db_index: usize, key: &[u8]) -> Option<&'static str> {
     begin_command(engine);
-    let expiry = engine.expiry_policy_for(id);
-    Ctx::new(engine, id, db_index, expiry)?.db.peek(key).map(|value| value.type_name())
+    Ctx::new(engine, id, db_index, ExpiryPolicy::Hide)?.db.peek(key).map(|value| value.type_name())
 }
 
 /// Whether a waiting client's command takes values of this type, or is to learn that there is none of its type. A client
