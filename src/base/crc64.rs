@@ -1,29 +1,45 @@
 //! The checksum at the end of RDB files and DUMP payloads: CRC-64 with the Jones polynomial, reflected,
 //! zero at the start and at the end.
 
-use crc::{CRC_64_REDIS, Crc, Table};
-
-static CRC64: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
+use crc_fast::{CrcAlgorithm, Digest};
 
 /// Extends `crc` (0 for the empty input) by `data`.
 pub fn update(crc: u64, data: &[u8]) -> u64 {
-    // The algorithm is reflected and has no final xor, so a finished value, bit-reversed, is a valid start.
-    let mut digest = CRC64.digest_with_initial(crc.reverse_bits());
+    let mut digest = Digest::new_with_init_state(CrcAlgorithm::Crc64Redis, crc);
     digest.update(data);
     digest.finalize()
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::update;
+
+    /// The polynomial without its leading term, bit-reversed.
+    const JONES: u64 = 0x95ac_9329_ac4b_c9b5;
+
+    fn bit_by_bit(crc: u64, data: &[u8]) -> u64 {
+        data.iter().fold(crc, |crc, &byte| {
+            (0..8).fold(crc ^ u64::from(byte), |crc, _| crc >> 1 ^ if crc & 1 == 1 { JONES } else { 0 })
+        })
+    }
 
     #[test]
     fn check_value_is_redis() {
         assert_eq!(update(0, b"123456789"), 0xe9c6_d914_c4b8_d9ca);
     }
 
-    #[test]
-    fn pieces_equal_the_whole() {
-        assert_eq!(update(update(0, b"1234"), b"56789"), update(0, b"123456789"));
+    proptest! {
+        #[test]
+        fn every_length_and_start_equals_the_definition(
+            data in prop::collection::vec(any::<u8>(), 0..2000),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let whole = bit_by_bit(0, &data);
+            prop_assert_eq!(update(0, &data), whole);
+            let (head, tail) = data.split_at(cut.index(data.len() + 1));
+            prop_assert_eq!(update(update(0, head), tail), whole);
+        }
     }
 }

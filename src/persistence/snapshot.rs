@@ -4,13 +4,15 @@
 //! goes into a data set of the caller's, which nobody else sees before it is whole.
 
 use std::io::{self, Read, Write};
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::rdb::{
-    self, CountingWriter, KeyUsage, RdbError, RdbSink, RdbWriter, Reason, Summary, WriterOptions,
+    self, CountingWriter, KeyUsage, RdbEntry, RdbError, RdbSink, RdbValue, RdbWriter, Reason, Summary,
+    WriterOptions,
 };
 use crate::base::clock::UnixMillis;
-use crate::storage::db::PREFETCH_KEYS_MAX;
+use crate::storage::db::{PREFETCH_KEYS_MAX, RESERVED_PER_KEY_MAX};
 use crate::storage::live::{AccessPolicy, ExpiryPolicy, Upkeep, View};
 use crate::storage::{EncodingLimits, Item, Keyspace, LiveDb, Value};
 
@@ -125,7 +127,9 @@ pub fn read(
         expired_keys: Vec::new(),
         rng: fastrand::Rng::with_seed(0),
         upkeep: Upkeep::default(),
+        promised_keys: 0,
         pending: Vec::with_capacity(PREFETCH_KEYS_MAX),
+        bytes: Vec::new(),
         each_key,
     };
     let summary = rdb::read(source, &options.limits, &mut loader)?;
@@ -144,17 +148,25 @@ struct Loader<'a, F> {
     /// Loading draws nothing; lookups ask for a generator.
     rng: fastrand::Rng,
     upkeep: Upkeep,
+    /// How many keys the file says that the present database has.
+    promised_keys: usize,
     /// Read, and not stored yet: many at a time are looked for in memory at once.
     pending: Vec<Pending>,
+    bytes: Vec<u8>,
     each_key: F,
 }
 
-/// An entry for the present database.
+/// An entry for the present database. Its key, and a short string, lie in the loader's `bytes`.
 struct Pending {
-    key: Vec<u8>,
-    value: Value,
+    key: Range<usize>,
+    value: PendingValue,
     expires_at: Option<UnixMillis>,
     stamp: Option<u32>,
+}
+
+enum PendingValue {
+    Short(Range<usize>),
+    Whole(Value),
 }
 
 impl<F> Loader<'_, F> {
@@ -167,21 +179,36 @@ impl<F> Loader<'_, F> {
             limits: &options.limits,
         };
         let db = self.keyspace.db_mut(self.db_index);
+        if self.promised_keys > 0 && db.len() >= self.promised_keys.div_ceil(RESERVED_PER_KEY_MAX) {
+            db.reserve(std::mem::take(&mut self.promised_keys));
+        }
         let mut live = LiveDb::new(db, view, &mut self.rng, &mut self.upkeep);
-        live.prefetch(self.pending.iter().map(|pending| &pending.key[..]));
+        let bytes = &self.bytes;
+        live.prefetch(self.pending.iter().map(|pending| &bytes[pending.key.clone()]));
         for Pending { key, value, expires_at, stamp } in self.pending.drain(..) {
-            let before = live.len();
-            live.insert(&key, value, expires_at);
+            let (key, before) = (&bytes[key], live.len());
+            match value {
+                PendingValue::Short(string) => live.insert_string(key, &bytes[string], expires_at),
+                PendingValue::Whole(value) => live.insert(key, value, expires_at),
+            }
             if live.len() == before && options.duplicates == Duplicates::Refuse {
                 return Err(format!("key '{}' is there twice", key.escape_ascii()));
             }
             if let Some(stamp) = stamp {
-                live.set_access_stamp(&key, stamp);
+                live.set_access_stamp(key, stamp);
             }
             self.keys += 1;
         }
+        self.bytes.clear();
         self.upkeep.garbage.clear();
         Ok(())
+    }
+
+    /// Keeps bytes until what is pending is stored.
+    fn keep(&mut self, bytes: &[u8]) -> Range<usize> {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        start..self.bytes.len()
     }
 }
 
@@ -193,7 +220,12 @@ impl<F: FnMut()> RdbSink for Loader<'_, F> {
             .ok()
             .filter(|&index| index < databases)
             .ok_or_else(|| format!("database {db}, but this server has {databases} databases"))?;
+        self.promised_keys = 0;
         Ok(())
+    }
+
+    fn resize(&mut self, keys: u64, _expires: u64) {
+        self.promised_keys = usize::try_from(keys).unwrap_or(usize::MAX);
     }
 
     fn function(&mut self, code: Vec<u8>) -> Result<(), String> {
@@ -207,20 +239,20 @@ impl<F: FnMut()> RdbSink for Loader<'_, F> {
         Ok(())
     }
 
-    fn entry(
-        &mut self,
-        key: Vec<u8>,
-        value: Value,
-        expires_at: Option<UnixMillis>,
-        usage: Option<KeyUsage>,
-    ) -> Result<(), String> {
+    fn entry(&mut self, entry: RdbEntry<'_>) -> Result<(), String> {
+        let RdbEntry { key, value, expires_at, usage } = entry;
         (self.each_key)();
         let options = self.options;
         if options.drops_expired && expires_at.is_some_and(|at| at <= options.now) {
-            self.expired_keys.push((self.db_index, key));
+            self.expired_keys.push((self.db_index, key.to_vec()));
             return Ok(());
         }
         let stamp = stamp_of(usage, options.access);
+        let key = self.keep(key);
+        let value = match value {
+            RdbValue::Short(string) => PendingValue::Short(self.keep(string)),
+            RdbValue::Whole(value) => PendingValue::Whole(value),
+        };
         self.pending.push(Pending { key, value, expires_at, stamp });
         if self.pending.len() >= PREFETCH_KEYS_MAX { self.store_pending() } else { Ok(()) }
     }
@@ -321,6 +353,26 @@ mod tests {
         let replacing = LoadOptions { duplicates: Duplicates::Replace, ..load_options() };
         let loaded = read(&file[..], keyspace, &replacing, || ()).unwrap();
         assert_eq!((loaded.keys, loaded.keyspace.keys_len()), (1, 1));
+    }
+
+    #[test]
+    fn a_promise_of_many_keys_takes_no_memory() {
+        let keyspace = keyspace_with(|db| {
+            for i in 0..1000 {
+                db.set_string(format!("key:{i}").as_bytes(), b"value", NewExpiry::Clear);
+            }
+        });
+        let honest = file_of(&keyspace);
+        let hint = [251, 0x43, 0xe8, 0];
+        let at = honest.windows(4).position(|bytes| bytes == hint).expect("1000 keys, none with an expiry");
+        let mut file = honest[..at].to_vec();
+        file.extend([251, 0x81, 0x7f, 255, 255, 255, 255, 255, 255, 255, 0]);
+        file.extend(&honest[at + hint.len()..honest.len() - 8]);
+        file.extend([0; 8]);
+        let loaded = read(&file[..], Keyspace::new(4, 1), &load_options(), || ()).unwrap();
+        assert_eq!(loaded.keys, 1000);
+        assert_eq!(digest::of_keyspace(&loaded.keyspace), digest::of_keyspace(&keyspace));
+        assert!(loaded.keyspace.db(2).segments_len() < 100);
     }
 
     #[test]

@@ -7,13 +7,12 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 
 use super::aof::text::Text;
-use crate::base::clock::UnixMillis;
 use crate::config::CheckOptions;
 use crate::persistence::aof::manifest::Manifest;
 use crate::persistence::aof::reader::{self, Step};
-use crate::persistence::rdb::{self, KeyUsage, RdbSink};
+use crate::persistence::rdb::{self, RdbEntry, RdbSink};
 use crate::resp::args::Args;
-use crate::storage::{EncodingLimits, Value};
+use crate::storage::EncodingLimits;
 
 /// Checks files; answers the process' exit code.
 pub fn check_files(options: &CheckOptions) -> i32 {
@@ -156,13 +155,7 @@ impl RdbSink for Counting {
         Ok(())
     }
 
-    fn entry(
-        &mut self,
-        _: Vec<u8>,
-        _: Value,
-        _: Option<UnixMillis>,
-        _: Option<KeyUsage>,
-    ) -> Result<(), String> {
+    fn entry(&mut self, _: RdbEntry<'_>) -> Result<(), String> {
         Ok(())
     }
 }

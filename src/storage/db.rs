@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 
 use super::cow::Cow;
 use super::embedded::Embedded;
-use super::segment::{Entry, NewValue, Segment, Slot, VALUE_INLINE_MAX};
+use super::segment::{ENTRIES_MAX, Entry, NewValue, Segment, Slot, VALUE_INLINE_MAX};
 use super::value::{Value, ValueRef, WrongType};
 use crate::base::number::parse_i64;
 
@@ -391,18 +391,20 @@ impl Db {
             index = self.segment_index(hash);
         }
         let field_expiry = field_expiry::of_new(&value);
-        let (object, is_new, old_expires_at) = self.change(index, |segment| {
+        let mut displaced = Displaced::default();
+        let is_new = self.change(index, |segment| {
             let found = segment.find(hash, key);
-            let old_expires_at = found.and_then(|slot| segment.expires_at(slot));
-            (segment.put(hash, key, found, value, expires_at, access), found.is_none(), old_expires_at)
+            displaced.expires_at = found.and_then(|slot| segment.expires_at(slot));
+            segment.put(hash, key, found, value, expires_at, access, &mut displaced.object);
+            found.is_none()
         });
         self.len += usize::from(is_new);
-        self.count_expiry(index, old_expires_at.is_some(), expires_at.is_some());
+        self.count_expiry(index, displaced.expires_at.is_some(), expires_at.is_some());
         if let Some(at) = expires_at {
             self.next_expiry[index] = self.next_expiry[index].min(at);
         }
-        self.note_field_expiry(index, field_expiry::of(object.as_ref()), field_expiry);
-        Displaced { object, expires_at: old_expires_at }
+        self.note_field_expiry(index, field_expiry::of(displaced.object.as_ref()), field_expiry);
+        displaced
     }
 
     /// Overwrites an integer in place.
@@ -657,6 +659,21 @@ impl Db {
         if end == self.segments.len() { 0 } else { end }
     }
 
+    /// Splits segments until there are as many as `keys` will need, so that each key is put into its place once. Room is
+    /// made for some times as many keys as there are, not for more, whatever is claimed.
+    pub fn reserve(&mut self, keys: usize) {
+        let keys = keys.min(RESERVED_PER_KEY_MAX * self.len);
+        let fits = |depth: u8| keys.checked_shr(depth.into()).unwrap_or(0) <= ENTRIES_MAX * 7 / 8;
+        let depth = (0..48).find(|&depth| fits(depth)).unwrap_or(0);
+        let mut index = 0;
+        while index < self.segments.len() {
+            match self.segments[index].depth < depth && self.can_split(index) {
+                true => self.split(index),
+                false => index += 1,
+            }
+        }
+    }
+
     fn can_split(&self, index: usize) -> bool {
         self.segments[index].len() > 1 && self.segments[index].depth < 48
     }
@@ -745,6 +762,9 @@ impl Db {
         }
     }
 }
+
+/// For how many keys `reserve` makes room at most, for each that is there.
+pub const RESERVED_PER_KEY_MAX: usize = 8;
 
 /// A segment with fewer entries looks for a buddy to merge with.
 const MERGE_BELOW: usize = 48;

@@ -45,6 +45,7 @@ enum Step {
     Append { key: u16, len: usize },
     Expire { key: u16, at: Option<i64> },
     Remove { key: u16 },
+    Reserve { keys: usize },
     Freeze,
 }
 
@@ -69,6 +70,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (key.clone(), len).prop_map(|(key, len)| Step::Append { key, len }),
         2 => (key.clone(), expiry).prop_map(|(key, at)| Step::Expire { key, at }),
         5 => key.prop_map(|key| Step::Remove { key }),
+        1 => (0usize..20_000).prop_map(|keys| Step::Reserve { keys }),
         1 => Just(Step::Freeze),
     ]
 }
@@ -105,6 +107,7 @@ fn apply(db: &mut Db, model: &mut Model, step: &Step) {
             let key = key_bytes(key);
             assert_eq!(with_db(db, |db| db.remove(&key)), model.remove(&key).is_some());
         }
+        Step::Reserve { keys } => db.reserve(keys),
         Step::Freeze => unreachable!("handled by the caller"),
     }
 }
@@ -176,6 +179,26 @@ fn scan_sees_every_key_while_segments_split_and_merge() {
         assert!(seen.contains(format!("k:{i:014}").as_bytes()), "key {i} was not seen");
     }
     assert!(calls > 400, "{calls} calls for 5000 keys and COUNT 10");
+}
+
+#[test]
+fn room_is_reserved_once_and_not_for_more_than_some_times_what_is_there() {
+    let table_after = |reserved: usize| {
+        let mut db = filled(20_000);
+        db.reserve(reserved);
+        assert_eq!(contents(&db).len(), 20_000);
+        db.table_bytes()
+    };
+    assert_eq!(table_after(0), table_after(20_000), "what is there already needs no room");
+    assert!(table_after(usize::MAX) < 4 * table_after(0), "a claim is not believed");
+    let mut db = filled(20_000);
+    db.reserve(100_000);
+    let segments = db.segments_len();
+    for i in 0..80_000 {
+        with_db(&mut db, |db| db.set_string(format!("new:{i:012}").as_bytes(), b"", NewExpiry::Clear));
+    }
+    let split = db.segments_len() - segments;
+    assert!(split * 10 < segments, "{split} of {segments} segments were split once more");
 }
 
 #[test]

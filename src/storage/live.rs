@@ -482,6 +482,16 @@ impl<'a> LiveDb<'a> {
         self.displace(key, displaced);
     }
 
+    /// The same for a string.
+    pub fn insert_string(&mut self, key: &[u8], bytes: &[u8], expires_at: Option<UnixMillis>) {
+        if expires_at.is_some() {
+            self.note_expiry(key);
+        }
+        let access = self.access.initial();
+        let displaced = self.db.put_string(key, bytes, false, expires_at.map(|at| at.0), access);
+        self.displace(key, displaced);
+    }
+
     /// Lets another thread free what a removal of many elements has left.
     pub fn discard(&mut self, rest: Option<impl Collection>) {
         self.upkeep.discard(rest.map(Collection::into_value));
@@ -765,7 +775,9 @@ impl<'a> LiveDb<'a> {
         {
             self.upkeep.expired.push(key.to_vec());
         }
-        self.upkeep.discard(displaced.object);
+        if displaced.object.is_some() {
+            self.upkeep.discard(displaced.object);
+        }
     }
 
     /// On a replica: the master will not tell when this key is to go.

@@ -17,6 +17,7 @@ use super::value::{Value, ValueRef};
 use smallvec::SmallVec;
 
 pub(super) const ENTRIES_MAX: usize = 384;
+const SLOTS_MIN: usize = 8;
 const SLOTS_MAX: usize = 512;
 
 /// Longer keys lie in `long_keys`.
@@ -167,6 +168,7 @@ impl Segment {
             if slot == EMPTY {
                 if let Some(place) = self.arena.next_pointer() {
                     prefetch(place);
+                    prefetch(place.wrapping_add(64));
                 }
                 return;
             }
@@ -256,7 +258,9 @@ impl Segment {
     }
 
     /// Stores `value` at `key`, new or in the place of `found`. The caller has asked `has_room`.
-    /// Answers the object that was there.
+    ///
+    /// The object that was there goes to `displaced`, which is left alone otherwise: an answer would be written here and
+    /// read at once as a whole, which makes the processor wait until the entry's bytes have reached the cache.
     pub fn put(
         &mut self,
         hash: u64,
@@ -265,17 +269,17 @@ impl Segment {
         value: NewValue<'_>,
         expires_at: Option<i64>,
         access: u32,
-    ) -> Option<Value> {
-        let Some(slot) = found else {
-            self.push(hash, key, value, expires_at, access);
-            return None;
-        };
-        if self.overwrite(slot, &value, expires_at, access) {
-            return None;
+        displaced: &mut Option<Value>,
+    ) {
+        if let Some(slot) = found {
+            if self.overwrite(slot, &value, expires_at, access) {
+                return;
+            }
+            if let Some(object) = self.remove(slot) {
+                *displaced = Some(object);
+            }
         }
-        let displaced = self.remove(slot);
         self.push(hash, key, value, expires_at, access);
-        displaced
     }
 
     /// Removes an entry; answers its object, if it had one.
@@ -405,6 +409,9 @@ impl Segment {
         let depth = self.depth + 1;
         let mut old = std::mem::take(self);
         let (mut low, mut high) = (Segment::new(depth), Segment::new(depth));
+        // Each with as many slots as half of the entries need.
+        let slots = (old.len() * 2 / 3).next_power_of_two().clamp(SLOTS_MIN, SLOTS_MAX);
+        (low.slots, high.slots) = (vec![EMPTY; slots], vec![EMPTY; slots]);
         old.drain(|key, value, expires_at, access| {
             let hash = hash(key);
             let half = if hash << (depth - 1) >> 63 == 0 { &mut low } else { &mut high };
@@ -561,7 +568,7 @@ impl Segment {
     }
 
     fn grow_slots(&mut self) {
-        let size = (self.slots.len() * 2).clamp(8, SLOTS_MAX);
+        let size = (self.slots.len() * 2).clamp(SLOTS_MIN, SLOTS_MAX);
         let old = std::mem::replace(&mut self.slots, vec![EMPTY; size]);
         for slot in old {
             if slot != EMPTY {

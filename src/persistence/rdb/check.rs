@@ -3,7 +3,7 @@
 
 use super::KeyUsage;
 use super::dump::{dump_value, read_value, verify_dump_payload};
-use super::reader::{RdbSink, Summary, read};
+use super::reader::{RdbEntry, RdbSink, Summary, read};
 use super::values::{Value, as_ref};
 use super::writer::{RdbWriter, WriterOptions};
 use crate::base::clock::UnixMillis;
@@ -27,14 +27,9 @@ impl RdbSink for Kept {
         Ok(())
     }
 
-    fn entry(
-        &mut self,
-        key: Vec<u8>,
-        value: Value,
-        expires_at: Option<UnixMillis>,
-        usage: Option<KeyUsage>,
-    ) -> Result<(), String> {
-        self.entries.push(Entry { key, value, expires_at, usage });
+    fn entry(&mut self, entry: RdbEntry<'_>) -> Result<(), String> {
+        let RdbEntry { key, value, expires_at, usage } = entry;
+        self.entries.push(Entry { key: key.to_vec(), value: value.into_value(), expires_at, usage });
         Ok(())
     }
 }

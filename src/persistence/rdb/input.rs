@@ -35,6 +35,16 @@ pub(super) struct Input<R> {
     checksummed: usize,
 }
 
+/// Takes a string out of the buffer that it was read into. It may live for long, so without the slack that it has when
+/// it grew piece by piece.
+pub(super) fn keep(string: &mut Vec<u8>) -> Vec<u8> {
+    let mut string = std::mem::take(string);
+    if string.capacity() - string.len() > string.len().min(SLACK_BYTES_MAX) / 8 {
+        string.shrink_to_fit();
+    }
+    string
+}
+
 impl<R: Read> Input<R> {
     pub(super) fn new(source: R, buffer_bytes: usize) -> Self {
         Self {
@@ -118,11 +128,7 @@ impl<R: Read> Input<R> {
     pub(super) fn string(&mut self) -> Result<Vec<u8>, RdbError> {
         let mut out = Vec::new();
         self.string_into(&mut out)?;
-        // A long string grew piece by piece; it may live for long, without the slack.
-        if out.capacity() - out.len() > SLACK_BYTES_MAX {
-            out.shrink_to_fit();
-        }
-        Ok(out)
+        Ok(keep(&mut out))
     }
 
     /// As `string`, replacing the contents of `out`.

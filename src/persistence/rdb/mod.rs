@@ -35,7 +35,7 @@ pub use dump::{
 };
 pub use error::{RdbError, Reason};
 pub use output::CountingWriter;
-pub use reader::{RdbSink, Summary, read};
+pub use reader::{RdbEntry, RdbSink, RdbValue, Summary, read};
 pub use writer::{RdbWriter, WriterOptions};
 
 /// The newest version that is read.

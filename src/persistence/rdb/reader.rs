@@ -4,14 +4,17 @@ use std::io::Read;
 use std::mem;
 
 use super::error::{RdbError, Reason};
-use super::input::Input;
+use super::input::{self, Input};
 use super::object::{check_kind, read_object};
 use super::values::Value;
-use super::{KeyUsage, VERSION_MAX, opcode};
+use super::{KeyUsage, VERSION_MAX, kind, opcode};
 use crate::base::clock::UnixMillis;
 use crate::storage::limits::EncodingLimits;
 
 const BUFFER_BYTES: usize = 64 * 1024;
+
+/// Longer strings are handed over as values of their own.
+const SHORT_BYTES_MAX: usize = 1024;
 
 /// Where the contents of a file go. A refusal is a sentence and ends the loading.
 pub trait RdbSink {
@@ -26,17 +29,36 @@ pub trait RdbSink {
     fn resize(&mut self, _keys: u64, _expires: u64) {}
 
     /// One key; it may have expired already.
-    fn entry(
-        &mut self,
-        key: Vec<u8>,
-        value: Value,
-        expires_at: Option<UnixMillis>,
-        usage: Option<KeyUsage>,
-    ) -> Result<(), String>;
+    fn entry(&mut self, entry: RdbEntry<'_>) -> Result<(), String>;
 
     /// The source code of a function library.
     fn function(&mut self, _code: Vec<u8>) -> Result<(), String> {
         Ok(())
+    }
+}
+
+/// One key as it was read.
+#[derive(Debug)]
+pub struct RdbEntry<'a> {
+    pub key: &'a [u8],
+    pub value: RdbValue<'a>,
+    pub expires_at: Option<UnixMillis>,
+    pub usage: Option<KeyUsage>,
+}
+
+#[derive(Debug)]
+pub enum RdbValue<'a> {
+    /// A string of at most `SHORT_BYTES_MAX`. Most files have many, so they cost no allocation.
+    Short(&'a [u8]),
+    Whole(Value),
+}
+
+impl RdbValue<'_> {
+    pub fn into_value(self) -> Value {
+        match self {
+            Self::Short(bytes) => Value::string(bytes),
+            Self::Whole(value) => value,
+        }
     }
 }
 
@@ -75,6 +97,8 @@ pub fn read(
         db_keys: 0,
         expires_at: None,
         usage: None,
+        key: Vec::new(),
+        string: Vec::new(),
     };
     reader.header()?;
     while let Record::More = reader.record()? {}
@@ -101,6 +125,9 @@ struct Reader<'a, R, S> {
     /// Of the next key.
     expires_at: Option<UnixMillis>,
     usage: Option<KeyUsage>,
+    /// The bytes of the entry that is handed to the sink.
+    key: Vec<u8>,
+    string: Vec<u8>,
 }
 
 impl<R: Read, S: RdbSink> Reader<'_, R, S> {
@@ -167,15 +194,28 @@ impl<R: Read, S: RdbSink> Reader<'_, R, S> {
         // An unknown byte is better reported as such than as a key that makes no sense.
         check_kind(kind).map_err(|reason| reason.at(start))?;
         let (expires_at, usage) = (self.expires_at.take(), self.usage.take());
-        let key = self.input.string()?;
-        let Some(value) = read_object(&mut self.input, kind, self.limits)? else {
-            self.summary.empty_keys_skipped += 1;
-            return Ok(());
+        self.input.string_into(&mut self.key)?;
+        let value = match kind {
+            kind::STRING => {
+                self.input.string_into(&mut self.string)?;
+                match self.string.len() {
+                    0..=SHORT_BYTES_MAX => RdbValue::Short(&self.string),
+                    _ => RdbValue::Whole(Value::string(input::keep(&mut self.string))),
+                }
+            }
+            _ => match read_object(&mut self.input, kind, self.limits)? {
+                Some(value) => RdbValue::Whole(value),
+                None => {
+                    self.summary.empty_keys_skipped += 1;
+                    return Ok(());
+                }
+            },
         };
         self.summary.keys += 1;
         self.summary.expires += u64::from(expires_at.is_some());
         self.db_keys += 1;
-        self.sink.entry(key, value, expires_at, usage).map_err(|why| Reason::Refused(why).at(start))
+        let entry = RdbEntry { key: &self.key, value, expires_at, usage };
+        self.sink.entry(entry).map_err(|why| Reason::Refused(why).at(start))
     }
 
     fn select_db(&mut self) -> Result<(), RdbError> {

@@ -56,14 +56,9 @@ impl RdbSink for Transcript {
         self.lines.push(format!("db{} resize {keys} {expires}", self.db));
     }
 
-    fn entry(
-        &mut self,
-        key: Vec<u8>,
-        value: Value,
-        expires_at: Option<UnixMillis>,
-        usage: Option<KeyUsage>,
-    ) -> Result<(), String> {
-        let mut line = format!("db{} {} {}", self.db, text(&key), describe(&value));
+    fn entry(&mut self, entry: RdbEntry<'_>) -> Result<(), String> {
+        let RdbEntry { key, value, expires_at, usage } = entry;
+        let mut line = format!("db{} {} {}", self.db, text(key), describe(&value.into_value()));
         if let Some(UnixMillis(at)) = expires_at {
             line += &format!(" expires {at}");
         }
@@ -682,7 +677,8 @@ proptest! {
             let payload = dump_value(as_ref(&value));
             let again = read_value(verify_dump_payload(&payload).unwrap(), &limits).unwrap();
             prop_assert_eq!(describe(&again), describe(&value));
-            expected.entry(key.clone(), value, expires_at, *usage).unwrap();
+            let value = RdbValue::Whole(value);
+            expected.entry(RdbEntry { key, value, expires_at, usage: *usage }).unwrap();
         }
         let bytes = writer.finish().unwrap();
         prop_assert_eq!(counter.finish().unwrap().bytes, bytes.len() as u64);
