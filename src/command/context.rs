@@ -147,6 +147,9 @@ impl<'a> Ctx<'a> {
     /// Draws the consequences of keys and fields that have expired under this command so far. The dispatcher does so for the
     /// client's own database; a command that looks into another one has to before it leaves it.
     pub fn record_expired(&mut self) {
+        if !self.db.has_notes() {
+            return;
+        }
         for key in self.db.take_expired() {
             self.effects.expired(self.db_index, &key);
         }

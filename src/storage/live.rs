@@ -222,6 +222,12 @@ impl<'a> LiveDb<'a> {
         self.now
     }
 
+    /// Whether `take_expired`, `take_missed` or `take_expired_fields` has something to tell.
+    pub fn has_notes(&self) -> bool {
+        let upkeep = &self.upkeep;
+        !(upkeep.expired.is_empty() && upkeep.missed.is_empty() && upkeep.expired_fields.is_empty())
+    }
+
     /// The keys that lookups have removed so far because their time had passed.
     pub fn take_expired(&mut self) -> Vec<Vec<u8>> {
         std::mem::take(&mut self.upkeep.expired)
