@@ -53,7 +53,8 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
 ];
 
 /// Parameters that only take effect outside of the engine, which therefore does it.
-const OF_THE_ENVIRONMENT: [&str; 4] = ["dir", "maxclients", "port", "bind"];
+const OF_THE_ENVIRONMENT: [&str; 6] =
+    ["dir", "maxclients", "port", "bind", "oom-score-adj", "oom-score-adj-values"];
 
 /// Parameters that a running server does not change; at the start they are free.
 const FIXED_WHILE_RUNNING: [&str; 1] = ["tls-port"];
@@ -114,7 +115,12 @@ pub fn set_config(
         engine.remove_aof_history();
     }
     if changed.contains(&"appendonly") {
-        if engine.config.appendonly { engine.start_aof() } else { engine.stop_aof() }
+        match engine.config.appendonly {
+            // What a transaction has done so far is not in the log yet, but would be in the base.
+            true if engine.nesting > 0 => engine.schedule_aof(),
+            true => engine.start_aof(),
+            false => engine.stop_aof(),
+        }
     }
     Ok(())
 }

@@ -134,9 +134,7 @@ impl<'a> Ctx<'a> {
         // Keys that expired under this command go first, as they went first here.
         self.record_expired();
         self.effects.propagation = Propagation::Replaced;
-        if !self.effects.is_silenced {
-            self.effects.propagate(self.db_index, args);
-        }
+        self.effects.propagate_command(self.db_index, args);
     }
 
     /// Propagates that a key was removed in its command's place; `is_lazy` as the parameter of `lazyfree-lazy-*` that it goes by.

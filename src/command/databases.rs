@@ -66,7 +66,9 @@ fn flushdb(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult 
 fn flushall(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
     check_flush_mode(args)?;
     empty_databases(engine, 0..engine.keyspace.len());
-    engine.save_after_flush();
+    if engine.save_after_flush(id) {
+        return Ok(Flow::Parked);
+    }
     reply_ok(engine, id)
 }
 

@@ -13,6 +13,7 @@ use crate::base::glob;
 use crate::base::hex::hex;
 use crate::base::number::{parse_f64, parse_i64};
 use crate::config::RewriteScope;
+use crate::engine::job::Crash;
 use crate::engine::{ClientId, Engine, InsideJob, Job, LogLevel};
 use crate::persistence::rdb::{Trust, dump_value};
 use crate::persistence::snapshot::{self, Duplicates};
@@ -47,6 +48,7 @@ enum Run {
 const ANY: usize = usize::MAX;
 
 const SUBCOMMANDS: &[Subcommand] = &[
+    ("assert", 2..=2, Run::Engine(|engine, id, _| crash(engine, id, Crash::Panic("DEBUG ASSERT")))),
     ("aof-flush-sleep", 3..=3, Run::Engine(aof_flush_delay)),
     ("change-repl-id", 2..=2, Run::Engine(change_repl_id)),
     ("client-enforce-reply-list", 3..=3, Run::Nothing),
@@ -65,6 +67,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     ("mallctl", 3..=4, Run::Engine(mallctl)),
     ("mallctl-str", 3..=4, Run::Engine(mallctl_str)),
     ("object", 3..=4, Run::Data(object)),
+    ("panic", 2..=2, Run::Engine(|engine, id, _| crash(engine, id, Crash::Panic("DEBUG PANIC")))),
     ("pause-cron", 3..=3, Run::Engine(pause_cron)),
     ("populate", 3..=5, Run::Data(populate)),
     ("protocol", 3..=3, Run::Engine(protocol)),
@@ -74,6 +77,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     ("replicate", 3..=ANY, Run::Engine(replicate)),
     ("replybuffer", 4..=4, Run::Engine(replybuffer)),
     ("sdslen", 3..=3, Run::Data(sdslen)),
+    ("segfault", 2..=2, Run::Engine(|engine, id, _| crash(engine, id, Crash::Fault))),
     ("set-active-expire", 3..=3, Run::Engine(set_active_expire)),
     ("set-disable-deny-scripts", 3..=3, Run::Engine(set_disable_deny_scripts)),
     ("set-skip-checksum-validation", 3..=3, Run::Engine(set_skip_checksum_validation)),
@@ -123,6 +127,13 @@ fn with_reply(engine: &mut Engine, id: ClientId, write: impl FnOnce(&mut Reply<'
 fn done(engine: &mut Engine, id: ClientId) -> CommandResult {
     reply_ok(engine, id);
     Ok(Flow::Done)
+}
+
+/// `DEBUG SEGFAULT`, `DEBUG PANIC` and `DEBUG ASSERT`: the process dies.
+fn crash(engine: &mut Engine, id: ClientId, crash: Crash) -> CommandResult {
+    engine.jobs.push(Job::Crash(crash));
+    engine.wait_for_job(id);
+    Ok(Flow::Parked)
 }
 
 /// `DEBUG SLEEP seconds`: the whole server stands still.
@@ -529,6 +540,7 @@ fn help_text(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
         "DEBUG",
         &[
             ("AOF-FLUSH-SLEEP <microseconds>", &["Write the append-only file so much later."]),
+            ("ASSERT", &["Die of a failed assertion."]),
             ("CHANGE-REPL-ID", &["Begin a new replication history."]),
             ("CONFIG-REWRITE-FORCE-ALL", &["Rewrite the configuration file with every parameter."]),
             ("DIGEST", &["Show one value that stands for all data."]),
@@ -541,6 +553,7 @@ fn help_text(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
             ("LOG <message>", &["Write into the log."]),
             ("MALLCTL arenas.page", &["Show the size of the allocator's pages."]),
             ("OBJECT <key>", &["Tell how a value is stored."]),
+            ("PANIC", &["Die of a panic."]),
             ("PAUSE-CRON <0|1>", &["Let nothing happen by itself."]),
             ("POPULATE <count> [<prefix>] [<size>]", &["Create keys named <prefix>:<number>."]),
             ("PROTOCOL <type>", &["Answer with a value of this type of the protocol."]),
@@ -553,6 +566,7 @@ fn help_text(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
                 ],
             ),
             ("SDSLEN <key>", &["Show how long a key and its string are."]),
+            ("SEGFAULT", &["Die of a segmentation fault."]),
             ("SET-ACTIVE-EXPIRE <0|1>", &["Look for expired keys in the background, or not."]),
             ("SLEEP <seconds>", &["Stop the server for so long."]),
             ("STRINGMATCH-LEN <length> <pattern>", &["Match as many letters a against a pattern."]),

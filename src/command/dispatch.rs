@@ -237,13 +237,27 @@ fn demands(row: &CommandSpec, transaction: Option<&Transaction>) -> Demands {
     }
 }
 
+/// The flags of a command; those of a script that declares its own are what it has declared.
+fn flags_of(engine: &mut Engine, row: &CommandSpec, args: &Args<'_>) -> Flags {
+    let Some(declared) = row.declared.and_then(|declared| declared(engine, args)) else { return row.flags };
+    let has = |flag| declared & flag != 0;
+    let mut flags = row.flags & !(STALE | DENYOOM | WRITE | MAY_REPLICATE);
+    if !has(ScriptHeader::NO_WRITES) {
+        flags |= if has(ScriptHeader::ALLOW_OOM) { WRITE } else { WRITE | DENYOOM };
+    }
+    if has(ScriptHeader::ALLOW_STALE) {
+        flags |= STALE;
+    }
+    flags
+}
+
 /// Keeps a command for EXEC.
 fn queue(engine: &mut Engine, id: ClientId, row: &CommandSpec, index: u16, args: &Args<'_>) {
-    let flags = if declares_no_writes(engine, row, args) { row.flags & !MAY_REPLICATE } else { row.flags };
+    let flags = flags_of(engine, row, args);
     let client = engine.clients.get_mut(id).expect("the client that queues is there");
     if let Some(transaction) = &mut client.transaction {
         transaction.flags_any |= flags;
-        transaction.flags_all &= row.flags;
+        transaction.flags_all &= flags;
         // After a refused command nothing that follows will run, so nothing is kept.
         if !transaction.is_aborted && !client.is_dirty {
             let args = args.to_owned();
@@ -283,7 +297,8 @@ fn run(
     let blocked = call(engine, id, row, index, args);
     engine.effects.are_separate = row.has(TOUCHES_ARBITRARY_KEYS);
     end_unit(engine, Some(id));
-    if engine.blocked.has_ready() {
+    // What a script has changed so far is nobody's before it has ended.
+    if engine.blocked.has_ready() && engine.scripting.running.is_none() {
         serve_blocked(engine);
     }
     // Serving may have served this client as well.
@@ -458,14 +473,14 @@ fn conclude(engine: &mut Engine, db_index: usize, args: &Args<'_>) {
         let keys = std::mem::take(&mut engine.upkeep.own_expiries);
         engine.own_expiries.extend(keys.into_iter().map(|key| (db_index, key)));
     }
-    if engine.effects.is_propagating && !engine.effects.is_silenced {
+    if engine.effects.is_propagating {
         let wanted = match engine.effects.propagation {
             Propagation::Verbatim => engine.effects.dirty > 0,
             Propagation::Forced => true,
             Propagation::Replaced => false,
         };
         if wanted {
-            engine.effects.propagate(db_index, args.iter());
+            engine.effects.propagate_command(db_index, args.iter());
         }
     }
     engine.stats.expired_keys += std::mem::take(&mut engine.effects.expired);

@@ -345,7 +345,7 @@ mod tests {
         for n in 0..10 {
             run(&mut engine, id, &format!("SET k:{n} x"));
         }
-        assert_eq!(run(&mut engine, id, "FLUSHALL"), "+OK\r\n");
+        assert_eq!(run(&mut engine, id, "FLUSHDB"), "+OK\r\n");
         assert_eq!(engine.lazyfree.pending_bytes(), 10 * KEY_BYTES);
         run(&mut engine, id, "SET new x");
         assert_eq!(run(&mut engine, id, "SET newer x"), "+OK\r\n");

@@ -258,6 +258,10 @@ impl StreamApplier {
         }
         self.is_held = engine.is_paused();
         if self.is_held {
+            let (waiting, now) = (self.pending.len() - self.applied, engine.now());
+            if let Some(replica) = engine.role.as_replica_mut() {
+                replica.note_read_ahead(waiting, now);
+            }
             (self.decoder, self.decoded) = (Decoder::new(), 0);
             return Ok(None);
         }
@@ -282,6 +286,9 @@ impl StreamApplier {
             self.pending.clear();
             self.pending.shrink_to(PENDING_BYTES_KEPT);
             self.applied = 0;
+        }
+        if let Some(replica) = engine.role.as_replica_mut() {
+            replica.note_read_ahead(self.pending.len() - self.applied, now);
         }
         Ok(Some(acks))
     }

@@ -68,9 +68,10 @@ fn bgsave(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
     if engine.persistence.is_saving_in_background() {
         return Err(IN_PROGRESS);
     }
-    let status = if engine.start_save(SaveKind::Background, None) {
+    // What a transaction has done so far is not in the log yet, but would be in the snapshot.
+    let status = if engine.nesting == 0 && engine.start_save(SaveKind::Background, None) {
         "Background saving started"
-    } else if is_scheduled {
+    } else if is_scheduled || engine.nesting > 0 {
         engine.persistence.is_save_scheduled = true;
         "Background saving scheduled"
     } else {

@@ -11,7 +11,7 @@ use crate::engine::{ClientId, Engine, LogLevel, TimeoutReply};
 use crate::replication::feed::ReplicaFeed;
 use crate::replication::psync::{NO_MASTER_LINK, Psync, PsyncRequest};
 use crate::replication::replica::MasterAddr;
-use crate::replication::replica_manager::{AttachedReplica, ReplicaId};
+use crate::replication::replica_manager::{AttachedReplica, ReplicaId, SnapshotFilter};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
 
@@ -232,13 +232,15 @@ fn replconf(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult
             // Who asks for the snapshot alone hangs up when it has it.
             integer(value)?;
         } else if args.is(option, "rdb-filter-only") {
-            // There are no functions, so that whatever is let through, nothing is left.
-            let mut words = value.split(|&c| c == b' ').filter(|word| !word.is_empty());
-            if let Some(word) = words.find(|word| !word.eq_ignore_ascii_case(b"functions")) {
-                let word = String::from_utf8_lossy(word);
-                return Err(ErrorReply::new(format!("ERR Unsupported rdb-filter-only option: {word}")));
+            let mut filter = SnapshotFilter::Nothing;
+            for word in value.split(|&c| c == b' ').filter(|word| !word.is_empty()) {
+                if !word.eq_ignore_ascii_case(b"functions") {
+                    let word = String::from_utf8_lossy(word);
+                    return Err(ErrorReply::new(format!("ERR Unsupported rdb-filter-only option: {word}")));
+                }
+                filter = SnapshotFilter::Functions;
             }
-            registered(engine, id).capabilities.excludes_data = true;
+            registered(engine, id).capabilities.filter = filter;
         } else if args.is(option, "capa") {
             registered(engine, id).capabilities.add(value);
         } else {

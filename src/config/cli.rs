@@ -183,6 +183,8 @@ impl Given {
                     given.flags.push(split_flag(&argument))
                 }
                 _ if index == 0 && !argument.starts_with('-') => given.file = Some(argument),
+                // `redis.conf loglevel verbose`: what stands before all flags is a line, too.
+                None if is_known(&argument) => given.flags.push(Flag { name: argument, values: Vec::new() }),
                 _ => given.rest.push(argument),
             }
         }
@@ -380,6 +382,16 @@ mod tests {
         check(&["--user", "bob", "on", ">x"], "user bob on >x");
         check(&["--requirepass", "a \"b\" \n"], "requirepass \"a \\\"b\\\" \\n\"");
         check(&["--enable-debug-command", "yes"], "enable-debug-command yes");
+        check(&["--maxmemory '700mb'", "--dbfilename 'a b'"], "maxmemory 700mb\ndbfilename \"a b\"");
+    }
+
+    #[test]
+    fn words_behind_the_file_are_a_line_until_the_first_flag() {
+        let startup = run(&["redis.conf", "loglevel", "warning", "--maxmemory '700mb'"]).unwrap();
+        assert_eq!(startup.config.loglevel, super::super::LogLevel::Warning);
+        assert_eq!((startup.config.port, startup.config.maxmemory), (7000, 700 << 20));
+        refuses(&["redis.conf", "loglevel"], "command line: 'loglevel': wrong number of arguments");
+        refuses(&["redis.conf", "nosuch", "1"], "command line: unknown argument 'nosuch', see --help");
     }
 
     #[test]

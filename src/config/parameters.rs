@@ -119,7 +119,7 @@ parameters! {
     "syslog-facility" => syslog_facility: SyslogFacility
         = SyslogFacility::Local0, Rule::Any, IMMUTABLE NO_EFFECT;
     /// Log a report on a crash
-    "crash-log-enabled" => crash_log_enabled: bool = true, Rule::Any, NO_EFFECT;
+    "crash-log-enabled" => crash_log_enabled: bool = true, Rule::Any;
     /// Test the memory on a crash
     "crash-memcheck-enabled" => crash_memcheck_enabled: bool = true, Rule::Any, NO_EFFECT;
     /// Exit instead of aborting on a failed assertion
@@ -134,9 +134,9 @@ parameters! {
     /// Switch transparent huge pages off
     "disable-thp" => disable_thp: bool = true, Rule::Any, IMMUTABLE NO_EFFECT;
     /// Change the score by which the kernel chooses a victim when memory runs out
-    "oom-score-adj" => oom_score_adj: OomScoreAdj = OomScoreAdj::No, Rule::Any, NO_EFFECT;
-    /// The scores of a master, a replica and a saving child
-    "oom-score-adj-values" => oom_score_adj_values: [i32; 3] = [0, 200, 800], Rule::Any, MULTI_ARG NO_EFFECT;
+    "oom-score-adj" => oom_score_adj: OomScoreAdj = OomScoreAdj::No, Rule::Any;
+    /// The scores of a master and of a replica; there is no saving child that would have the third
+    "oom-score-adj-values" => oom_score_adj_values: [i32; 3] = [0, 200, 800], Rule::Any, MULTI_ARG;
     /// CPUs of the main thread
     "server_cpulist" | "server-cpulist" => server_cpulist: String
         = String::new(), Rule::Any, IMMUTABLE NO_EFFECT;

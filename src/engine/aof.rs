@@ -72,10 +72,13 @@ pub struct Aof {
     orders: VecDeque<(ReplOffset, Order)>,
     /// The file has yet to select the database of the next bytes.
     selects: Option<usize>,
-    /// Parts of the log that are the link's own affair (pings, requests for acknowledgement): position and length.
+    /// Parts of the log that are the link's own affair (pings, requests for acknowledgement), or
+    /// which a script has for replicas alone: position and length.
     asides: VecDeque<(ReplOffset, usize)>,
     pub rewrite: Option<RunningRewrite>,
     pub is_rewrite_scheduled: bool,
+    /// `appendonly` was switched on inside a transaction.
+    pub is_start_scheduled: bool,
     pub last_rewrite_is_ok: bool,
     /// Whole seconds; -1 before the first.
     pub last_rewrite_seconds: i64,
@@ -121,6 +124,8 @@ pub enum Order {
     RemoveHistory,
     /// Everything to disk, then `Engine::aof_flushed`.
     Flush(ClientId),
+    /// Effects that a script has kept from the replicas (`redis.set_repl`), and so from the log.
+    Effects(Vec<u8>),
 }
 
 /// What becomes of the incremental file when a rewrite begins.
@@ -235,6 +240,18 @@ impl Aof {
         }
     }
 
+    /// An effect that is for the file, and not in the log whose end is `at`. It is no part of the stream: with
+    /// `appendfsync always` nobody waits for it.
+    pub fn push_effect(&mut self, at: ReplOffset, effect: &[u8]) {
+        if self.phase == Phase::Off {
+            return;
+        }
+        match self.orders.back_mut() {
+            Some((last, Order::Effects(effects))) if *last == at => effects.extend_from_slice(effect),
+            _ => self.orders.push_back((at, Order::Effects(effect.to_vec()))),
+        }
+    }
+
     fn is_rewrite_limited(&mut self, now: UnixMillis) -> bool {
         self.failures_in_a_row >= FAILURES_MAX && now < self.next_automatic_try
     }
@@ -279,8 +296,18 @@ impl Engine {
         self.aof.orders.push_back((end, order));
     }
 
+    /// CONFIG SET appendonly yes inside a transaction: the clockwork starts it behind that.
+    pub fn schedule_aof(&mut self) {
+        self.aof.is_start_scheduled = self.aof.phase == Phase::Off;
+        self.log(
+            LogLevel::Notice,
+            "AOF was enabled inside a transaction. An AOF background was scheduled to start behind it.",
+        );
+    }
+
     /// CONFIG SET appendonly yes: a base is written, and what happens meanwhile kept beside it.
     pub fn start_aof(&mut self) {
+        self.aof.is_start_scheduled = false;
         if self.aof.phase != Phase::Off {
             return;
         }
@@ -301,6 +328,7 @@ impl Engine {
 
     /// CONFIG SET appendonly no: what was written so far is completed, and stays.
     pub fn stop_aof(&mut self) {
+        self.aof.is_start_scheduled = false;
         if self.aof.phase == Phase::Off {
             return;
         }
@@ -398,7 +426,7 @@ impl Engine {
         // One that has not begun need not.
         self.aof.orders.retain(|(_, order)| match order {
             Order::Rewrite(request) => request.number != rewrite.number,
-            Order::Close { .. } | Order::RemoveHistory | Order::Flush(_) => true,
+            Order::Close { .. } | Order::RemoveHistory | Order::Flush(_) | Order::Effects(_) => true,
         });
     }
 
@@ -448,6 +476,9 @@ impl Engine {
     /// Starts a rewrite when one was scheduled, the file has grown, or only a new base can be trusted. Called by the
     /// clockwork.
     pub fn rewrite_if_due(&mut self) {
+        if self.aof.is_start_scheduled && self.persistence.loading.is_none() {
+            self.start_aof();
+        }
         let end = self.role.stream().log.end_offset();
         if self.aof.write_error.is_some() && self.aof.untaken_bytes(end) > UNTAKEN_BYTES_MAX {
             self.log(LogLevel::Warning, "Too much waits to be written to the AOF, which begins anew");
@@ -492,6 +523,11 @@ impl Engine {
         let limit = self.aof.orders.front().map(|&(at, _)| at);
         if limit.is_some_and(|at| at <= self.aof.taken) {
             let order = self.aof.orders.pop_front().map(|(_, order)| order);
+            if let Some(Order::Effects(effects)) = order {
+                let mut prefix = self.select_of_file();
+                prefix.extend_from_slice(&effects);
+                return (Taken::Bytes { prefix, pieces: Pieces::new(), end: self.aof.taken }, policy);
+            }
             if let Some(Order::Rewrite(request)) = &order
                 && request.rotation != Rotation::None
             {
@@ -519,15 +555,25 @@ impl Engine {
         self.aof.taken = end;
         self.trim_backlog();
         let pieces = self.without_asides(from, pieces);
-        let mut prefix = Vec::new();
-        if !pieces.is_empty()
-            && let Some(db_index) = self.aof.selects.take()
-            && !begins_with_select(&pieces)
-        {
-            let mut digits = itoa::Buffer::new();
-            crate::resp::reply::write_request(&mut prefix, ["SELECT", digits.format(db_index)].iter());
-        }
+        let prefix = match pieces.is_empty() {
+            true => Vec::new(),
+            false if begins_with_select(&pieces) => {
+                self.aof.selects = None;
+                Vec::new()
+            }
+            false => self.select_of_file(),
+        };
         (Taken::Bytes { prefix, pieces, end }, policy)
+    }
+
+    /// What a file begins with; nothing once it has begun.
+    fn select_of_file(&mut self) -> Vec<u8> {
+        let mut request = Vec::new();
+        if let Some(db_index) = self.aof.selects.take() {
+            let mut digits = itoa::Buffer::new();
+            crate::resp::reply::write_request(&mut request, ["SELECT", digits.format(db_index)].iter());
+        }
+        request
     }
 
     /// Leaves out what is no effect.
@@ -746,6 +792,7 @@ mod tests {
             Taken::Order(Order::Close { .. }) => "close".to_owned(),
             Taken::Order(Order::Flush(_)) => "flush".to_owned(),
             Taken::Order(Order::RemoveHistory) => "remove".to_owned(),
+            Taken::Order(Order::Effects(_)) => unreachable!("they are taken as bytes"),
         }
     }
 

@@ -2,6 +2,7 @@
 //! consequences.
 
 use crate::resp::reply::write_request;
+use crate::scripting::ReplicationTargets;
 use crate::storage::live::ExpiredFields;
 
 /// Collected while handlers run, emptied when the unit ends.
@@ -25,14 +26,14 @@ pub struct Effects {
     pub propagation: Propagation,
     /// The unit's effects have nothing to do with each other, so that replicas need no transaction around them.
     pub are_separate: bool,
-    /// A script has said `redis.set_repl(redis.REPL_NONE)`: what its commands change is its own affair. What expires is not.
-    pub is_silenced: bool,
+    /// Whom a script wants to be told what its commands change (`redis.set_repl`). What expires is everybody's affair.
+    pub targets: ReplicationTargets,
     /// `lazyfree-lazy-expire`: replicas are told to free what has expired in the background.
     pub lazy_expire: bool,
     /// Effects of the unit so far, encoded as requests.
     encoded: Vec<u8>,
-    /// Where each effect ends in `encoded`, and the database it applies to.
-    ends: Vec<(usize, usize)>,
+    /// Where each effect ends in `encoded`, the database it applies to, and for whom it is.
+    ends: Vec<(usize, usize, ReplicationTargets)>,
 }
 
 /// The event of a change that keyspace notifications do not tell of.
@@ -108,31 +109,51 @@ impl Effects {
         }
     }
 
+    /// Records what the running command changes.
+    pub fn propagate_command<A: AsRef<[u8]>>(
+        &mut self,
+        db_index: usize,
+        args: impl IntoIterator<Item = A, IntoIter: ExactSizeIterator>,
+    ) {
+        self.propagate_to(self.targets, db_index, args);
+    }
+
     /// Records an effect of the unit, whatever the running command is.
     pub fn propagate<A: AsRef<[u8]>>(
         &mut self,
         db_index: usize,
         args: impl IntoIterator<Item = A, IntoIter: ExactSizeIterator>,
     ) {
-        if self.is_propagating {
+        self.propagate_to(ReplicationTargets::ALL, db_index, args);
+    }
+
+    fn propagate_to<A: AsRef<[u8]>>(
+        &mut self,
+        targets: ReplicationTargets,
+        db_index: usize,
+        args: impl IntoIterator<Item = A, IntoIter: ExactSizeIterator>,
+    ) {
+        if self.is_propagating && (targets.aof || targets.replicas) {
             write_request(&mut self.encoded, args.into_iter());
-            self.ends.push((self.encoded.len(), db_index));
+            self.ends.push((self.encoded.len(), db_index, targets));
         }
     }
 
-    /// How many effects the unit has.
-    pub fn len(&self) -> usize {
-        self.ends.len()
+    /// Whether there are several effects that replicas are told.
+    pub fn are_several(&self) -> bool {
+        self.ends.iter().filter(|(.., targets)| targets.replicas).nth(1).is_some()
     }
 
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// The unit's effects in order, as encoded requests with their databases.
-    pub fn iter(&self) -> impl Iterator<Item = (usize, &[u8])> {
-        let starts = std::iter::once(0).chain(self.ends.iter().map(|&(end, _)| end));
-        starts.zip(&self.ends).map(|(start, &(end, db_index))| (db_index, &self.encoded[start..end]))
+    /// The unit's effects in order, as encoded requests with their databases and those for whom they are.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, ReplicationTargets, &[u8])> {
+        let starts = std::iter::once(0).chain(self.ends.iter().map(|&(end, ..)| end));
+        starts
+            .zip(&self.ends)
+            .map(|(start, &(end, db_index, targets))| (db_index, targets, &self.encoded[start..end]))
     }
 
     /// Ends the unit.

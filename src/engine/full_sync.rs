@@ -11,7 +11,7 @@ use crate::base::clock::UnixMillis;
 use crate::persistence::snapshot::SnapshotOptions;
 use crate::replication::feed::{Framing, ReplicaFeed};
 use crate::replication::log::ReplOffset;
-use crate::replication::replica_manager::{AttachedReplica, ReplicaId};
+use crate::replication::replica_manager::{AttachedReplica, ReplicaId, SnapshotFilter};
 use crate::replication::replid::ReplId;
 use crate::storage::Keyspace;
 
@@ -40,7 +40,7 @@ pub struct DiskSync {
 /// Those who can be served by the same payload.
 struct Waiting {
     replicas: Vec<ReplicaId>,
-    excludes_data: bool,
+    filter: SnapshotFilter,
     all_know_eof: bool,
     since: UnixMillis,
 }
@@ -76,7 +76,7 @@ impl Engine {
             if !self.is_due(&group) {
                 continue;
             }
-            if self.config.repl_diskless_sync || group.excludes_data {
+            if self.config.repl_diskless_sync || group.filter != SnapshotFilter::Everything {
                 self.start_diskless_sync(group);
             } else if self.persistence.save.is_none() {
                 self.start_disk_sync(group);
@@ -88,9 +88,9 @@ impl Engine {
         let mut groups: Vec<Waiting> = Vec::new();
         for replica in self.role.stream().replicas.iter() {
             let Some(since) = replica.feed().and_then(ReplicaFeed::queued_since) else { continue };
-            let excludes_data = replica.capabilities.excludes_data;
+            let filter = replica.capabilities.filter;
             let knows_eof = knows_eof(replica);
-            match groups.iter_mut().find(|group| group.excludes_data == excludes_data) {
+            match groups.iter_mut().find(|group| group.filter == filter) {
                 Some(group) => {
                     group.replicas.push(replica.id);
                     group.all_know_eof &= knows_eof;
@@ -98,7 +98,7 @@ impl Engine {
                 }
                 None => {
                     let replicas = vec![replica.id];
-                    groups.push(Waiting { replicas, excludes_data, all_know_eof: knows_eof, since });
+                    groups.push(Waiting { replicas, filter, all_know_eof: knows_eof, since });
                 }
             }
         }
@@ -129,9 +129,10 @@ impl Engine {
 
     fn start_diskless_sync(&mut self, group: Waiting) {
         self.announce(&group.replicas, None);
-        let keyspace = match group.excludes_data {
-            true => self.keyspace.emptied(),
-            false => self.keyspace.clone(),
+        let keyspace = match group.filter {
+            SnapshotFilter::Everything => self.keyspace.clone(),
+            SnapshotFilter::Functions => self.keyspace.without_keys(),
+            SnapshotFilter::Nothing => self.keyspace.emptied(),
         };
         let count = group.replicas.len();
         self.log(LogLevel::Notice, format!("Starting BGSAVE for SYNC with target: {count} replicas sockets"));
@@ -160,11 +161,12 @@ impl Engine {
     /// Gives a replica that has just come a part in the file that is being written for others. Whether it could.
     fn join_disk_sync(&mut self, id: ClientId) -> bool {
         let stream = self.role.stream();
-        let excludes_data =
-            stream.replicas.get(ReplicaId(id.0)).is_some_and(|replica| replica.capabilities.excludes_data);
+        let replica = stream.replicas.get(ReplicaId(id.0));
+        let is_filtered =
+            replica.is_some_and(|replica| replica.capabilities.filter != SnapshotFilter::Everything);
         let Some(sync) = &mut self.disk_sync else { return false };
         let is_same_history = sync.replid == stream.ids.replid() && stream.log.holds(sync.offset);
-        if excludes_data || !is_same_history {
+        if is_filtered || !is_same_history {
             return false;
         }
         sync.replicas.push(id);
@@ -178,6 +180,7 @@ impl Engine {
     fn announce(&mut self, replicas: &[ReplicaId], at: Option<ReplOffset>) -> ReplOffset {
         if at.is_none() {
             // They know no database yet.
+            self.stream_db_index = self.stream_db_index();
             self.log_db_index = None;
         }
         let stream = self.role.stream_mut();

@@ -12,6 +12,8 @@ use crate::storage::{Db, Value};
 pub enum Job {
     /// End the process with this code once replies are written.
     Exit { code: i32 },
+    /// Die as this says: DEBUG SEGFAULT, PANIC and ASSERT.
+    Crash(Crash),
     /// Free these values somewhere else, and count them in `LazyFree`. `bytes` is an estimate of what they take.
     Free { values: Vec<Value>, bytes: u64 },
     /// Free these databases somewhere else.
@@ -36,6 +38,12 @@ pub enum Job {
     FullSync(Box<FullSync>),
     /// To be done before anybody else enters the engine.
     Inside(InsideJob),
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Crash {
+    Fault,
+    Panic(&'static str),
 }
 
 /// Work on files that is part of a command: the engine stands still meanwhile. `client` waits for

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::blocked::{BlockedOn, BlockedState, TimeoutReply};
-use super::client::ClientId;
+use super::client::{ClientId, ClientKind};
 use super::gates::Demands;
 use super::{Engine, Job, LogLevel};
 use crate::base::clock::UnixMillis;
@@ -48,6 +48,8 @@ pub struct Persistence {
 pub enum SaveKind {
     /// SAVE and SHUTDOWN: somebody waits for it.
     Foreground,
+    /// FLUSHALL: somebody waits for it, and is answered whatever comes of it.
+    Flush,
     /// BGSAVE and save points.
     Background,
 }
@@ -210,13 +212,17 @@ impl Engine {
                 persistence.last_save_is_ok = false;
                 let text = match save.kind {
                     SaveKind::Background => format!("Background saving error: {reason}"),
-                    SaveKind::Foreground => format!("Error saving DB on disk: {reason}"),
+                    SaveKind::Foreground | SaveKind::Flush => format!("Error saving DB on disk: {reason}"),
                 };
                 self.log(LogLevel::Warning, text);
             }
         }
         for id in save.waiters {
-            let reply = if outcome.is_ok() { Ok(()) } else { Err(ErrorReply::fixed("ERR")) };
+            let reply = if outcome.is_ok() || save.kind == SaveKind::Flush {
+                Ok(())
+            } else {
+                Err(ErrorReply::fixed("ERR"))
+            };
             self.finish_job(id, reply);
         }
         self.end_disk_sync(number);
@@ -272,14 +278,27 @@ impl Engine {
         }
     }
 
-    /// All data was flushed: what a running save writes is gone, and what is gone must be gone on disk too.
-    pub fn save_after_flush(&mut self) {
+    /// All data was flushed: what a running save writes is gone, and what is gone must be gone on disk too. Whether `id`
+    /// waits for that; in the midst of a unit, and while another save comes to its end, it is done behind it.
+    pub fn save_after_flush(&mut self, id: ClientId) -> bool {
         if self.persistence.is_saving_in_background() {
             self.persistence.cancel_save();
         }
-        if !self.config.save.is_empty() {
-            self.persistence.is_save_scheduled = true;
+        if self.config.save.is_empty() {
+            return false;
         }
+        let may_wait = self.nesting == 0
+            && self.persistence.loading.is_none()
+            && self.clients.get(id).is_some_and(|client| client.kind == ClientKind::Normal);
+        // What was removed is counted before the save, which makes up for it.
+        let dirty = std::mem::take(&mut self.effects.dirty);
+        self.count_changes(dirty);
+        if may_wait && self.start_save(SaveKind::Flush, Some(id)) {
+            self.wait_for_job(id);
+            return true;
+        }
+        self.persistence.is_save_scheduled = true;
+        false
     }
 
     /// What a file says besides the data, and how it is laid out.

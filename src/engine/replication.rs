@@ -29,18 +29,26 @@ impl Engine {
     /// Several effects are wrapped in MULTI and EXEC unless they are separate. SELECT goes before an effect only if its database is another than
     /// that of the effect before.
     pub fn append_effects(&mut self) -> u64 {
-        let several = self.effects.len() > 1 && !self.effects.are_separate;
+        let several = self.effects.are_several() && !self.effects.are_separate;
         let log = &mut self.role.stream_mut().log;
         // SELECT comes behind it, as since Redis 7.2.
         if several {
             log.append(b"*1\r\n$5\r\nMULTI\r\n");
         }
-        for (db_index, effect) in self.effects.iter() {
+        for (db_index, targets, effect) in self.effects.iter() {
             if self.log_db_index != Some(db_index) {
                 log.append_request(["SELECT", itoa::Buffer::new().format(db_index)].iter());
                 self.log_db_index = Some(db_index);
             }
+            let at = log.end_offset();
+            if !targets.replicas {
+                self.aof.push_effect(at, effect);
+                continue;
+            }
             log.append(effect);
+            if !targets.aof {
+                self.aof.note_aside(at, effect.len());
+            }
         }
         if several {
             log.append(b"*1\r\n$4\r\nEXEC\r\n");
@@ -247,10 +255,11 @@ impl Engine {
         }
     }
 
-    /// The database that is selected at the end of the stream; 0 where a SELECT comes next anyway.
+    /// The database that is selected at the end of the stream. A master that has not written yet says where the stream of
+    /// its own master was left: it may go on in that as a replica.
     pub fn stream_db_index(&self) -> usize {
         if self.role.is_master() {
-            return self.log_db_index.unwrap_or(0);
+            return self.log_db_index.unwrap_or(self.stream_db_index);
         }
         let client = self.master_client.and_then(|id| self.clients.get(id));
         client.map_or(self.stream_db_index, |client| client.db_index)

@@ -99,19 +99,22 @@ impl Engine {
             Stage::Save if is_saved || shutdown.options.force => self.exit_now(),
             Stage::Save => {
                 self.log(LogLevel::Warning, "Error trying to save the DB, can't exit.");
-                self.cancel_shutdown();
+                self.fail_shutdown();
             }
             Stage::WaitForReplicas | Stage::Exit => {}
         }
     }
 
     fn save_for_shutdown(&mut self) {
+        if self.shutdown.as_ref().is_some_and(|shutdown| shutdown.stage == Stage::WaitForReplicas) {
+            self.report_replicas();
+        }
         let Some(shutdown) = &mut self.shutdown else { return };
         let options = shutdown.options;
         if self.aof.rewrite.is_some() && self.aof.phase == Phase::Starting {
             if !options.force {
-                self.log(LogLevel::Warning, "Writing initial AOF. Can't exit.");
-                self.cancel_shutdown();
+                self.log(LogLevel::Warning, "Writing initial AOF, can't exit.");
+                self.fail_shutdown();
                 return;
             }
             self.log(LogLevel::Warning, "Writing initial AOF. Exit anyway.");
@@ -121,14 +124,18 @@ impl Engine {
         self.cancel_rewrite();
         let Some(shutdown) = &mut self.shutdown else { return };
         let saves = options.save || (!options.nosave && !self.config.save.is_empty());
-        if self.persistence.save.is_some() {
-            // A background save would hold an older state than the one that is to be kept.
+        // A save that runs would hold an older state than the one that is to be kept.
+        let is_saving = self.persistence.save.is_some();
+        if is_saving {
             self.persistence.cancel_save();
-            shutdown.stage = Stage::WaitForSave;
-            return;
         }
         if !saves {
+            // Not waited for: a script that takes long may keep it from reporting.
             self.exit_now();
+            return;
+        }
+        if is_saving {
+            shutdown.stage = Stage::WaitForSave;
             return;
         }
         shutdown.stage = Stage::Save;
@@ -162,12 +169,17 @@ impl Engine {
     }
 
     fn exit_now(&mut self) {
-        self.report_replicas();
         if let Some(shutdown) = &mut self.shutdown {
             shutdown.stage = Stage::Exit;
         }
         self.log(LogLevel::Warning, "Redis is now ready to exit, bye bye...");
         self.jobs.push(Job::Exit { code: 0 });
+    }
+
+    fn fail_shutdown(&mut self) {
+        let text = "Errors trying to shut down the server. Check the logs for more information.";
+        self.log(LogLevel::Warning, text);
+        self.cancel_shutdown();
     }
 
     /// Life goes on: those who asked for the end read that it failed.

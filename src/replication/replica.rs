@@ -60,13 +60,15 @@ pub struct Replica {
     down_since: Option<UnixMillis>,
     /// Whether the data and the stream's end belong together, so that a partial resync may be asked for.
     has_history: bool,
+    /// Bytes of the stream that have come and wait to be applied.
+    read_ahead_bytes: usize,
 }
 
 impl Replica {
     /// `has_history` as far as the stream goes: true for a former master, false for a server that starts
     /// empty.
     pub fn new(stream: Downstream, master: MasterAddr, has_history: bool) -> Self {
-        Self { stream, master, link: LinkState::Connect, down_since: None, has_history }
+        Self { stream, master, link: LinkState::Connect, down_since: None, has_history, read_ahead_bytes: 0 }
     }
 
     pub fn link(&self) -> LinkState {
@@ -76,6 +78,11 @@ impl Replica {
     /// What has been applied.
     pub fn offset(&self) -> ReplOffset {
         self.stream.log.end_offset()
+    }
+
+    /// What has come: INFO's `slave_read_repl_offset`.
+    pub fn read_offset(&self) -> ReplOffset {
+        self.offset().advanced(self.read_ahead_bytes)
     }
 
     pub fn has_history(&self) -> bool {
@@ -146,6 +153,14 @@ impl Replica {
         }
     }
 
+    /// So much of the stream waits to be applied. If that is more than before, the master is alive.
+    pub fn note_read_ahead(&mut self, bytes: usize, now: UnixMillis) {
+        if bytes > self.read_ahead_bytes {
+            self.note_io(0, now);
+        }
+        self.read_ahead_bytes = bytes;
+    }
+
     /// The payload's header has told its size.
     pub fn note_payload_size(&mut self, size: Option<u64>) {
         if let LinkState::Sync { total_bytes, .. } = &mut self.link {
@@ -175,6 +190,7 @@ impl Replica {
         if self.is_up() {
             self.down_since = Some(now);
         }
+        self.read_ahead_bytes = 0;
         self.link = LinkState::Connect;
     }
 }

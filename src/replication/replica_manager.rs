@@ -12,6 +12,15 @@ use crate::base::clock::UnixMillis;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReplicaId(pub u64);
 
+/// What a snapshot is to have in it, as said with `REPLCONF rdb-filter-only`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SnapshotFilter {
+    #[default]
+    Everything,
+    Functions,
+    Nothing,
+}
+
 /// What a replica says with REPLCONF that it understands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Capabilities {
@@ -19,8 +28,7 @@ pub struct Capabilities {
     pub eof: bool,
     /// `+CONTINUE` may name another replid.
     pub psync2: bool,
-    /// It asked with `REPLCONF rdb-filter-only` for a snapshot without keys.
-    pub excludes_data: bool,
+    pub filter: SnapshotFilter,
 }
 
 impl Capabilities {

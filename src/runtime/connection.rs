@@ -159,7 +159,7 @@ impl<S: ClientSocket> Connection<S> {
         let _ = std::future::poll_fn(|cx| self.poll(cx)).await;
         let id = self.id;
         if self.is_replica && self.closing == Closing::No {
-            if hub.enter(|engine| engine.config.repl_disable_tcp_nodelay) {
+            if hub.visit(|engine| engine.config.repl_disable_tcp_nodelay).await {
                 self.stream.send_in_larger_packets();
             }
             replica_feed::serve(self.stream, hub, id, self.signal, self.query).await;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::hub::Hub;
-use super::{figures, log};
+use super::{crash, figures, log};
 use crate::command::{active_expire, dispatch, eviction, sweep};
 
 /// Processor time is read once in so many turns.
@@ -20,7 +20,7 @@ pub async fn run(hub: &'static Hub) {
         memory = figures::measure(memory);
         let cpu = if turn.is_multiple_of(TURNS_PER_CPU_READING) { figures::cpu() } else { None };
         let cached_sockets = hub.sockets.close_idle();
-        let (level, is_master, is_paused) = hub.enter(|engine| {
+        let (level, reports_crashes, is_master, is_paused) = hub.enter(|engine| {
             engine.stats.memory = memory;
             engine.migrate_cached_sockets = cached_sockets;
             engine.stats.cpu = cpu.unwrap_or(engine.stats.cpu);
@@ -37,9 +37,11 @@ pub async fn run(hub: &'static Hub) {
             }
             engine.continue_shutdown();
             engine.continue_failover();
-            (engine.config.loglevel, engine.role.is_master(), engine.is_cron_paused)
+            let config = &engine.config;
+            (config.loglevel, config.crash_log_enabled, engine.role.is_master(), engine.is_cron_paused)
         });
         log::set_level(level);
+        crash::set_enabled(reports_crashes);
         log::set_role(is_master);
         if !is_paused {
             expire(hub).await;

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 
 use super::desk::Desk;
 use super::doors::Doors;
+use super::oom_score::OomScore;
 use super::payload::Payload;
 use super::{aof, jobs, log, memory, migrate};
 use crate::base::clock::UnixMillis;
@@ -45,6 +46,7 @@ pub struct Hub {
     /// To the thread that writes the append-only file.
     pub aof: aof::Line,
     pub doors: Doors,
+    pub oom_score: OomScore,
 }
 
 struct State {
@@ -105,6 +107,7 @@ impl Hub {
             runtime: Handle::current(),
             aof: aof::Line::default(),
             doors: Doors::new(tokio::runtime::Handle::current()),
+            oom_score: OomScore::default(),
         }
     }
 
@@ -136,21 +139,27 @@ impl Hub {
         }
     }
 
-    /// Runs `f` on the engine now, or leaves it to the script that holds the engine.
-    fn enter_or_leave(&self, f: impl FnOnce(&mut Engine) + Send + 'static) {
-        match self.try_lock() {
-            Some(state) => self.inside(state, f),
-            None => self.leave_errand(f),
-        }
-    }
-
     /// `enter` for a task, which does not keep a thread while a script takes long.
-    pub async fn visit<R: Send + 'static>(&self, f: impl FnOnce(&mut Engine) -> R + Send + 'static) -> R {
+    pub async fn visit<R: Send + 'static, F>(&self, f: F) -> R
+    where
+        F: FnOnce(&mut Engine) -> R + Send + 'static,
+    {
+        let f = match self.enter_unless_long(f) {
+            Ok(result) => return result,
+            Err(f) => f,
+        };
         let (sender, receiver) = tokio::sync::oneshot::channel();
         // Whoever waits is gone only when the process ends.
-        let errand = |engine: &mut Engine| drop(sender.send(f(engine)));
-        self.enter_or_leave(errand);
+        self.leave_errand(|engine| drop(sender.send(f(engine))));
         receiver.await.expect("an errand is always run")
+    }
+
+    /// Runs `f` on the engine, or gives it back because a script holds the engine.
+    fn enter_unless_long<R, F: FnOnce(&mut Engine) -> R>(&self, f: F) -> Result<R, F> {
+        match self.try_lock() {
+            Some(state) => Ok(self.inside(state, f)),
+            None => Err(f),
+        }
     }
 
     fn inside<R>(
@@ -163,7 +172,7 @@ impl Hub {
         self.desk.set_open(false);
         self.desk.run(&mut state.engine);
         if !state.engine.jobs.is_empty() {
-            jobs::run_inside(&mut state.engine, &self.doors);
+            jobs::run_inside(&mut state.engine, self);
         }
         let aftermath = state.collect(&self.tasks);
         drop(state);

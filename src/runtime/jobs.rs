@@ -6,12 +6,12 @@ use anyhow::Context as _;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::background::{self, Urgency};
-use super::doors::Doors;
 use super::hub::Hub;
-use super::{aof, environment, loader, log, memory, payload, saver};
+use super::{aof, crash, environment, loader, log, memory, payload, saver};
 use crate::command;
 use crate::config::RewriteScope;
 use crate::engine::client::Closing;
+use crate::engine::job::Crash;
 use crate::engine::long_read::LongRead;
 use crate::engine::persistence::{SaveKind, SaveRequest};
 use crate::engine::{ClientId, Engine, InsideJob, Job};
@@ -26,6 +26,8 @@ pub fn run(jobs: &Receiver<Job>, reads: &Sender<LongRead>, hub: &'static Hub, ex
                 // Whoever would read it is gone only when the process ends already.
                 let _ = exit.send(code);
             }
+            Job::Crash(Crash::Fault) => crash::fault(),
+            Job::Crash(Crash::Panic(reason)) => panic!("{reason}"),
             Job::Free { values, bytes } => {
                 let objects = values.len() as u64;
                 drop(values);
@@ -74,7 +76,7 @@ fn free_databases(dbs: Vec<Db>, bytes: u64, hub: &Hub) {
 fn start_save(request: Box<SaveRequest>, hub: &'static Hub) {
     let number = request.number;
     let urgency = match request.kind {
-        SaveKind::Foreground => Urgency::Awaited,
+        SaveKind::Foreground | SaveKind::Flush => Urgency::Awaited,
         SaveKind::Background => Urgency::Unnoticed,
     };
     let started = background::spawn("save", urgency, move || {
@@ -118,19 +120,23 @@ fn load_aof(client: ClientId, hub: &'static Hub, exit: &UnboundedSender<i32>) {
 }
 
 /// Does what has to be done before anybody else enters the engine.
-pub fn run_inside(engine: &mut Engine, doors: &Doors) {
+pub fn run_inside(engine: &mut Engine, hub: &Hub) {
+    if engine.jobs.iter().any(|job| matches!(job, Job::MasterChanged)) {
+        // The change of role stands, whatever the kernel thinks of the new score.
+        let _ = hub.oom_score.adjust(&engine.config, engine.role.is_master());
+    }
     if !engine.jobs.iter().any(|job| matches!(job, Job::Inside(_))) {
         return;
     }
     for job in std::mem::take(&mut engine.jobs) {
         match job {
-            Job::Inside(job) => inside(engine, doors, job),
+            Job::Inside(job) => inside(engine, hub, job),
             other => engine.jobs.push(other),
         }
     }
 }
 
-fn inside(engine: &mut Engine, doors: &Doors, job: InsideJob) {
+fn inside(engine: &mut Engine, hub: &Hub, job: InsideJob) {
     match job {
         InsideJob::WriteSnapshot(bytes) => {
             let (dir, filename) = (&engine.config.dir, &engine.config.dbfilename);
@@ -161,10 +167,16 @@ fn inside(engine: &mut Engine, doors: &Doors, job: InsideJob) {
         InsideJob::SetConfig { client, pairs } => {
             let is_local =
                 client.and_then(|id| engine.clients.get(id)).is_some_and(|client| client.is_local());
+            let is_master = engine.role.is_master();
             let outcome = command::set_config(engine, is_local, &pairs, |config, changed| {
-                doors.apply(config, changed)?;
+                hub.oom_score.apply(config, is_master, changed)?;
+                hub.doors.apply(config, changed)?;
                 environment::apply(config, changed)
             });
+            if outcome.is_err() {
+                // All or nothing: back to what is in force.
+                let _ = hub.oom_score.adjust(&engine.config, is_master);
+            }
             answer(engine, client, outcome);
         }
     }

@@ -24,6 +24,11 @@ pub fn open(file: &str) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Where lines go, unless that is the standard output.
+pub fn file() -> Option<&'static str> {
+    FILE.get().map(String::as_str)
+}
+
 /// Drops what is less important than `level`.
 pub fn set_level(level: config::LogLevel) {
     let least = match level {

@@ -6,6 +6,7 @@ mod background;
 mod check;
 mod clock;
 mod connection;
+mod crash;
 mod cron;
 mod desk;
 mod doors;
@@ -19,6 +20,7 @@ mod log;
 mod master_link;
 mod memory;
 mod migrate;
+mod oom_score;
 mod payload;
 mod reads;
 mod replica_feed;
@@ -66,6 +68,8 @@ pub fn run(mut startup: Startup) -> anyhow::Result<i32> {
             .with_context(|| format!("Can't open the log file {}", path.display()))?;
     }
     log::set_level(startup.config.loglevel);
+    crash::set_enabled(startup.config.crash_log_enabled);
+    crash::install(log::file());
     abort_on_panic();
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     let threads = cores.min(THREADS_MAX);
@@ -87,8 +91,9 @@ pub fn run(mut startup: Startup) -> anyhow::Result<i32> {
         log::warning(&format!("{error:#}"));
         1
     });
-    // Connections are cut, not waited for.
-    runtime.shutdown_background();
+    // Connections are cut, not waited for: the end of the process closes all sockets at once, so that nobody is still let in
+    // who was cut off.
+    std::mem::forget(runtime);
     Ok(code)
 }
 
@@ -102,6 +107,8 @@ fn abort_on_panic() {
             return;
         }
         report(info);
+        // The standard error of a server is often nowhere.
+        log::warning(&format!("=== ASSERTION FAILED === {info}"));
         std::process::abort();
     }));
 }
@@ -142,6 +149,8 @@ async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {
     let snapshot = if aof.is_some() { None } else { loader::begin(&mut engine)? };
     // It lives as long as the process: everybody who meets there may refer to it without counting references.
     let hub: &'static Hub = Box::leak(Box::new(Hub::new(engine, job_sender)));
+    // The server serves whatever the kernel thinks of it.
+    let _ = hub.enter(|engine| hub.oom_score.adjust(&engine.config, engine.role.is_master()));
     hub.enter(|engine| engine.scripting.attendant = Some(std::sync::Arc::new(hub::Attendance(hub))));
     let reads = reads::start(hub).context("cannot start a thread")?;
     let exit_of_jobs = exit_sender.clone();

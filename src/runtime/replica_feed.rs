@@ -1,14 +1,15 @@
 //! The connection of a replica of ours: sends the snapshot and the stream, reads its acknowledgements.
 //!
 //! What to send next is decided by `replication::feed`; here it is written. The snapshot comes from another thread
-//! (`payload`), so that neither clients nor other replicas wait for it.
+//! (`payload`), so that neither clients nor other replicas wait for it. A script that takes long keeps no thread here: what the
+//! engine is asked for waits at its desk, and a replica that leaves meanwhile is seen to leave.
 
 use std::io;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::hub::{Hub, TaskSignal};
@@ -41,7 +42,7 @@ where
         ended = send(writer, hub, id, &signal) => ended,
         () = closed(hub, id) => Ok(()),
     };
-    let name = hub.enter(|engine| engine.replica_name(id));
+    let name = hub.visit(move |engine| engine.replica_name(id)).await;
     match ended {
         Ok(()) => log::notice(&format!("Connection with replica {name} lost")),
         Err(error) => log::warning(&format!("Connection with replica {name} lost: {error}")),
@@ -52,9 +53,10 @@ where
 async fn closed(hub: &Hub, id: ClientId) {
     loop {
         tokio::time::sleep(CLOSED_LOOK_PERIOD).await;
-        let is_open =
-            hub.enter(|engine| engine.clients.get(id).is_some_and(|client| client.closing == Closing::No));
-        if !is_open {
+        let is_open = move |engine: &mut Engine| {
+            engine.clients.get(id).is_some_and(|client| client.closing == Closing::No)
+        };
+        if !hub.visit(is_open).await {
             return;
         }
     }
@@ -76,8 +78,14 @@ async fn read_acks(
             if used == 0 {
                 break;
             }
-            hub.enter(|engine| batch.iter(&query).try_for_each(|args| run_request(engine, id, &args)))?;
-            query.advance(used);
+            let (requests, said) = (std::mem::take(&mut batch), query.split_to(used));
+            let run = move |engine: &mut Engine| {
+                let outcome = requests.iter(&said).try_for_each(|args| run_request(engine, id, &args));
+                (outcome, requests)
+            };
+            let (outcome, requests) = hub.visit(run).await;
+            outcome?;
+            batch = requests;
         }
         if query.len() > REQUEST_BYTES_MAX {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a replica's request is too long"));
@@ -130,15 +138,15 @@ async fn send(
     let mut payload: Option<Payload> = None;
     let mut keepalive = tokio::time::interval(KEEPALIVE_PERIOD);
     keepalive.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let traffic = hub.enter(|engine| engine.clients.get(id).map(|client| client.traffic.clone()));
+    let traffic = hub.visit(move |engine| engine.clients.get(id).map(|client| client.traffic.clone())).await;
     loop {
-        let step = hub.enter(|engine| {
+        let next_step = move |engine: &mut Engine| {
             if let Some(client) = engine.clients.get_mut(id) {
                 client.note_taken();
             }
             engine.next_feed_step(id, STREAM_BYTES_MAX)
-        });
-        match step {
+        };
+        match hub.visit(next_step).await {
             FeedStep::Write(pieces) => {
                 // The log may let go of them meanwhile.
                 if let Some(traffic) = &traffic {
@@ -164,11 +172,12 @@ async fn send(
             }
             FeedStep::Idle => {
                 if let Some(prepared) = hub.take_payload(id) {
-                    hub.enter(|engine| engine.begin_payload(id, prepared.size));
+                    let size = prepared.size;
+                    hub.visit(move |engine| engine.begin_payload(id, size)).await;
                     payload = Some(prepared);
                     continue;
                 }
-                let waits = hub.enter(|engine| engine.waits_for_snapshot(id));
+                let waits = hub.visit(move |engine| engine.waits_for_snapshot(id)).await;
                 tokio::select! {
                     () = raised(signal) => {}
                     _ = keepalive.tick(), if waits => writer.write_all(KEEPALIVE).await?,
@@ -196,7 +205,7 @@ async fn send_payload(
     while let Some(mut piece) = payload.pieces.recv().await {
         let bytes = piece.len();
         writer.write_all_buf(&mut piece).await?;
-        hub.enter(|engine| engine.note_payload_sent(id, bytes));
+        hub.visit(move |engine| engine.note_payload_sent(id, bytes)).await;
     }
-    hub.enter(|engine| engine.end_payload(id)).map_err(io::Error::other)
+    hub.visit(move |engine| engine.end_payload(id)).await.map_err(io::Error::other)
 }

@@ -15,6 +15,12 @@ pub struct ReplicationTargets {
     pub replicas: bool,
 }
 
+impl Default for ReplicationTargets {
+    fn default() -> Self {
+        Self::ALL
+    }
+}
+
 impl ReplicationTargets {
     pub const ALL: Self = Self { aof: true, replicas: true };
 

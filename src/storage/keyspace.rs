@@ -38,6 +38,11 @@ impl Keyspace {
         Self { dbs, libraries: Libraries::default(), lease: Arc::default() }
     }
 
+    /// The libraries without the keys.
+    pub fn without_keys(&self) -> Self {
+        Self { libraries: self.libraries.clone(), ..self.emptied() }
+    }
+
     /// Whether a snapshot shares data with this.
     pub fn is_shared(&self) -> bool {
         Arc::strong_count(&self.lease) > 1

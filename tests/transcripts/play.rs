@@ -294,6 +294,7 @@ impl Server {
     fn carry_out(&mut self, job: Job) {
         match job {
             Job::Exit { code } => self.notes.push(format!("the server ends with exit code {code}")),
+            Job::Crash(crash) => self.notes.push(format!("the server dies: {crash:?}")),
             Job::Close(id) => self.engine.clients.close(id, Closing::Now),
             Job::Save(request) => {
                 let keys = request.snapshot.keys_len();

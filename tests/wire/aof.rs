@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use russet::resp::value::Value;
 use tempfile::TempDir;
 
 use crate::harness::{Client, Server, becomes, bulk, digest, eventually, fill, free_port, ok};
@@ -324,4 +325,63 @@ fn a_snapshot_does_not_count_where_there_is_to_be_a_file() {
     assert_eq!(other.client().integer("DBSIZE"), 0);
     let theirs = Server::redis_with_dump(&["--appendonly", "yes"], &server.dump());
     assert_eq!(theirs.client().integer("DBSIZE"), 0);
+}
+
+#[test]
+fn switched_on_inside_a_transaction_it_has_what_that_did_once() {
+    // The base held what the transaction had done so far, and the stream told it again behind the base.
+    let mut server = Server::russet(&["--repl-diskless-sync-delay", "0"]);
+    let replica = Server::russet(&["--replicaof", "127.0.0.1", &server.port.to_string()]);
+    let mut client = server.client();
+    eventually("the log is kept", || client.info("slave0").contains("state=online"));
+    client.call("MULTI");
+    client.call("INCR counter");
+    client.call("CONFIG SET appendonly yes");
+    client.call("INCR counter");
+    client.call("EXEC");
+    eventually("the first base is there", || {
+        client.info("aof_rewrite_scheduled") == "0"
+            && client.info("aof_rewrite_in_progress") == "0"
+            && client.info("aof_enabled") == "1"
+    });
+    client.call("INCR counter");
+    assert_eq!(client.call("WAITAOF 1 0 10000").elements().unwrap()[0].as_integer(), Some(1));
+    becomes("the replica has all", &bulk("3"), || replica.client().call("GET counter"));
+    server.kill();
+    let folder = folder_with_aof(server.folder());
+    let again = Server::russet_in(&["--appendonly", "yes"], folder);
+    assert_eq!(again.client().call("GET counter"), bulk("3"));
+}
+
+#[test]
+fn a_script_chooses_who_is_told_what_it_writes() {
+    let master = Server::russet(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let replica = Server::russet(&["--replicaof", "127.0.0.1", &master.port.to_string()]);
+    let (mut client, mut of_replica) = (master.client(), replica.client());
+    becomes("the link is up", &"up".to_owned(), || of_replica.info("master_link_status"));
+    for db in ["SELECT 0", "SELECT 3"] {
+        client.call(db);
+        of_replica.call(db);
+        let script = "redis.call('SET', 'all', 1) redis.set_repl(redis.REPL_NONE) redis.call('SET', 'none', 1) \
+                      redis.set_repl(redis.REPL_AOF) redis.call('SET', 'file', 1) redis.call('INCR', 'file') \
+                      redis.set_repl(redis.REPL_REPLICA) redis.call('SET', 'replica', 1) redis.call('INCR', 'replica') \
+                      redis.set_repl(redis.REPL_ALL) redis.call('SET', 'end', 1)";
+        client.call_args(&["EVAL", script, "0"]);
+        // All that it writes is for the file alone.
+        let script = "redis.set_repl(redis.REPL_AOF) redis.call('SET', 'alone', 1)";
+        client.call_args(&["EVAL", script, "0"]);
+        becomes("the replica is there", &bulk("1"), || of_replica.call("GET end"));
+        let keys = "MGET all none file replica alone";
+        let told = |values: [Option<&str>; 5]| {
+            Value::Array(values.map(|v| v.map_or(Value::NullBulk, bulk)).to_vec())
+        };
+        assert_eq!(client.call(keys), told([Some("1"), Some("1"), Some("2"), Some("2"), Some("1")]));
+        assert_eq!(of_replica.call(keys), told([Some("1"), None, None, Some("2"), None]));
+        client.call("SET last 1");
+        let folder = folder_with_aof(master.folder());
+        let again = Server::russet_in(&["--appendonly", "yes"], folder);
+        let mut reader = again.client();
+        reader.call(db);
+        assert_eq!(reader.call(keys), told([Some("1"), None, Some("2"), None, Some("1")]));
+    }
 }

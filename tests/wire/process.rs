@@ -142,3 +142,53 @@ fn a_unix_socket_serves_as_tcp_does() {
     stream.read_exact(&mut reply).unwrap();
     assert_eq!(&reply, b"+PONG\r\n");
 }
+
+fn oom_score(server: &Server) -> i32 {
+    let path = format!("/proc/{}/oom_score_adj", server.pid());
+    std::fs::read_to_string(path).unwrap().trim().parse().unwrap()
+}
+
+#[test]
+fn the_score_for_the_kernel_follows_parameter_and_role_and_is_put_back() {
+    let server = Server::russet(&["--oom-score-adj", "relative", "--oom-score-adj-values", "10", "20", "30"]);
+    let mut client = server.client();
+    let with_ten = oom_score(&server);
+    assert_eq!(client.call_args(&["CONFIG", "SET", "oom-score-adj-values", "15 20 30"]), ok());
+    assert_eq!(oom_score(&server), with_ten + 5);
+    assert_eq!(client.call("REPLICAOF 127.0.0.1 1"), ok());
+    assert_eq!(oom_score(&server), with_ten + 10);
+    assert_eq!(client.call("REPLICAOF NO ONE"), ok());
+    assert_eq!(oom_score(&server), with_ten + 5);
+    assert_eq!(client.call("CONFIG SET oom-score-adj absolute"), ok());
+    assert_eq!(oom_score(&server), 15);
+    // All or nothing: the directory does not exist.
+    let refused = client.text("CONFIG SET oom-score-adj no dir /nonexistent");
+    assert!(refused.starts_with("ERR CONFIG SET failed"), "{refused}");
+    assert_eq!(oom_score(&server), 15);
+    assert_eq!(client.call("CONFIG SET oom-score-adj no"), ok());
+    assert_eq!(oom_score(&server), with_ten - 10);
+}
+
+#[test]
+fn a_crash_leaves_a_report_in_the_log() {
+    use std::os::unix::process::ExitStatusExt as _;
+    for (line, signal, said) in [
+        ("DEBUG SEGFAULT", 11, "STACK TRACE"),
+        ("DEBUG PANIC", 6, "DEBUG PANIC"),
+        ("DEBUG ASSERT", 6, "DEBUG ASSERT"),
+    ] {
+        let mut server = Server::russet(&["--enable-debug-command", "yes"]);
+        server.client().send_raw(format!("{line}\r\n").as_bytes());
+        assert_eq!(server.wait().signal(), Some(signal), "{line}");
+        let log = server.log();
+        let crashed = format!("crashed by signal: {signal}");
+        for part in ["REDIS BUG REPORT START", &crashed, "STACK TRACE", said, "(+0x", "REDIS BUG REPORT END"]
+        {
+            assert!(log.contains(part), "{line}: {part} is missing in:\n{log}");
+        }
+    }
+    let mut server = Server::russet(&["--enable-debug-command", "yes", "--crash-log-enabled", "no"]);
+    server.client().send_raw(b"DEBUG SEGFAULT\r\n");
+    assert_eq!(server.wait().signal(), Some(11));
+    assert!(!server.log().contains("STACK TRACE"));
+}

@@ -441,19 +441,33 @@ fn a_replica_that_asks_for_more_than_the_stream_is_sent_away() {
 
 #[test]
 fn a_snapshot_can_be_asked_for_without_its_keys() {
-    let master = Server::russet(&[]);
+    let master = Server::russet(&["--rdbcompression", "no"]);
     let mut replica = master.client();
     replica.call("SET secret-key value");
+    let library = "#!lua name=lib\nredis.register_function('f', function() return 'shown' end)";
+    assert_eq!(replica.call_args(&["FUNCTION", "LOAD", library]), bulk("lib"));
+    for (filter, is_with_functions) in [("functions", true), ("", false)] {
+        filters_snapshot(&master, filter, is_with_functions);
+    }
+}
+
+/// The payload of a replica that asks for this never has keys in it.
+#[track_caller]
+fn filters_snapshot(master: &Server, filter: &str, is_with_functions: bool) {
+    let mut replica = master.client();
+    let sent = |master: &Server| master.log().matches("succeeded").count();
+    let sent_before = sent(master);
     assert_eq!(replica.call("REPLCONF rdb-only 1"), ok());
     assert_eq!(replica.text("REPLCONF rdb-filter-only keys"), "ERR Unsupported rdb-filter-only option: keys");
-    assert_eq!(replica.call_args(&["REPLCONF", "rdb-filter-only", ""]), ok());
+    assert_eq!(replica.call_args(&["REPLCONF", "rdb-filter-only", filter]), ok());
     replica.send_raw(b"SYNC\r\n");
-    eventually("it is sent", || master.log().contains("succeeded"));
+    eventually("it is sent", || sent(master) > sent_before);
     // What is no acknowledgement ends the link.
     replica.send_raw(b"PING\r\n");
     let payload = replica.read_to_end();
     assert!(payload.windows(5).any(|bytes| bytes == b"REDIS"));
     assert!(!payload.windows(10).any(|bytes| bytes == b"secret-key"));
+    assert_eq!(payload.windows(6).any(|bytes| bytes == b"'shown"), is_with_functions);
 }
 
 #[test]
@@ -515,4 +529,41 @@ fn a_replica_that_cannot_save_ends_rather_than_differ_unless_told_to_go_on() {
     assert_eq!(replicas[0].wait().code(), Some(1));
     assert!(replicas[0].log().contains("Replica was unable to write command to disk."));
     becomes("the other goes on", &bulk("value"), || replicas[1].client().call("GET key"));
+}
+
+#[test]
+fn a_replica_that_was_a_master_for_a_moment_goes_on_in_the_database_of_the_stream() {
+    // It went on in database 0, since it had not written as a master.
+    let master = start(Make::Russet, &["--repl-ping-replica-period", "1"]);
+    let replica = replica_of(Make::Russet, master.port);
+    let (mut writer, mut reader) = (master.client(), replica.client());
+    wait_until_linked(&mut reader);
+    writer.call("SELECT 9");
+    writer.call("SET before 1");
+    become_equal(&mut writer, &mut reader);
+    assert_eq!(reader.call("REPLICAOF NO ONE"), ok());
+    assert_eq!(reader.call(&format!("REPLICAOF 127.0.0.1 {}", master.port)), ok());
+    wait_until_linked(&mut reader);
+    writer.call("SET after 1");
+    become_equal(&mut writer, &mut reader);
+    assert_eq!(writer.info("sync_partial_ok"), "1");
+}
+
+#[test]
+fn a_paused_replica_tells_how_far_it_has_read() {
+    let master = start(Make::Russet, &["--repl-ping-replica-period", "3600"]);
+    let replica = replica_of(Make::Russet, master.port);
+    let (mut writer, mut reader) = (master.client(), replica.client());
+    wait_until_linked(&mut reader);
+    writer.call("SET key value");
+    become_equal(&mut writer, &mut reader);
+    let before = reader.info("slave_repl_offset");
+    assert_eq!(reader.call("CLIENT PAUSE 100000 WRITE"), ok());
+    writer.call("SET other value");
+    let end = writer.info("master_repl_offset");
+    becomes("slave_read_repl_offset", &end, || reader.info("slave_read_repl_offset"));
+    assert_eq!(reader.info("slave_repl_offset"), before);
+    assert_eq!(reader.call("CLIENT UNPAUSE"), ok());
+    becomes("slave_repl_offset", &end, || reader.info("slave_repl_offset"));
+    assert_eq!(reader.info("slave_read_repl_offset"), end);
 }

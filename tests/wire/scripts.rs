@@ -122,3 +122,59 @@ fn scripts_that_came_with_eval_give_way_to_others() {
         assert_eq!(matches!(reply, Value::Integer(_)), is_there, "{number}: {reply:?}");
     }
 }
+
+#[test]
+fn a_slow_script_sees_that_a_replica_has_gone_and_still_writes() {
+    // The replica's connection waited for the engine, so that the script saw it until its end.
+    let master = server();
+    let replica = Server::russet(&[]);
+    let mut of_replica = replica.client();
+    assert_eq!(of_replica.call(&format!("REPLICAOF 127.0.0.1 {}", master.port)), ok());
+    let mut client = master.client();
+    eventually("the replica is there", || client.info("slave0").contains("state=online"));
+    assert_eq!(client.call("CONFIG SET min-replicas-to-write 1"), ok());
+    eventually("the replica is a good one", || client.call("SET key value") == ok());
+    let (mut runner, _) = begin(
+        &master,
+        "redis.call('SET', 'key', 'before') \
+         repeat local info = redis.call('INFO', 'replication') until string.find(info, 'connected_slaves:0', 1, true) \
+         redis.call('SET', 'key', 'after') return 'done'",
+    );
+    assert_eq!(of_replica.call("REPLICAOF NO ONE"), ok());
+    assert_eq!(runner.read(), bulk("done"));
+    assert_eq!(client.call("GET key"), bulk("after"));
+    assert!(error(client.call("SET key value")).starts_with("NOREPLICAS"));
+}
+
+#[test]
+fn who_waits_for_a_key_is_served_behind_the_script_that_made_it() {
+    // A command that a slow script's server did run (HELLO) served those who waited for keys of the script.
+    let server = Server::russet(&["--busy-reply-threshold", "50", "--enable-debug-command", "yes"]);
+    let mut waiter = server.client();
+    waiter.send_raw(b"BLPOP list 0\r\n");
+    let mut client = server.client();
+    eventually("it waits", || client.info("blocked_clients") == "1");
+    assert_eq!(client.call("DEBUG SET-DISABLE-DENY-SCRIPTS 1"), ok());
+    let (mut runner, mut other) = begin(
+        &server,
+        "redis.call('LPUSH', 'list', 'first') \
+         repeat local clients = redis.call('CLIENT', 'LIST') until string.find(clients, 'enough', 1, true) \
+         redis.call('LPUSH', 'list', 'second') return 'done'",
+    );
+    other.call("HELLO 2 SETNAME enough");
+    assert_eq!(runner.read(), bulk("done"));
+    assert_eq!(waiter.read().elements().unwrap()[1], bulk("second"));
+}
+
+#[test]
+fn a_server_that_saves_ends_at_once_though_a_script_is_slow() {
+    // The save could not report its end while the script held the engine, and SHUTDOWN NOSAVE waited for that.
+    let server = server();
+    let mut client = server.client();
+    assert_eq!(client.call("SET key value"), ok());
+    assert_eq!(client.call("CONFIG SET rdb-key-save-delay 500000"), ok());
+    client.call("BGSAVE");
+    let (_runner, mut other) = begin(&server, "redis.call('SET', 'k', 1) while true do end");
+    other.send_raw(b"SHUTDOWN NOSAVE\r\n");
+    eventually("the server is gone", || Client::try_connect(server.port).is_err());
+}

@@ -16,7 +16,7 @@ pub(super) fn replication_section(engine: &Engine, lines: &mut Lines) {
         lines.field("master_link_status", if replica.is_up() { "up" } else { "down" });
         lines.field("master_last_io_seconds_ago", replica.last_io_seconds_ago(now));
         lines.flag("master_sync_in_progress", replica.is_syncing());
-        lines.field("slave_read_repl_offset", replica.offset());
+        lines.field("slave_read_repl_offset", replica.read_offset());
         lines.field("slave_repl_offset", replica.offset());
         if let LinkState::Sync { total_bytes, read_bytes, last_io } = link {
             let total = total_bytes.unwrap_or(0);

@@ -62,7 +62,7 @@ fn append_only_file(engine: &Engine, lines: &mut Lines) {
     let rewriting_seconds = aof.rewrite.as_ref().map_or(-1, |rewrite| (now.0 - rewrite.started_at.0) / 1000);
     lines.flag("aof_enabled", aof.is_enabled());
     lines.flag("aof_rewrite_in_progress", aof.rewrite.is_some());
-    lines.flag("aof_rewrite_scheduled", aof.is_rewrite_scheduled);
+    lines.flag("aof_rewrite_scheduled", aof.is_rewrite_scheduled || aof.is_start_scheduled);
     lines.field("aof_last_rewrite_time_sec", aof.last_rewrite_seconds);
     lines.field("aof_current_rewrite_time_sec", rewriting_seconds);
     lines.field("aof_last_bgrewrite_status", status(aof.last_rewrite_is_ok));

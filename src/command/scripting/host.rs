@@ -86,8 +86,9 @@ impl<'a> ScriptHost<'a> {
         }
         let has_written = self.engine.scripting.running.as_ref().is_some_and(|running| running.has_written);
         let demands = Demands {
-            is_write: row.has(WRITE),
-            may_replicate: row.has(MAY_REPLICATE),
+            // A script that has begun to write is not to be stopped half way by what the server's state has become.
+            is_write: row.has(WRITE) && !has_written,
+            may_replicate: row.has(MAY_REPLICATE) && !has_written,
             allowed_while_loading: true,
             allowed_when_stale: true,
             // Half of a script is worse than a little too much memory.
@@ -138,9 +139,9 @@ impl Host for ScriptHost<'_> {
         match self.admit(lookup, args) {
             Ok((row, index)) => {
                 let args = renamed.as_ref().map_or(*args, |renamed| renamed.as_args());
-                self.engine.effects.is_silenced = !self.targets.replicas;
+                self.engine.effects.targets = self.targets;
                 dispatch::call(self.engine, self.id, row, index, &args);
-                self.engine.effects.is_silenced = false;
+                self.engine.effects.targets = ReplicationTargets::ALL;
             }
             Err(error) => {
                 self.engine.stats.count_error(error.code());

@@ -295,6 +295,7 @@ impl Writer {
                 let _ = self.sync();
                 self.hub.enter(|engine| engine.aof_flushed(client));
             }
+            Order::Effects(_) => unreachable!("the engine hands these out as bytes"),
         }
     }
 
