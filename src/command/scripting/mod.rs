@@ -12,13 +12,14 @@ use super::connection::caller;
 use super::dispatch;
 use super::options::integer;
 use super::spec::*;
+use crate::base::hex::hex;
 use crate::engine::effects::Propagation;
 use crate::engine::script_cache::{CachedScript, Stay};
 use crate::engine::scripting::Running;
 use crate::engine::{ClientId, Engine};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
-use crate::scripting::{Failure, Interpreter, Returned, ScriptFlags, ScriptHeader};
+use crate::scripting::{Failure, Interpreter, Runnable, ScriptFlags, ScriptHeader};
 
 const SCRIPT: Flags = MOVABLE_KEYS | NOSCRIPT | SKIP_MONITOR | MAY_REPLICATE | NO_MANDATORY_KEYS | STALE;
 const SCRIPT_RO: Flags = MOVABLE_KEYS | NOSCRIPT | SKIP_MONITOR | NO_MANDATORY_KEYS | STALE | READONLY;
@@ -126,11 +127,7 @@ fn run_script(
     let memory_bytes_max = engine.config_memory_max();
     let interpreter = engine.scripting.interpreter(memory_bytes_max)?;
     let unit = Unit { id, args, keys, bounds, interpreter: &interpreter, is_function: false };
-    unit.run(
-        engine,
-        || crate::base::hex::hex(&cached.digest).into_bytes(),
-        |interpreter, host, keys, args| interpreter.run_script(host, &cached.script, keys, args),
-    )
+    unit.run(engine, || hex(&cached.digest).into_bytes(), cached.script.runnable())
 }
 
 /// `FCALL function numkeys [key [key ...]] [arg [arg ...]]`
@@ -153,11 +150,7 @@ fn call_function(engine: &mut Engine, id: ClientId, args: &Args<'_>, is_read_onl
     let keys = keys_len(args, count)?;
     let bounds = Bounds::new(engine, id, Some(flags), is_read_only)?;
     let unit = Unit { id, args, keys, bounds, interpreter: &interpreter, is_function: true };
-    unit.run(
-        engine,
-        || name.clone(),
-        |interpreter, host, keys, args| interpreter.run_function(host, &callback, keys, args),
-    )
+    unit.run(engine, || name.clone(), Runnable::Function(&callback))
 }
 
 /// Monitors read of a script before they read of its commands.
@@ -231,17 +224,7 @@ struct Unit<'a> {
 }
 
 impl Unit<'_> {
-    fn run(
-        self,
-        engine: &mut Engine,
-        name: impl Fn() -> Vec<u8>,
-        run: impl for<'i> FnOnce(
-            &'i Interpreter,
-            &mut ScriptHost<'_>,
-            Args<'_>,
-            Args<'_>,
-        ) -> Result<Returned<'i>, Failure>,
-    ) -> CommandResult {
+    fn run(self, engine: &mut Engine, name: impl Fn() -> Vec<u8>, runnable: Runnable<'_>) -> CommandResult {
         if engine.scripting.running.is_some() {
             return Err(ErrorReply::fixed("ERR This Redis command is not allowed from script"));
         }
@@ -259,7 +242,7 @@ impl Unit<'_> {
         });
         self.interpreter.seed(engine.rng.u32(..));
         let mut host = ScriptHost::enter(engine, self.id, self.args, self.bounds, &name);
-        let outcome = run(self.interpreter, &mut host, keys, args);
+        let outcome = self.interpreter.run(&mut host, runnable, keys, args);
         let script_protocol = host.leave();
         let is_killed = engine.scripting.running.take().is_some_and(|running| running.is_killed);
         if is_killed {

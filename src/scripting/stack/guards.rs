@@ -7,7 +7,7 @@ use mlua::ffi::{self, lua_State};
 use mlua::{Function, Lua, Table};
 
 use super::super::host;
-use super::command::push_error;
+use super::command::raise;
 
 /// Matching recurses for the items of a pattern, on a stack that is not Lua's.
 const PATTERN_BYTES_MAX: usize = 4096;
@@ -59,8 +59,7 @@ unsafe extern "C-unwind" fn go_on_unless_stopped(state: *mut lua_State) -> c_int
     // SAFETY: Lua calls this with its arguments on the stack. No frame here owns anything.
     unsafe {
         if let Some(line) = host::stopped() {
-            push_error(state, line.as_bytes(), false);
-            ffi::lua_error(state);
+            raise(state, line);
         }
         go_on(state)
     }

@@ -21,6 +21,7 @@
 mod command;
 mod from_lua;
 mod guards;
+mod log;
 mod to_lua;
 
 use std::ffi::{c_int, c_void};
@@ -28,21 +29,22 @@ use std::ffi::{c_int, c_void};
 use mlua::ffi::{self, lua_State};
 use mlua::{FromLua, Function, Lua, RegistryKey, Table, Value};
 
-pub use self::command::{call, pcall};
+pub use self::command::{acl_check_cmd, call, pcall};
 pub use self::from_lua::Written;
 pub use self::guards::{bounded, inserting, repeating, unless_stopped, unpacking, writing};
+pub use self::log::log;
 use super::error::Failure;
 use super::host::{self, Host};
 use crate::resp::args::Args;
 use crate::resp::reply::{Protocol, Reply};
 
-/// How a script or function gets its keys and arguments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Delivery {
+/// What is run, which lies in Lua's registry; they differ in how they get their keys and arguments.
+#[derive(Clone, Copy)]
+pub enum Runnable<'a> {
     /// As the globals `KEYS` and `ARGV`.
-    Globals,
+    Script(&'a RegistryKey),
     /// As its two parameters.
-    Parameters,
+    Function(&'a RegistryKey),
 }
 
 /// Runs scripts in the state that it was made for.
@@ -57,9 +59,7 @@ pub struct Runner {
 
 /// One run, as [`run_body`] sees it.
 struct Request<'a> {
-    /// In the registry.
-    function: c_int,
-    delivery: Delivery,
+    runnable: Runnable<'a>,
     keys: Args<'a>,
     args: Args<'a>,
 }
@@ -78,17 +78,16 @@ impl Runner {
         })
     }
 
-    /// Runs a function; what it returns waits in Lua. Answers beside it how many bytes Lua holds then.
+    /// Runs a script or function of this state; what it returns waits in Lua. Answers beside it how many bytes Lua holds then.
     pub fn run<'l>(
         &'l self,
         lua: &'l Lua,
         host: &mut dyn Host,
-        function: &RegistryKey,
-        delivery: Delivery,
+        runnable: Runnable<'_>,
         (keys, args): (Args<'_>, Args<'_>),
     ) -> (Result<Returned<'l>, Failure>, usize) {
         let mut used_memory = 0;
-        let request = Request { function: function.id(), delivery, keys, args };
+        let request = Request { runnable, keys, args };
         let failed = host::lend(host, || {
             lua.exec_raw_lua(|raw| {
                 let state = raw.state();
@@ -130,9 +129,9 @@ unsafe extern "C-unwind" fn run_body(state: *mut lua_State) -> c_int {
     // SAFETY: the one argument is the request of `Runner::run`, which waits for this to end. This frame owns nothing.
     unsafe {
         let request = &*ffi::lua_touserdata(state, 1).cast::<Request<'_>>();
-        ffi::lua_rawgeti_(state, ffi::LUA_REGISTRYINDEX, request.function);
-        match request.delivery {
-            Delivery::Globals => {
+        match request.runnable {
+            Runnable::Script(function) => {
+                registered(state, function);
                 for (name, items) in [(2, request.keys), (3, request.args)] {
                     ffi::lua_pushvalue(state, ffi::lua_upvalueindex(name));
                     push_list(state, items);
@@ -140,7 +139,8 @@ unsafe extern "C-unwind" fn run_body(state: *mut lua_State) -> c_int {
                 }
                 ffi::lua_call(state, 0, 1);
             }
-            Delivery::Parameters => {
+            Runnable::Function(function) => {
+                registered(state, function);
                 push_list(state, request.keys);
                 push_list(state, request.args);
                 ffi::lua_call(state, 2, 1);
