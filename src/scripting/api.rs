@@ -7,6 +7,7 @@ use super::argument::{self, Argument};
 use super::error::{self, Raised};
 use super::host::{self, ReplicationTargets};
 use super::interpreter::Flavor;
+use super::libraries::c_string;
 use super::library;
 use super::random;
 use super::stack;
@@ -149,11 +150,18 @@ fn sha1_hex(lua: &Lua, args: Variadic<Argument>) -> mlua::Result<Value> {
 fn error_reply(lua: &Lua, args: Variadic<Argument>) -> mlua::Result<Table> {
     argument::taken(lua);
     let [Argument::Held(Value::String(text))] = &args[..] else { return wrong_arguments(lua) };
-    let text = text.as_bytes();
-    let text = text.strip_prefix(b"-").unwrap_or(&text);
+    let bytes = text.as_bytes();
+    let text = c_string(&bytes);
+    let text = text.strip_prefix(b"-").unwrap_or(text);
     // Without a code of its own it gets the general one.
-    let line = if text.contains(&b' ') { text.to_vec() } else { [b"ERR ".as_slice(), text].concat() };
-    error::error_table(lua, &line)
+    let (code, message) = match memchr::memchr(b' ', text) {
+        Some(at) => (&text[..at], &text[at + 1..]),
+        None => (&b"ERR"[..], text),
+    };
+    let is_newline = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    let start = message.iter().position(|byte| !is_newline(byte)).unwrap_or(message.len());
+    let end = message.iter().rposition(|byte| !is_newline(byte)).map_or(start, |last| last + 1);
+    error::error_table(lua, &[code, &message[start..end]].join(&b' '))
 }
 
 /// `redis.status_reply(text)`

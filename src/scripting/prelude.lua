@@ -139,6 +139,14 @@ local BYTECODE = 27
 local REFUSED = ":1: unexpected symbol near 'char(27)'"
 local loadstring, load = loadstring, load
 
+-- A chunk stands alone, its failure behind nil.
+local function outcome_of(chunk, failure)
+  if chunk then
+    return chunk
+  end
+  return nil, failure
+end
+
 -- The parser does not hold on to the name of what it reads. As an argument of a function here it stays.
 local function name_of(given, default)
   return match(given or default, "^[^%z]*")
@@ -152,8 +160,7 @@ function globals.loadstring(text, name)
     error("bad argument #1 to 'loadstring' (string expected, got " .. type(text) .. ")", 2)
   end
   local held = name_of(name, text)
-  local chunk, failure = loadstring(text, held)
-  return chunk, failure
+  return outcome_of(loadstring(text, held))
 end
 
 function globals.load(reader, name)
@@ -176,7 +183,7 @@ function globals.load(reader, name)
   if is_refused then
     return nil, "(load)" .. REFUSED
   end
-  return chunk, failure
+  return outcome_of(chunk, failure)
 end
 
 -- Their own checks are not enough.
