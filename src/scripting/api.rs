@@ -41,6 +41,7 @@ pub fn natives(lua: &Lua, flavor: Flavor) -> mlua::Result<Table> {
         "inserting",
         lua.create_function(|lua, (function, fronts)| stack::inserting(lua, function, fronts))?,
     )?;
+    native.set("protected", lua.create_function(|lua, (pcall, seen)| stack::protected(lua, pcall, seen))?)?;
     native.set("repeating", lua.create_function(stack::repeating)?)?;
     native.set("unless_stopped", lua.create_function(stack::unless_stopped)?)?;
     native.set("is_stopped", lua.create_function(|_, ()| Ok(host::stopped().is_some()))?)?;

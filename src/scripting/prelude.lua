@@ -35,18 +35,15 @@ end
 -- Errors of native functions are userdata underneath; scripts never see one.
 local plain = native.plain
 
-local function outcome(ok, ...)
-  if ok then
-    return true, ...
-  end
-  local failure = plain((...))
+local function seen(failure)
+  failure = plain(failure)
   if type(failure) == "table" then
     local text = behind[failure] == nil and failure.err
     if type(text) == "string" or type(text) == "number" then
-      failure = text
+      return text
     end
   end
-  return false, failure
+  return failure
 end
 
 local function resumed(ok, ...)
@@ -56,9 +53,7 @@ local function resumed(ok, ...)
   return false, plain((...))
 end
 
-function globals.pcall(...)
-  return outcome(pcall(...))
-end
+globals.pcall = native.protected(pcall, seen)
 
 function globals.xpcall(body, handler)
   return xpcall(body, function(failure)

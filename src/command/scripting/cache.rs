@@ -66,6 +66,8 @@ const UNKILLABLE: ErrorReply = ErrorReply::fixed(
      termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",
 );
 
+/// Fewer are freed at once by Redis, and do not count as freed lazily.
+const LAZY_OBJECTS: u64 = 64;
 const NO_DEBUGGER: ErrorReply =
     ErrorReply::fixed("ERR this server has no Lua debugger; the script was not run, and nothing was changed");
 
@@ -130,12 +132,20 @@ fn flush(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
         Some(mode) if args.len() == 3 && mode.eq_ignore_ascii_case(b"sync") => false,
         Some(_) => return Err(ErrorReply::fixed("ERR SCRIPT FLUSH only support SYNC|ASYNC option")),
     };
+    let objects = engine.scripting.scripts.len() as u64;
     let forgotten = engine.scripting.forget_scripts();
     if is_async {
-        engine.jobs.push(Job::FreeElse(Box::new(forgotten)));
+        free_later(engine, objects, forgotten);
     }
     caller(engine, id).reply().ok();
     Ok(Flow::Done)
+}
+
+/// Has scripts or functions freed by another thread, and counted as Redis counts: when there are more than a few.
+pub(super) fn free_later(engine: &mut Engine, objects: u64, garbage: impl Send + 'static) {
+    let objects = if objects > LAZY_OBJECTS { objects } else { 0 };
+    engine.lazyfree.hand_out(objects, 0);
+    engine.jobs.push(Job::FreeElse { garbage: Box::new(garbage), objects });
 }
 
 /// `SCRIPT KILL`

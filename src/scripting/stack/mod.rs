@@ -13,6 +13,13 @@
 //!   they need that must be freed lies with the caller of `lua_pcall`, or in a thread-local, never in a guard of theirs.
 //! - *The stack is balanced.* A run leaves one value, which [`Returned`] stands for and takes away. Room for it and for the
 //!   few slots below it is what Lua guarantees each native function; whatever needs more asks for it.
+//! - *Depth is asked for.* What nests takes its slots by `lua_checkstack` at each level ([`to_lua`], [`from_lua`]); a guard or a
+//!   command needs at most three beside its arguments, of the twenty that Lua keeps for each native function.
+//! - *What the collector may free is on the stack or beside a function.* A table that is being filled lies below what is put
+//!   into it; names of fields are values beside the function that uses them; scripts lie in the registry until they are
+//!   forgotten, which no script can cause that runs. No finalizer of a script exists that could run in between.
+//! - *Guards call in their own frame.* The function behind a guard is native and finds its arguments where Lua left them; none
+//!   of those that are guarded uses what lies beside it, where the guard has its own.
 //! - *Bytes of strings are read only while the string is on the stack*, where the collector sees it.
 //! - *A panic does not cross Lua.* The server's own ends the process; the functions here have none of theirs.
 
@@ -31,7 +38,7 @@ use mlua::{FromLua, Function, Lua, RegistryKey, Table, Value};
 
 pub use self::command::{acl_check_cmd, call, pcall};
 pub use self::from_lua::Written;
-pub use self::guards::{bounded, inserting, repeating, unless_stopped, unpacking, writing};
+pub use self::guards::{bounded, inserting, protected, repeating, unless_stopped, unpacking, writing};
 pub use self::log::log;
 use super::error::Failure;
 use super::host::{self, Host};
