@@ -172,8 +172,10 @@ fn admit(
     if queueing && row.has(NO_MULTI) {
         return Err(ErrorReply::NOT_ALLOWED_IN_MULTI);
     }
+    let flags = flags_of(engine, row, args);
+    let client = engine.clients.get(id).expect("a look at a script removes no client");
     let transaction = client.transaction.as_deref().filter(|_| row.has(RUNS_QUEUED));
-    let mut demands = demands(row, transaction);
+    let mut demands = demands(flags, transaction);
     if engine.config.maxmemory > 0 {
         let has_room = eviction::make_room(engine);
         engine.scripting.is_out_of_memory = !has_room;
@@ -201,33 +203,38 @@ fn admit(
     if is_reader && (row.has(WRITE) || row.has(READONLY) || row.has(MAY_REPLICATE)) {
         return Err(ErrorReply::fixed("ERR Replica can't interact with the keyspace"));
     }
-    let is_kept_back = engine.is_paused() && is_kept_back_by_pause(engine, row, demands, args);
-    if engine.must_wait_for_pause(id, is_kept_back) {
+    if engine.must_wait_for_pause(id, demands.is_write || demands.may_replicate) {
         let state = BlockedState { on: BlockedOn::Pause, deadline: None, on_timeout: TimeoutReply::Nothing };
         engine.blocked.block(&mut engine.clients, id, state);
         return Ok(Admission::Postponed);
     }
     if queueing {
-        queue(engine, id, row, index, args);
+        queue(engine, id, flags, index, args);
         return Ok(Admission::Queued);
     }
     Ok(Admission::Run(row, index))
 }
 
-/// Whether a pause of writes concerns a request: scripts that have declared to write nothing go on.
-fn is_kept_back_by_pause(engine: &mut Engine, row: &CommandSpec, demands: Demands, args: &Args<'_>) -> bool {
-    demands.is_write || demands.may_replicate && !declares_no_writes(engine, row, args)
+/// A request's flags: those of its row, unless it runs a script that has said of itself what it does.
+fn flags_of(engine: &mut Engine, row: &CommandSpec, args: &Args<'_>) -> Flags {
+    let Some(declared) = row.declared.and_then(|declared| declared(engine, args)) else { return row.flags };
+    let mut flags = row.flags & !(WRITE | DENYOOM | STALE | MAY_REPLICATE);
+    if declared & ScriptHeader::NO_WRITES == 0 {
+        flags |= WRITE;
+    }
+    if declared & (ScriptHeader::NO_WRITES | ScriptHeader::ALLOW_OOM) == 0 {
+        flags |= DENYOOM;
+    }
+    if declared & ScriptHeader::ALLOW_STALE != 0 {
+        flags |= STALE;
+    }
+    flags
 }
 
-fn declares_no_writes(engine: &mut Engine, row: &CommandSpec, args: &Args<'_>) -> bool {
-    let flags = row.declared.and_then(|declared| declared(engine, args));
-    flags.is_some_and(|flags| flags & ScriptHeader::NO_WRITES != 0)
-}
-
-/// What a row asks of the server's state, with what it is about to run.
-fn demands(row: &CommandSpec, transaction: Option<&Transaction>) -> Demands {
-    let any = row.flags | transaction.map_or(0, |transaction| transaction.flags_any);
-    let all = row.flags & transaction.map_or(Flags::MAX, |transaction| transaction.flags_all);
+/// What a request asks of the server's state, with what it is about to run.
+fn demands(flags: Flags, transaction: Option<&Transaction>) -> Demands {
+    let any = flags | transaction.map_or(0, |transaction| transaction.flags_any);
+    let all = flags & transaction.map_or(Flags::MAX, |transaction| transaction.flags_all);
     Demands {
         is_write: any & WRITE != 0,
         may_replicate: any & MAY_REPLICATE != 0,
@@ -237,23 +244,8 @@ fn demands(row: &CommandSpec, transaction: Option<&Transaction>) -> Demands {
     }
 }
 
-/// The flags of a command; those of a script that declares its own are what it has declared.
-fn flags_of(engine: &mut Engine, row: &CommandSpec, args: &Args<'_>) -> Flags {
-    let Some(declared) = row.declared.and_then(|declared| declared(engine, args)) else { return row.flags };
-    let has = |flag| declared & flag != 0;
-    let mut flags = row.flags & !(STALE | DENYOOM | WRITE | MAY_REPLICATE);
-    if !has(ScriptHeader::NO_WRITES) {
-        flags |= if has(ScriptHeader::ALLOW_OOM) { WRITE } else { WRITE | DENYOOM };
-    }
-    if has(ScriptHeader::ALLOW_STALE) {
-        flags |= STALE;
-    }
-    flags
-}
-
 /// Keeps a command for EXEC.
-fn queue(engine: &mut Engine, id: ClientId, row: &CommandSpec, index: u16, args: &Args<'_>) {
-    let flags = flags_of(engine, row, args);
+fn queue(engine: &mut Engine, id: ClientId, flags: Flags, index: u16, args: &Args<'_>) {
     let client = engine.clients.get_mut(id).expect("the client that queues is there");
     if let Some(transaction) = &mut client.transaction {
         transaction.flags_any |= flags;

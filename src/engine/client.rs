@@ -128,6 +128,8 @@ pub struct Client {
     pub is_monitor: bool,
     pub is_no_evict: bool,
     pub is_no_touch: bool,
+    /// SCRIPT DEBUG YES or SYNC: its scripts are for the debugger.
+    pub debugs_scripts: bool,
     /// Came in over a Unix socket.
     pub is_unix: bool,
 
@@ -179,6 +181,7 @@ impl Client {
             is_monitor: false,
             is_no_evict: false,
             is_no_touch: false,
+            debugs_scripts: false,
             is_unix: false,
             transaction: None,
             is_executing_transaction: false,

@@ -21,7 +21,7 @@ pub enum Job {
     /// Free output that nobody will read.
     FreeOutput(Vec<Vec<u8>>),
     /// Free this somewhere else.
-    FreeElse(Box<dyn std::any::Any + Send>),
+    FreeElse { garbage: Box<dyn std::any::Any + Send>, objects: u64 },
     /// Run this on another thread, then call `Engine::finish_read`.
     Read(LongRead),
     /// There is another master to follow, or none.

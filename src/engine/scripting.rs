@@ -149,15 +149,12 @@ impl FunctionTable {
         for (index, function) in library.functions.iter().enumerate() {
             self.by_name.insert(function.name.to_ascii_lowercase(), (library.name.clone(), index));
         }
-        let code = Arc::make_mut(&mut self.code);
-        code.insert(library.name.clone(), library.code.clone());
         self.libraries.insert(library.name.clone(), library);
     }
 
     fn remove(&mut self, name: &[u8]) -> Option<Library> {
         let library = self.libraries.remove(name)?;
         self.by_name.retain(|_, (owner, _)| owner != name);
-        Arc::make_mut(&mut self.code).remove(name);
         Some(library)
     }
 }
@@ -198,7 +195,7 @@ impl Engine {
     pub fn load_library(&mut self, code: &[u8], replaces: bool) -> Result<Vec<u8>, ErrorReply> {
         self.function_table()?;
         let name = self.compile_library(code, replaces)?;
-        self.publish_libraries();
+        self.change_libraries(|libraries| libraries.insert(name.clone(), code.into()));
         Ok(name)
     }
 
@@ -206,21 +203,23 @@ impl Engine {
     pub fn delete_library(&mut self, name: &[u8]) -> Result<bool, ErrorReply> {
         let is_removed = self.function_table()?.remove(name).is_some();
         if is_removed {
-            self.publish_libraries();
+            self.change_libraries(|libraries| libraries.remove(name));
         }
         Ok(is_removed)
+    }
+
+    /// Changes the code in the data set to what is compiled by now. Only if a snapshot has it, too, is it copied.
+    fn change_libraries<R>(&mut self, change: impl FnOnce(&mut BTreeMap<Vec<u8>, Arc<[u8]>>) -> R) {
+        let Some(table) = &mut self.scripting.functions else { return };
+        table.code = Libraries::default();
+        change(Arc::make_mut(&mut self.keyspace.libraries));
+        table.code = self.keyspace.libraries.clone();
     }
 
     /// FUNCTION FLUSH; answers what is to be freed.
     pub fn forget_libraries(&mut self) -> impl Send + use<> {
         self.keyspace.libraries = Libraries::default();
         self.scripting.functions.take()
-    }
-
-    fn publish_libraries(&mut self) {
-        if let Some(table) = &self.scripting.functions {
-            self.keyspace.libraries = table.code.clone();
-        }
     }
 
     /// All libraries as they are, to be put back if what follows fails.

@@ -44,8 +44,9 @@ pub fn run(jobs: &Receiver<Job>, reads: &Sender<LongRead>, hub: &'static Hub, ex
                 drop(output);
                 memory::settle();
             }
-            Job::FreeElse(garbage) => {
+            Job::FreeElse { garbage, objects } => {
                 drop(garbage);
+                hub.lazyfree.note_freed(objects, 0);
                 memory::settle();
             }
             Job::Migrate(migration) => hub.start_migration(*migration),

@@ -2,22 +2,18 @@
 
 use mlua::{Lua, Table, Value, Variadic};
 use sha1::{Digest, Sha1};
-use smallvec::SmallVec;
 
-use super::argument::{self, Argument, Word};
+use super::argument::{self, Argument};
 use super::error::{self, Raised};
-use super::host::{self, ReplicationTargets, ScriptLogLevel};
+use super::host::{self, ReplicationTargets};
 use super::interpreter::Flavor;
+use super::libraries::c_string;
 use super::library;
 use super::random;
 use super::stack;
 use crate::base::hex::hex;
 use crate::config::{REDIS_VERSION, REDIS_VERSION_NUMBER};
-use crate::resp::args::{ArgRange, Args};
 use crate::resp::reply::Protocol;
-
-const NO_ARGUMENT: &str = "ERR Please specify at least one argument for this redis lib call";
-const NOT_STRINGS: &str = "ERR Lua redis lib command arguments must be strings or integers";
 
 /// What `prelude.lua` is handed.
 pub fn natives(lua: &Lua, flavor: Flavor) -> mlua::Result<Table> {
@@ -45,6 +41,7 @@ pub fn natives(lua: &Lua, flavor: Flavor) -> mlua::Result<Table> {
         "inserting",
         lua.create_function(|lua, (function, fronts)| stack::inserting(lua, function, fronts))?,
     )?;
+    native.set("protected", lua.create_function(|lua, (pcall, seen)| stack::protected(lua, pcall, seen))?)?;
     native.set("repeating", lua.create_function(stack::repeating)?)?;
     native.set("unless_stopped", lua.create_function(stack::unless_stopped)?)?;
     native.set("is_stopped", lua.create_function(|_, ()| Ok(host::stopped().is_some()))?)?;
@@ -64,7 +61,7 @@ fn redis_table(lua: &Lua, flavor: Flavor) -> mlua::Result<Table> {
     redis.set("status_reply", lua.create_function(status_reply)?)?;
     redis.set("setresp", lua.create_function(set_resp)?)?;
     redis.set("set_repl", lua.create_function(set_repl)?)?;
-    redis.set("acl_check_cmd", lua.create_function(acl_check_cmd)?)?;
+    redis.set("acl_check_cmd", stack::acl_check_cmd(lua)?)?;
     let targets =
         [("REPL_NONE", 0), ("REPL_AOF", 1), ("REPL_SLAVE", 2), ("REPL_REPLICA", 2), ("REPL_ALL", 3)];
     for (name, bits) in targets {
@@ -81,41 +78,13 @@ fn redis_table(lua: &Lua, flavor: Flavor) -> mlua::Result<Table> {
 
 /// What a library sees while it is loaded, too.
 pub fn add_constants(lua: &Lua, redis: &Table) -> mlua::Result<()> {
-    redis.set("log", lua.create_function(log)?)?;
+    redis.set("log", stack::log(lua)?)?;
     redis.set("REDIS_VERSION", REDIS_VERSION)?;
     redis.set("REDIS_VERSION_NUM", REDIS_VERSION_NUMBER)?;
     for (name, level) in [("LOG_DEBUG", 0), ("LOG_VERBOSE", 1), ("LOG_NOTICE", 2), ("LOG_WARNING", 3)] {
         redis.set(name, level)?;
     }
     Ok(())
-}
-
-/// A command in one piece, while it is run.
-struct Command {
-    bytes: Vec<u8>,
-    ranges: SmallVec<[ArgRange; 16]>,
-}
-
-impl Command {
-    /// The error is the reply's line.
-    fn of_words(lua: &Lua, words: &[Word]) -> Result<Self, &'static str> {
-        let bytes = argument::take_command(lua);
-        if words.is_empty() {
-            return Err(NO_ARGUMENT);
-        }
-        let mut ranges = SmallVec::with_capacity(words.len());
-        for word in words {
-            match word {
-                Word::Range(range) => ranges.push(*range),
-                Word::Invalid => return Err(NOT_STRINGS),
-            }
-        }
-        Ok(Self { bytes, ranges })
-    }
-
-    fn as_args(&self) -> Args<'_> {
-        Args::new(&self.bytes, &self.ranges)
-    }
 }
 
 /// The handler of `xpcall` around a script: an error becomes a table that says where it happened.
@@ -182,11 +151,18 @@ fn sha1_hex(lua: &Lua, args: Variadic<Argument>) -> mlua::Result<Value> {
 fn error_reply(lua: &Lua, args: Variadic<Argument>) -> mlua::Result<Table> {
     argument::taken(lua);
     let [Argument::Held(Value::String(text))] = &args[..] else { return wrong_arguments(lua) };
-    let text = text.as_bytes();
-    let text = text.strip_prefix(b"-").unwrap_or(&text);
+    let bytes = text.as_bytes();
+    let text = c_string(&bytes);
+    let text = text.strip_prefix(b"-").unwrap_or(text);
     // Without a code of its own it gets the general one.
-    let line = if text.contains(&b' ') { text.to_vec() } else { [b"ERR ".as_slice(), text].concat() };
-    error::error_table(lua, &line)
+    let (code, message) = match memchr::memchr(b' ', text) {
+        Some(at) => (&text[..at], &text[at + 1..]),
+        None => (&b"ERR"[..], text),
+    };
+    let is_newline = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    let start = message.iter().position(|byte| !is_newline(byte)).unwrap_or(message.len());
+    let end = message.iter().rposition(|byte| !is_newline(byte)).map_or(start, |last| last + 1);
+    error::error_table(lua, &[code, &message[start..end]].join(&b' '))
 }
 
 /// `redis.status_reply(text)`
@@ -229,41 +205,6 @@ fn set_repl(lua: &Lua, args: Variadic<Argument>) -> mlua::Result<()> {
         ));
     };
     host::with(|host| host.set_replication(targets));
-    Ok(())
-}
-
-/// `redis.acl_check_cmd(command, ...)`
-fn acl_check_cmd(lua: &Lua, words: Variadic<Word>) -> mlua::Result<bool> {
-    let command = Command::of_words(lua, &words).map_err(Raised::reply)?;
-    host::with(|host| host.may_run(&command.as_args()))
-        .flatten()
-        .ok_or_else(|| Raised::reply("ERR Invalid command passed to redis.acl_check_cmd()"))
-}
-
-/// `redis.log(level, text, ...)`
-fn log(lua: &Lua, (level, words): (Argument, Variadic<Word>)) -> mlua::Result<()> {
-    argument::taken(lua);
-    let bytes = argument::take_command(lua);
-    if words.is_empty() {
-        return Err(Raised::reply("ERR redis.log() requires two arguments or more."));
-    }
-    let level = match level.value() {
-        Value::Number(_) | Value::Integer(_) => match integer_of(level.value()) {
-            Some(0) => ScriptLogLevel::Debug,
-            Some(1) => ScriptLogLevel::Verbose,
-            Some(2) => ScriptLogLevel::Notice,
-            Some(3) => ScriptLogLevel::Warning,
-            _ => return Err(Raised::reply("ERR Invalid debug level.")),
-        },
-        _ => return Err(Raised::reply("ERR First argument must be a number (log level).")),
-    };
-    // What has no text is left out.
-    let texts = words.iter().filter_map(|word| match word {
-        Word::Range(range) => Some(&bytes[range.start as usize..][..range.len as usize]),
-        Word::Invalid => None,
-    });
-    let text = texts.collect::<Vec<_>>().join(&b' ');
-    host::with(|host| host.log(level, &text));
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use mlua::{ChunkMode, Function, HookTriggers, Lua, LuaOptions, RegistryKey, StdL
 use super::error::{Failure, Raised, message_of};
 use super::host::{self, Host};
 use super::shebang::{ScriptFlags, ScriptHeader};
-use super::stack::{Delivery, Returned, Runner};
+use super::stack::{Returned, Runnable, Runner};
 use super::{api, libraries, random};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
@@ -35,6 +35,12 @@ pub struct Script {
     function: RegistryKey,
     /// None if it declares nothing: it is held to the rules from before there were flags.
     pub flags: Option<ScriptFlags>,
+}
+
+impl Script {
+    pub fn runnable(&self) -> Runnable<'_> {
+        Runnable::Script(&self.function)
+    }
 }
 
 impl Interpreter {
@@ -116,36 +122,15 @@ impl Interpreter {
         random::seed(seed as i32);
     }
 
-    /// Runs a script with its `KEYS` and `ARGV`; answers what it returns.
-    pub fn run_script(
+    /// Runs a script, or a function that was registered, with its keys and arguments; answers what it returns.
+    pub fn run(
         &self,
         host: &mut dyn Host,
-        script: &Script,
+        runnable: Runnable<'_>,
         keys: Args<'_>,
         args: Args<'_>,
     ) -> Result<Returned<'_>, Failure> {
-        self.run(host, &script.function, Delivery::Globals, (keys, args))
-    }
-
-    /// Runs a registered function with its keys and arguments; answers what it returns.
-    pub fn run_function(
-        &self,
-        host: &mut dyn Host,
-        callback: &RegistryKey,
-        keys: Args<'_>,
-        args: Args<'_>,
-    ) -> Result<Returned<'_>, Failure> {
-        self.run(host, callback, Delivery::Parameters, (keys, args))
-    }
-
-    fn run(
-        &self,
-        host: &mut dyn Host,
-        function: &RegistryKey,
-        delivery: Delivery,
-        words: (Args<'_>, Args<'_>),
-    ) -> Result<Returned<'_>, Failure> {
-        let (outcome, used_memory) = self.runner.run(&self.lua, host, function, delivery, words);
+        let (outcome, used_memory) = self.runner.run(&self.lua, host, runnable, (keys, args));
         if self.memory_bytes_max > 0 && used_memory > self.memory_bytes_max / 2 {
             self.collect_garbage();
         }

@@ -22,4 +22,4 @@ pub use host::{Host, ReplicationTargets, ScriptLogLevel, panic_is_contained};
 pub use interpreter::{Flavor, Interpreter, Script};
 pub use library::{FunctionSpec, Library, is_name};
 pub use shebang::{FLAG_NAMES, LibraryHeader, ScriptFlags, ScriptHeader};
-pub use stack::Returned;
+pub use stack::{Returned, Runnable};

@@ -35,18 +35,15 @@ end
 -- Errors of native functions are userdata underneath; scripts never see one.
 local plain = native.plain
 
-local function outcome(ok, ...)
-  if ok then
-    return true, ...
-  end
-  local failure = plain((...))
+local function seen(failure)
+  failure = plain(failure)
   if type(failure) == "table" then
     local text = behind[failure] == nil and failure.err
     if type(text) == "string" or type(text) == "number" then
-      failure = text
+      return text
     end
   end
-  return false, failure
+  return failure
 end
 
 local function resumed(ok, ...)
@@ -56,9 +53,7 @@ local function resumed(ok, ...)
   return false, plain((...))
 end
 
-function globals.pcall(...)
-  return outcome(pcall(...))
-end
+globals.pcall = native.protected(pcall, seen)
 
 function globals.xpcall(body, handler)
   return xpcall(body, function(failure)
@@ -139,6 +134,14 @@ local BYTECODE = 27
 local REFUSED = ":1: unexpected symbol near 'char(27)'"
 local loadstring, load = loadstring, load
 
+-- A chunk stands alone, its failure behind nil.
+local function outcome_of(chunk, failure)
+  if chunk then
+    return chunk
+  end
+  return nil, failure
+end
+
 -- The parser does not hold on to the name of what it reads. As an argument of a function here it stays.
 local function name_of(given, default)
   return match(given or default, "^[^%z]*")
@@ -152,8 +155,7 @@ function globals.loadstring(text, name)
     error("bad argument #1 to 'loadstring' (string expected, got " .. type(text) .. ")", 2)
   end
   local held = name_of(name, text)
-  local chunk, failure = loadstring(text, held)
-  return chunk, failure
+  return outcome_of(loadstring(text, held))
 end
 
 function globals.load(reader, name)
@@ -176,7 +178,7 @@ function globals.load(reader, name)
   if is_refused then
     return nil, "(load)" .. REFUSED
   end
-  return chunk, failure
+  return outcome_of(chunk, failure)
 end
 
 -- Their own checks are not enough.

@@ -3,12 +3,15 @@
 
     scripted.py PORT          (run.sh starts a server and calls this)
 
-Needs redis, rq, limits, pyrate-limiter, pottery, redlock-py and huey. Each check is a function; what it says is printed.
+Needs redis, rq, limits, pyrate-limiter, pottery, redlock-py, huey and celery. Each check is a function; what it says is printed.
 """
+import logging
 import sys
 import time
 
 import redis
+
+from checks import run
 
 PORT = int(sys.argv[1])
 URL = f"redis://127.0.0.1:{PORT}/0"
@@ -134,19 +137,38 @@ def huey_queues():
         assert app.is_locked("once")
 
 
-CHECKS = [
-    lock_of_redis_py, scripts_of_redis_py, rq_runs_jobs, limits_counts, pyrate_limiter_fills_buckets,
-    pottery_locks_and_counts, redlock_py_locks, huey_queues,
-]
+def celery_runs_tasks():
+    import celery
+    from celery.contrib.testing.worker import start_worker
+
+    app = celery.Celery("app", broker=URL, backend=URL)
+    app.conf.worker_hijack_root_logger = False
+
+    @app.task
+    def add(a, b):
+        return a + b
+
+    @app.task(bind=True, max_retries=2)
+    def once_more(self, n):
+        if self.request.retries < 1:
+            raise self.retry(countdown=0)
+        return n
+
+    @app.task
+    def total(numbers):
+        return sum(numbers)
+
+    with start_worker(app, pool="solo", perform_ping_check=False, loglevel="critical"):
+        results = [add.delay(number, 1) for number in range(20)]
+        assert [result.get(timeout=20) for result in results] == list(range(1, 21))
+        assert once_more.delay(7).get(timeout=20) == 7
+        assert celery.group(add.s(n, n) for n in range(5))().get(timeout=20) == [0, 2, 4, 6, 8]
+        assert celery.chord([add.s(1, 1), add.s(2, 2)])(total.s()).get(timeout=20) == 6
+
 
 if __name__ == "__main__":
-    failed = 0
-    for check in CHECKS:
-        connect().flushall()
-        try:
-            check()
-            print(f"ok      {check.__name__}")
-        except Exception as error:  # each is to be heard of
-            failed += 1
-            print(f"FAILED  {check.__name__}: {type(error).__name__}: {error}")
-    sys.exit(failed > 0)
+    logging.disable(logging.CRITICAL)
+    run(PORT, [
+        lock_of_redis_py, scripts_of_redis_py, rq_runs_jobs, limits_counts, pyrate_limiter_fills_buckets,
+        pottery_locks_and_counts, redlock_py_locks, huey_queues, celery_runs_tasks,
+    ])

@@ -88,6 +88,17 @@ pub const EXCEPTIONS: &[Exception] = &[
         },
     },
     Exception {
+        reason: "members of a set that a script returns come in the order of the table",
+        commands: &["eval", "eval_ro", "evalsha", "evalsha_ro", "fcall", "fcall_ro"],
+        reconcile: |_, ours, theirs| {
+            for value in [ours, theirs] {
+                if matches!(value, Value::Set(_)) {
+                    sort(value, 1);
+                }
+            }
+        },
+    },
+    Exception {
         reason: "members of sets and fields of hashes come in the order of the table",
         commands: &["smembers", "sinter", "sunion", "sdiff", "keys", "hkeys", "hvals", "spop"],
         reconcile: |_, ours, theirs| [ours, theirs].into_iter().for_each(|value| sort(value, 1)),

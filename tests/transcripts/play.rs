@@ -316,7 +316,7 @@ impl Server {
             }
             // There is no writer that could ask for it.
             Job::LoadAof(_) => panic!("an append-only file without a disk"),
-            Job::FreeOutput(_) | Job::FreeElse(_) | Job::MasterChanged | Job::FullSync(_) => {}
+            Job::FreeOutput(_) | Job::FreeElse { .. } | Job::MasterChanged | Job::FullSync(_) => {}
         }
     }
 

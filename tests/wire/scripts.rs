@@ -73,6 +73,16 @@ fn a_script_that_has_written_ends_with_the_server_alone() {
 }
 
 #[test]
+fn what_a_script_logs_is_text() {
+    let server = server();
+    let script = "redis.log('3', 'first', nil, {}, 1/3, 2^53) redis.log(3, nil, 'second')";
+    assert_eq!(server.client().call_args(&["EVAL", script, "0"]), Value::NullBulk);
+    let log = server.log();
+    assert!(log.contains("# first 0.33333333333333 9.007199254741e+15\n"), "{log}");
+    assert!(log.contains("#  second\n"), "{log}");
+}
+
+#[test]
 fn libraries_reach_replicas_and_files() {
     let master = Server::russet(&["--enable-debug-command", "yes"]);
     let mut client = master.client();

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use sha1::{Digest, Sha1};
 
 use super::super::connection::caller;
+use super::super::dispatch;
 use super::super::help;
 use super::super::spec::*;
 use crate::base::hex::hex;
+use crate::engine::client::Closing;
 use crate::engine::script_cache::{CachedScript, ScriptDigest, Stay};
 use crate::engine::{ClientId, Engine, Job, LogLevel};
 use crate::resp::args::Args;
@@ -63,6 +65,11 @@ const UNKILLABLE: ErrorReply = ErrorReply::fixed(
     "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the script \
      termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",
 );
+
+/// Fewer are freed at once by Redis, and do not count as freed lazily.
+const LAZY_OBJECTS: u64 = 64;
+const NO_DEBUGGER: ErrorReply =
+    ErrorReply::fixed("ERR this server has no Lua debugger; the script was not run, and nothing was changed");
 
 /// The script with this body, compiled now if it was not before.
 pub(super) fn compile(engine: &mut Engine, body: &[u8], stay: Stay) -> Result<Arc<CachedScript>, ErrorReply> {
@@ -125,12 +132,20 @@ fn flush(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
         Some(mode) if args.len() == 3 && mode.eq_ignore_ascii_case(b"sync") => false,
         Some(_) => return Err(ErrorReply::fixed("ERR SCRIPT FLUSH only support SYNC|ASYNC option")),
     };
+    let objects = engine.scripting.scripts.len() as u64;
     let forgotten = engine.scripting.forget_scripts();
     if is_async {
-        engine.jobs.push(Job::FreeElse(Box::new(forgotten)));
+        free_later(engine, objects, forgotten);
     }
     caller(engine, id).reply().ok();
     Ok(Flow::Done)
+}
+
+/// Has scripts or functions freed by another thread, and counted as Redis counts: when there are more than a few.
+pub(super) fn free_later(engine: &mut Engine, objects: u64, garbage: impl Send + 'static) {
+    let objects = if objects > LAZY_OBJECTS { objects } else { 0 };
+    engine.lazyfree.hand_out(objects, 0);
+    engine.jobs.push(Job::FreeElse { garbage: Box::new(garbage), objects });
 }
 
 /// `SCRIPT KILL`
@@ -155,16 +170,36 @@ pub(super) fn kill_running(engine: &mut Engine, id: ClientId, is_function: bool)
 }
 
 /// `SCRIPT DEBUG <YES | SYNC | NO>`
+///
+/// There is no debugger, but whoever asks for one takes it for granted that the next script is stepped through, and that what
+/// it writes is undone: `redis-cli --ldb` does not even look at this reply. So EVAL says it ([`refuse_debugging`]).
 fn debug(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
-    let mode = args.bytes(2);
-    if mode.eq_ignore_ascii_case(b"no") {
-        caller(engine, id).reply().ok();
-        return Ok(Flow::Done);
+    let client = caller(engine, id);
+    if !client.out.is_empty() || !client.long_replies.is_empty() {
+        return Err(ErrorReply::fixed("ERR SCRIPT DEBUG must be called outside a pipeline"));
     }
-    if mode.eq_ignore_ascii_case(b"yes") || mode.eq_ignore_ascii_case(b"sync") {
-        return Err(ErrorReply::fixed("ERR SCRIPT DEBUG is not supported: this server has no Lua debugger"));
+    client.debugs_scripts = match args.bytes(2) {
+        mode if mode.eq_ignore_ascii_case(b"no") => false,
+        mode if mode.eq_ignore_ascii_case(b"yes") || mode.eq_ignore_ascii_case(b"sync") => true,
+        _ => return Err(ErrorReply::fixed("ERR Use SCRIPT DEBUG YES/SYNC/NO")),
+    };
+    client.reply().ok();
+    Ok(Flow::Done)
+}
+
+/// Answers an EVAL that is for the debugger: the session is over before it begins, as for a script that does not compile.
+pub(super) fn refuse_debugging(engine: &mut Engine, id: ClientId) -> CommandResult {
+    let client = caller(engine, id);
+    client.closing = Closing::AfterReplies;
+    if !client.is_executing_transaction {
+        let mut reply = client.reply();
+        reply.array(1);
+        reply.simple("<endsession>");
     }
-    Err(ErrorReply::fixed("ERR Use SCRIPT DEBUG YES/SYNC/NO"))
+    client.reply().error(&NO_DEBUGGER);
+    engine.stats.count_error(NO_DEBUGGER.code());
+    dispatch::note_failure(engine, id);
+    Ok(Flow::Done)
 }
 
 /// `SCRIPT HELP`
@@ -174,7 +209,12 @@ fn help_text(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
         id,
         "SCRIPT",
         &[
-            ("DEBUG (YES|SYNC|NO)", &["Set the mode in which scripts are debugged; there is NO only."]),
+            (
+                "DEBUG (YES|SYNC|NO)",
+                &[
+                    "Set the mode in which scripts are debugged. There is no debugger: EVAL says so after YES and SYNC.",
+                ],
+            ),
             ("EXISTS <sha1> [<sha1> ...]", &["Tell which of the scripts are cached."]),
             ("FLUSH [ASYNC|SYNC]", &["Forget all cached scripts."]),
             ("KILL", &["Stop the script that is running, if it has not written."]),

@@ -3,10 +3,10 @@
 use super::super::connection::caller;
 use super::super::help;
 use super::super::spec::*;
-use super::cache::kill_running;
+use super::cache::{free_later, kill_running};
 use crate::base::glob;
 use crate::engine::effects::Propagation;
-use crate::engine::{ClientId, Engine, Job};
+use crate::engine::{ClientId, Engine};
 use crate::persistence::rdb;
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
@@ -115,9 +115,11 @@ fn flush(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
         Some(mode) if mode.eq_ignore_ascii_case(b"sync") => false,
         Some(_) => return Err(ErrorReply::fixed("ERR FUNCTION FLUSH only supports SYNC|ASYNC option")),
     };
+    // The state of Lua is one more.
+    let objects = engine.scripting.functions_len() as u64 + 1;
     let forgotten = engine.forget_libraries();
     if is_async {
-        engine.jobs.push(Job::FreeElse(Box::new(forgotten)));
+        free_later(engine, objects, forgotten);
     }
     changed(engine);
     caller(engine, id).reply().ok();

@@ -12,13 +12,14 @@ use super::connection::caller;
 use super::dispatch;
 use super::options::integer;
 use super::spec::*;
+use crate::base::hex::hex;
 use crate::engine::effects::Propagation;
 use crate::engine::script_cache::{CachedScript, Stay};
 use crate::engine::scripting::Running;
 use crate::engine::{ClientId, Engine};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
-use crate::scripting::{Failure, Interpreter, Returned, ScriptFlags, ScriptHeader};
+use crate::scripting::{Failure, Interpreter, Runnable, ScriptFlags, ScriptHeader};
 
 const SCRIPT: Flags = MOVABLE_KEYS | NOSCRIPT | SKIP_MONITOR | MAY_REPLICATE | NO_MANDATORY_KEYS | STALE;
 const SCRIPT_RO: Flags = MOVABLE_KEYS | NOSCRIPT | SKIP_MONITOR | NO_MANDATORY_KEYS | STALE | READONLY;
@@ -28,10 +29,11 @@ const COMPLEXITY: &str = "Depends on the script that is executed.";
 
 pub(super) const COMMANDS: &[CommandSpec] = &[
     CommandSpec::engine("eval", -3, SCRIPT, "scripting", eval)
-        .runs(|_, args| ScriptHeader::read(args.bytes(1)).ok()?.flags)
+        .runs(flags_of_body)
         .keys(&[KeySpec::counted(2, RW | ACCESS | UPDATE).noted(MAY_WRITE_KEYS)])
         .docs("2.6.0", COMPLEXITY, "Runs a script.", "script numkeys [key [key ...]] [arg [arg ...]]"),
     CommandSpec::engine("eval_ro", -3, SCRIPT_RO, "scripting", eval_ro)
+        .runs(flags_of_body)
         .keys(&[KeySpec::counted(2, RO | ACCESS).noted(MAY_READ_KEYS)])
         .docs(
             "7.0.0",
@@ -40,7 +42,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
             "script numkeys [key [key ...]] [arg [arg ...]]",
         ),
     CommandSpec::engine("evalsha", -3, SCRIPT, "scripting", evalsha)
-        .runs(|engine, args| engine.scripting.scripts.get(&cache::parse_digest(args.bytes(1))?)?.script.flags)
+        .runs(flags_of_digest)
         .keys(&[KeySpec::counted(2, RW | ACCESS | UPDATE)])
         .docs(
             "2.6.0",
@@ -49,6 +51,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
             "sha1 numkeys [key [key ...]] [arg [arg ...]]",
         ),
     CommandSpec::engine("evalsha_ro", -3, SCRIPT_RO, "scripting", evalsha_ro)
+        .runs(flags_of_digest)
         .keys(&[KeySpec::counted(2, RO | ACCESS)])
         .docs(
             "7.0.0",
@@ -57,7 +60,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
             "sha1 numkeys [key [key ...]] [arg [arg ...]]",
         ),
     CommandSpec::engine("fcall", -3, SCRIPT, "scripting", fcall)
-        .runs(|engine, args| Some(engine.function_table().ok()?.function(args.bytes(1))?.flags))
+        .runs(flags_of_function)
         .keys(&[KeySpec::counted(2, RW | ACCESS | UPDATE).noted(MAY_WRITE_KEYS)])
         .docs(
             "7.0.0",
@@ -66,6 +69,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
             "function numkeys [key [key ...]] [arg [arg ...]]",
         ),
     CommandSpec::engine("fcall_ro", -3, SCRIPT_RO, "scripting", fcall_ro)
+        .runs(flags_of_function)
         .keys(&[KeySpec::counted(2, RO | ACCESS).noted(MAY_READ_KEYS)])
         .docs(
             "7.0.0",
@@ -75,7 +79,31 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         ),
 ];
 
+/// What the script of an EVAL has declared.
+fn flags_of_body(_: &mut Engine, args: &Args<'_>) -> Option<ScriptFlags> {
+    ScriptHeader::read(args.bytes(1)).ok()?.flags
+}
+
+fn flags_of_digest(engine: &mut Engine, args: &Args<'_>) -> Option<ScriptFlags> {
+    engine.scripting.scripts.get(&cache::parse_digest(args.bytes(1))?)?.script.flags
+}
+
+fn flags_of_function(engine: &mut Engine, args: &Args<'_>) -> Option<ScriptFlags> {
+    Some(engine.function_table().ok()?.function(args.bytes(1))?.flags)
+}
+
 const NO_SCRIPT: ErrorReply = ErrorReply::fixed("NOSCRIPT No matching script. Please use EVAL.");
+const STALE_UNDECLARED: ErrorReply = ErrorReply::fixed(
+    "MASTERDOWN Link with MASTER is down, replica-serve-stale-data is set to 'no' and 'allow-stale' flag is not set on \
+     the script.",
+);
+const WRITES_ON_REPLICA: ErrorReply =
+    ErrorReply::fixed("READONLY Can not run script with write flag on readonly replica");
+const WRITES_READ_ONLY: ErrorReply =
+    ErrorReply::fixed("ERR Can not execute a script with write flag using *_ro command.");
+const OOM_UNDECLARED: ErrorReply = ErrorReply::fixed(
+    "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
+);
 const KEYS_NEGATIVE: ErrorReply = ErrorReply::fixed("ERR Number of keys can't be negative");
 
 /// `EVAL script numkeys [key [key ...]] [arg [arg ...]]`
@@ -90,6 +118,9 @@ fn eval_ro(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult 
 
 fn eval_body(engine: &mut Engine, id: ClientId, args: &Args<'_>, is_read_only: bool) -> CommandResult {
     show_to_monitors(engine, id, args);
+    if caller(engine, id).debugs_scripts {
+        return cache::refuse_debugging(engine, id);
+    }
     let keys = keys_len(args, integer(args.bytes(2))?)?;
     let cached = cache::compile(engine, args.bytes(1), Stay::Passing)?;
     run_script(engine, id, args, keys, &cached, is_read_only)
@@ -108,6 +139,9 @@ fn evalsha_ro(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResu
 fn eval_digest(engine: &mut Engine, id: ClientId, args: &Args<'_>, is_read_only: bool) -> CommandResult {
     show_to_monitors(engine, id, args);
     let digest = cache::parse_digest(args.bytes(1)).ok_or(NO_SCRIPT)?;
+    if caller(engine, id).debugs_scripts {
+        return Err(ErrorReply::fixed("ERR Please use EVAL instead of EVALSHA for debugging"));
+    }
     let keys = keys_len(args, integer(args.bytes(2))?)?;
     let cached = engine.scripting.scripts.get(&digest).cloned().ok_or(NO_SCRIPT)?;
     run_script(engine, id, args, keys, &cached, is_read_only)
@@ -126,11 +160,7 @@ fn run_script(
     let memory_bytes_max = engine.config_memory_max();
     let interpreter = engine.scripting.interpreter(memory_bytes_max)?;
     let unit = Unit { id, args, keys, bounds, interpreter: &interpreter, is_function: false };
-    unit.run(
-        engine,
-        || crate::base::hex::hex(&cached.digest).into_bytes(),
-        |interpreter, host, keys, args| interpreter.run_script(host, &cached.script, keys, args),
-    )
+    unit.run(engine, || hex(&cached.digest).into_bytes(), cached.script.runnable())
 }
 
 /// `FCALL function numkeys [key [key ...]] [arg [arg ...]]`
@@ -153,11 +183,7 @@ fn call_function(engine: &mut Engine, id: ClientId, args: &Args<'_>, is_read_onl
     let keys = keys_len(args, count)?;
     let bounds = Bounds::new(engine, id, Some(flags), is_read_only)?;
     let unit = Unit { id, args, keys, bounds, interpreter: &interpreter, is_function: true };
-    unit.run(
-        engine,
-        || name.clone(),
-        |interpreter, host, keys, args| interpreter.run_function(host, &callback, keys, args),
-    )
+    unit.run(engine, || name.clone(), Runnable::Function(&callback))
 }
 
 /// Monitors read of a script before they read of its commands.
@@ -198,23 +224,24 @@ impl Bounds {
                 Ok(Self { is_read_only, allows_oom: false })
             };
         };
+        // Its flags have passed the gates; this is for a script that comes behind commands of the same EXEC.
         let has = |flag: ScriptFlags| flags & flag != 0;
         if is_stale && !has(ScriptHeader::ALLOW_STALE) {
-            return Err(ErrorReply::MASTER_DOWN);
+            return Err(STALE_UNDECLARED);
         }
-        // What a script has declared passes the gates as a command with such flags would.
         let writes = !has(ScriptHeader::NO_WRITES);
-        if writes && let Some(error) = engine.refusal_of_write(id) {
-            return Err(error);
+        if writes {
+            match engine.refusal_of_write(id) {
+                Some(error) if error.code() == "READONLY" => return Err(WRITES_ON_REPLICA),
+                // How many replicas there are is asked last.
+                Some(error) if !is_read_only || error.code() != "NOREPLICAS" => return Err(error),
+                _ if is_read_only => return Err(WRITES_READ_ONLY),
+                _ => {}
+            }
         }
         let allows_oom = !writes || has(ScriptHeader::ALLOW_OOM);
         if !allows_oom && engine.scripting.is_out_of_memory && !engine.must_obey(id) {
-            return Err(ErrorReply::OOM);
-        }
-        if writes && is_read_only {
-            return Err(ErrorReply::fixed(
-                "ERR Can not execute a script with write flag using *_ro command.",
-            ));
+            return Err(OOM_UNDECLARED);
         }
         Ok(Self { is_read_only: !writes || is_read_only, allows_oom })
     }
@@ -231,17 +258,7 @@ struct Unit<'a> {
 }
 
 impl Unit<'_> {
-    fn run(
-        self,
-        engine: &mut Engine,
-        name: impl Fn() -> Vec<u8>,
-        run: impl for<'i> FnOnce(
-            &'i Interpreter,
-            &mut ScriptHost<'_>,
-            Args<'_>,
-            Args<'_>,
-        ) -> Result<Returned<'i>, Failure>,
-    ) -> CommandResult {
+    fn run(self, engine: &mut Engine, name: impl Fn() -> Vec<u8>, runnable: Runnable<'_>) -> CommandResult {
         if engine.scripting.running.is_some() {
             return Err(ErrorReply::fixed("ERR This Redis command is not allowed from script"));
         }
@@ -259,7 +276,7 @@ impl Unit<'_> {
         });
         self.interpreter.seed(engine.rng.u32(..));
         let mut host = ScriptHost::enter(engine, self.id, self.args, self.bounds, &name);
-        let outcome = run(self.interpreter, &mut host, keys, args);
+        let outcome = self.interpreter.run(&mut host, runnable, keys, args);
         let script_protocol = host.leave();
         let is_killed = engine.scripting.running.take().is_some_and(|running| running.is_killed);
         if is_killed {

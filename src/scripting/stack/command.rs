@@ -1,4 +1,4 @@
-//! `redis.call` and `redis.pcall`: words from the stack, the reply onto it.
+//! `redis.call`, `redis.pcall` and `redis.acl_check_cmd`: a command's words from the stack, its reply onto it.
 
 use std::cell::Cell;
 use std::ffi::c_int;
@@ -6,16 +6,17 @@ use std::ffi::c_int;
 use mlua::ffi::{self, lua_State};
 use mlua::{Function, Lua};
 
-use super::super::argument::write_number;
 use super::super::host;
 use super::to_lua::ReplyReader;
 use super::{push_bytes, string_bytes};
+use crate::base::number::format_g17;
 use crate::resp::args::{ArgRange, Args};
 
 const NO_ARGUMENT: &str = "ERR Please specify at least one argument for this redis lib call";
 const NOT_STRINGS: &str = "ERR Lua redis lib command arguments must be strings or integers";
 /// There is no server behind a script that nobody runs.
 const NO_HOST: &str = "ERR redis.call/pcall can only be called inside a script invocation";
+const NO_COMMAND: &str = "ERR Invalid command passed to redis.acl_check_cmd()";
 
 /// Buffers that commands use one after the other, and their size.
 #[derive(Default)]
@@ -45,6 +46,12 @@ pub fn pcall(lua: &Lua) -> mlua::Result<Function> {
     unsafe { lua.exec_raw((), |state| ffi::lua_pushcclosure(state, redis_pcall, 0)) }
 }
 
+/// `redis.acl_check_cmd(command, ...)`
+pub fn acl_check_cmd(lua: &Lua) -> mlua::Result<Function> {
+    // SAFETY: pushes one function.
+    unsafe { lua.exec_raw((), |state| ffi::lua_pushcclosure(state, may_run_command, 0)) }
+}
+
 unsafe extern "C-unwind" fn redis_call(state: *mut lua_State) -> c_int {
     // SAFETY: Lua calls this with its words on the stack.
     unsafe { run_command(state, true) }
@@ -60,7 +67,10 @@ unsafe fn run_command(state: *mut lua_State, raises: bool) -> c_int {
     // SAFETY: `ask` ends without an error of Lua's. The reply's bytes stay where they are until the next command of this
     // thread, which no allocation of Lua's runs: scripts have no finalizers.
     unsafe {
-        let outcome = ask(state);
+        let outcome = with_words(state, |args, reply| {
+            host::with(|host| host.call(args, reply)).ok_or(NO_HOST)?;
+            Ok(&raw const **reply)
+        });
         ffi::lua_settop(state, 0);
         let is_failure = match outcome {
             Ok(reply) => match (*reply).strip_prefix(b"-") {
@@ -94,14 +104,31 @@ unsafe fn run_command(state: *mut lua_State, raises: bool) -> c_int {
     1
 }
 
-/// Asks the host to run the command on the stack. Answers where its reply lies, or why there was none. Raises nothing.
-unsafe fn ask(state: *mut lua_State) -> Result<*const [u8], &'static str> {
+unsafe extern "C-unwind" fn may_run_command(state: *mut lua_State) -> c_int {
+    // SAFETY: Lua calls this with its words on the stack. What it owns, `with_words` has put away.
+    unsafe {
+        let may_run =
+            with_words(state, |args, _| host::with(|host| host.may_run(args)).flatten().ok_or(NO_COMMAND));
+        match may_run {
+            Ok(may_run) => ffi::lua_pushboolean(state, c_int::from(may_run)),
+            Err(line) => raise(state, line),
+        }
+    }
+    1
+}
+
+/// Hands the command on the stack to `ask`, with a buffer for its reply, or answers why it is none. The buffer's bytes stay
+/// where they are until the next command of this thread. Raises nothing.
+unsafe fn with_words<T>(
+    state: *mut lua_State,
+    ask: impl FnOnce(&Args<'_>, &mut Vec<u8>) -> Result<T, &'static str>,
+) -> Result<T, &'static str> {
     let mut scratch = SCRATCH.take();
     // SAFETY: the words are on the stack.
     let outcome = match unsafe { take_words(state, &mut scratch) } {
         Ok(()) => {
             let Scratch { words, ranges, reply } = &mut scratch;
-            host::with(|host| host.call(&Args::new(words, ranges), reply)).ok_or(NO_HOST)
+            ask(&Args::new(words, ranges), reply)
         }
         Err(line) => Err(line),
     };
@@ -111,9 +138,8 @@ unsafe fn ask(state: *mut lua_State) -> Result<*const [u8], &'static str> {
     if scratch.ranges.capacity() > RANGES_KEPT {
         scratch.ranges = Vec::new();
     }
-    let reply: *const [u8] = scratch.reply.as_slice();
     SCRATCH.set(scratch);
-    outcome.map(|()| reply)
+    outcome
 }
 
 /// Copies the words on the stack to where a command is read from. Raises nothing.
@@ -142,6 +168,35 @@ unsafe fn take_words(state: *mut lua_State, scratch: &mut Scratch) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// A number as an argument: with as many digits as it takes to read the same number.
+fn write_number(n: f64, out: &mut Vec<u8>) {
+    const EXACT_MAX: f64 = 1e15;
+    /// From here on `%.17g` has no digit for each place.
+    const PLAIN_MAX: f64 = 1e17;
+    let integer = n as i64;
+    if n.abs() < EXACT_MAX && integer as f64 == n && (integer != 0 || n.is_sign_positive()) {
+        out.extend_from_slice(itoa::Buffer::new().format(integer).as_bytes());
+    } else if n.is_nan() {
+        out.extend_from_slice(if n.is_sign_negative() { b"-nan" } else { b"nan" });
+    } else if n.is_finite() && n.abs() >= PLAIN_MAX {
+        let text = format!("{n:.16e}");
+        let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        let mantissa = mantissa.trim_end_matches('0').trim_end_matches('.');
+        out.extend_from_slice(format!("{mantissa}e+{exponent}").as_bytes());
+    } else {
+        out.extend_from_slice(format_g17(n).as_bytes());
+    }
+}
+
+/// Raises an error reply that has not been counted.
+pub(super) unsafe fn raise(state: *mut lua_State, line: &str) -> ! {
+    // SAFETY: the caller's.
+    unsafe {
+        push_error(state, line.as_bytes(), false);
+        ffi::lua_error(state)
+    }
 }
 
 /// Pushes the table that stands for an error reply. May raise.

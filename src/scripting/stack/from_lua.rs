@@ -199,6 +199,10 @@ impl Conversion<'_, '_> {
                 let is_counted = field(state, table, IS_COUNTED) == ffi::LUA_TBOOLEAN
                     && ffi::lua_toboolean(state, -1) != 0;
                 let line = c_string(string_bytes(state, table + 1));
+                // What ends it already is no part of it; blanks stand for other ends of lines.
+                let len =
+                    line.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n')).map_or(0, |last| last + 1);
+                let line = &line[..len];
                 self.reply.error_line(line);
                 self.written.has_errors = true;
                 if !is_counted {

@@ -7,7 +7,7 @@ use mlua::ffi::{self, lua_State};
 use mlua::{Function, Lua, Table};
 
 use super::super::host;
-use super::command::push_error;
+use super::command::raise;
 
 /// Matching recurses for the items of a pattern, on a stack that is not Lua's.
 const PATTERN_BYTES_MAX: usize = 4096;
@@ -49,6 +49,13 @@ pub fn inserting(lua: &Lua, function: Function, fronts: Table) -> mlua::Result<F
     unsafe { lua.exec_raw((function, fronts), |state| ffi::lua_pushcclosure(state, insert, 2)) }
 }
 
+/// `pcall`, whose failures scripts see as `seen` makes them. No function of Lua stands between it and its caller, which
+/// `error` could name as the place of an error.
+pub fn protected(lua: &Lua, pcall: Function, seen: Function) -> mlua::Result<Function> {
+    // SAFETY: as in `bounded`.
+    unsafe { lua.exec_raw((pcall, seen), |state| ffi::lua_pushcclosure(state, protected_call, 2)) }
+}
+
 /// `function`, which runs or makes a coroutine, for scripts that were not stopped.
 pub fn unless_stopped(lua: &Lua, function: Function) -> mlua::Result<Function> {
     // SAFETY: as in `bounded`.
@@ -59,10 +66,22 @@ unsafe extern "C-unwind" fn go_on_unless_stopped(state: *mut lua_State) -> c_int
     // SAFETY: Lua calls this with its arguments on the stack. No frame here owns anything.
     unsafe {
         if let Some(line) = host::stopped() {
-            push_error(state, line.as_bytes(), false);
-            ffi::lua_error(state);
+            raise(state, line);
         }
         go_on(state)
+    }
+}
+
+unsafe extern "C-unwind" fn protected_call(state: *mut lua_State) -> c_int {
+    // SAFETY: as above. What failed has left `false` and the failure and nothing else, so there is room for a function more.
+    unsafe {
+        let count = go_on(state);
+        if ffi::lua_toboolean(state, -count) == 0 {
+            ffi::lua_pushvalue(state, ffi::lua_upvalueindex(2));
+            ffi::lua_insert(state, -2);
+            ffi::lua_call(state, 1, 1);
+        }
+        count
     }
 }
 

@@ -13,6 +13,13 @@
 //!   they need that must be freed lies with the caller of `lua_pcall`, or in a thread-local, never in a guard of theirs.
 //! - *The stack is balanced.* A run leaves one value, which [`Returned`] stands for and takes away. Room for it and for the
 //!   few slots below it is what Lua guarantees each native function; whatever needs more asks for it.
+//! - *Depth is asked for.* What nests takes its slots by `lua_checkstack` at each level ([`to_lua`], [`from_lua`]); a guard or a
+//!   command needs at most three beside its arguments, of the twenty that Lua keeps for each native function.
+//! - *What the collector may free is on the stack or beside a function.* A table that is being filled lies below what is put
+//!   into it; names of fields are values beside the function that uses them; scripts lie in the registry until they are
+//!   forgotten, which no script can cause that runs. No finalizer of a script exists that could run in between.
+//! - *Guards call in their own frame.* The function behind a guard is native and finds its arguments where Lua left them; none
+//!   of those that are guarded uses what lies beside it, where the guard has its own.
 //! - *Bytes of strings are read only while the string is on the stack*, where the collector sees it.
 //! - *A panic does not cross Lua.* The server's own ends the process; the functions here have none of theirs.
 
@@ -21,6 +28,7 @@
 mod command;
 mod from_lua;
 mod guards;
+mod log;
 mod to_lua;
 
 use std::ffi::{c_int, c_void};
@@ -28,21 +36,22 @@ use std::ffi::{c_int, c_void};
 use mlua::ffi::{self, lua_State};
 use mlua::{FromLua, Function, Lua, RegistryKey, Table, Value};
 
-pub use self::command::{call, pcall};
+pub use self::command::{acl_check_cmd, call, pcall};
 pub use self::from_lua::Written;
-pub use self::guards::{bounded, inserting, repeating, unless_stopped, unpacking, writing};
+pub use self::guards::{bounded, inserting, protected, repeating, unless_stopped, unpacking, writing};
+pub use self::log::log;
 use super::error::Failure;
 use super::host::{self, Host};
 use crate::resp::args::Args;
 use crate::resp::reply::{Protocol, Reply};
 
-/// How a script or function gets its keys and arguments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Delivery {
+/// What is run, which lies in Lua's registry; they differ in how they get their keys and arguments.
+#[derive(Clone, Copy)]
+pub enum Runnable<'a> {
     /// As the globals `KEYS` and `ARGV`.
-    Globals,
+    Script(&'a RegistryKey),
     /// As its two parameters.
-    Parameters,
+    Function(&'a RegistryKey),
 }
 
 /// Runs scripts in the state that it was made for.
@@ -57,9 +66,7 @@ pub struct Runner {
 
 /// One run, as [`run_body`] sees it.
 struct Request<'a> {
-    /// In the registry.
-    function: c_int,
-    delivery: Delivery,
+    runnable: Runnable<'a>,
     keys: Args<'a>,
     args: Args<'a>,
 }
@@ -78,17 +85,16 @@ impl Runner {
         })
     }
 
-    /// Runs a function; what it returns waits in Lua. Answers beside it how many bytes Lua holds then.
+    /// Runs a script or function of this state; what it returns waits in Lua. Answers beside it how many bytes Lua holds then.
     pub fn run<'l>(
         &'l self,
         lua: &'l Lua,
         host: &mut dyn Host,
-        function: &RegistryKey,
-        delivery: Delivery,
+        runnable: Runnable<'_>,
         (keys, args): (Args<'_>, Args<'_>),
     ) -> (Result<Returned<'l>, Failure>, usize) {
         let mut used_memory = 0;
-        let request = Request { function: function.id(), delivery, keys, args };
+        let request = Request { runnable, keys, args };
         let failed = host::lend(host, || {
             lua.exec_raw_lua(|raw| {
                 let state = raw.state();
@@ -130,9 +136,9 @@ unsafe extern "C-unwind" fn run_body(state: *mut lua_State) -> c_int {
     // SAFETY: the one argument is the request of `Runner::run`, which waits for this to end. This frame owns nothing.
     unsafe {
         let request = &*ffi::lua_touserdata(state, 1).cast::<Request<'_>>();
-        ffi::lua_rawgeti_(state, ffi::LUA_REGISTRYINDEX, request.function);
-        match request.delivery {
-            Delivery::Globals => {
+        match request.runnable {
+            Runnable::Script(function) => {
+                registered(state, function);
                 for (name, items) in [(2, request.keys), (3, request.args)] {
                     ffi::lua_pushvalue(state, ffi::lua_upvalueindex(name));
                     push_list(state, items);
@@ -140,7 +146,8 @@ unsafe extern "C-unwind" fn run_body(state: *mut lua_State) -> c_int {
                 }
                 ffi::lua_call(state, 0, 1);
             }
-            Delivery::Parameters => {
+            Runnable::Function(function) => {
+                registered(state, function);
                 push_list(state, request.keys);
                 push_list(state, request.args);
                 ffi::lua_call(state, 2, 1);
