@@ -30,6 +30,8 @@ const TAKE_BYTES_MAX: usize = 8 << 20;
 const AHEAD_BYTES_MAX: u64 = 32 << 20;
 /// When the file cannot be written, so much is kept until it can be; beyond that, only a new base will do.
 const UNTAKEN_BYTES_MAX: u64 = 256 << 20;
+/// So long an fsync may take before those wait for it who write meanwhile.
+const SYNC_PATIENCE_MS: i64 = 2000;
 /// Between two rewrites because the disk has failed.
 const RETRY_MS: i64 = 1000;
 /// After so many failures in a row, rewrites that nobody asked for wait longer and longer.
@@ -57,8 +59,18 @@ pub struct Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wait {
     pub place: Place,
-    /// The replies are not to be sent at all if the place cannot be reached.
-    pub is_strict: bool,
+    pub until: Until,
+}
+
+/// What has to become of a place of the stream before a client is told anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// It is on disk; if it cannot be, the replies are not to be sent at all.
+    Forced,
+    /// It is written, so that the end of the process alone does not lose it.
+    Written,
+    /// It is written, because too much waits for that already.
+    Room,
 }
 
 #[derive(Debug, Default)]
@@ -84,6 +96,10 @@ pub struct Aof {
     next_automatic_try: UnixMillis,
     /// Minutes that automatic rewrites wait at present.
     retry_minutes: u32,
+    /// An fsync that nobody waits for is under way, since then.
+    sync_since: Option<UnixMillis>,
+    /// Times that an fsync took so long that who wrote had to wait for it.
+    pub delayed_syncs: u64,
     /// Why the last write or fsync failed, until one has worked.
     pub write_error: Option<String>,
     /// What was handed to the disk may be lost: only a new base is sure to have it.
@@ -216,6 +232,11 @@ impl Aof {
     /// Whether the writer has something to do besides bytes of the log.
     pub fn has_orders(&self) -> bool {
         !self.orders.is_empty()
+    }
+
+    /// Whether an fsync is under way that nobody waits for.
+    pub fn is_syncing(&self) -> bool {
+        self.sync_since.is_some()
     }
 
     /// How far the file is on disk; none without one.
@@ -612,10 +633,29 @@ impl Engine {
             return None;
         }
         let end = self.role.stream().log.end_offset();
-        let is_strict = self.config.appendfsync == AppendFsync::Always && aof.phase == Phase::On;
-        let is_far_ahead = aof.untaken_bytes(end) > AHEAD_BYTES_MAX;
-        (is_strict || is_far_ahead)
-            .then_some(Wait { place: Place { epoch: aof.epoch, offset: end }, is_strict })
+        let until = match self.config.appendfsync {
+            AppendFsync::Always if aof.phase == Phase::On => Until::Forced,
+            _ if aof.untaken_bytes(end) > AHEAD_BYTES_MAX => Until::Room,
+            // While the disk is busy with an fsync, nothing is written, and nobody waits for that unless it takes long.
+            _ if aof.sync_since.is_some_and(|since| self.now().0 - since.0 < SYNC_PATIENCE_MS) => {
+                return None;
+            }
+            _ => Until::Written,
+        };
+        Some(Wait { place: Place { epoch: aof.epoch, offset: end }, until })
+    }
+
+    /// An fsync begins that nobody waits for; how far the log reaches.
+    pub fn aof_sync_begins(&mut self) -> ReplOffset {
+        self.aof.sync_since = Some(self.now());
+        self.role.stream().log.end_offset()
+    }
+
+    /// It has ended, well or not.
+    pub fn aof_sync_ends(&mut self) {
+        let end = self.role.stream().log.end_offset();
+        let took_ms = self.aof.sync_since.take().map_or(0, |since| self.now().0 - since.0);
+        self.aof.delayed_syncs += u64::from(took_ms >= SYNC_PATIENCE_MS && self.aof.untaken_bytes(end) > 0);
     }
 
     /// What rewrites have replaced is removed.

@@ -106,7 +106,7 @@ fn start_save(request: Box<SaveRequest>, hub: &'static Hub) {
 fn load_aof(client: ClientId, hub: &'static Hub, exit: &UnboundedSender<i32>) {
     let exit = exit.clone();
     let started = background::spawn("load", Urgency::Awaited, move || {
-        if let Err(error) = aof::load::reload(hub, client) {
+        if let Err(error) = aof::reload(hub, client) {
             log::warning(&format!("{error:#}"));
             // Whoever would read it is gone only when the process ends already.
             let _ = exit.send(1);
