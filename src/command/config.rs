@@ -53,7 +53,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
 ];
 
 /// Parameters that only take effect outside of the engine, which therefore does it.
-const OF_THE_ENVIRONMENT: [&str; 4] = ["dir", "maxclients", "port", "bind"];
+const OF_THE_ENVIRONMENT: [&str; 5] = ["dir", "maxclients", "port", "bind", "appendonly"];
 
 /// Parameters that a running server does not change; at the start they are free.
 const FIXED_WHILE_RUNNING: [&str; 1] = ["tls-port"];

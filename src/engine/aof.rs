@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::blocked::BlockedOn;
 use super::client::ClientId;
 use super::gates::Demands;
+use super::own_effects::OwnEffects;
 use super::persistence::SaveProgress;
 use super::{Engine, Job, LogLevel};
 use crate::base::clock::UnixMillis;
@@ -48,11 +49,20 @@ pub enum Phase {
     On,
 }
 
-/// A place in the stream that a client's replies wait for.
+/// A place in the file that a client's replies wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Place {
     pub epoch: u64,
     pub offset: ReplOffset,
+    /// Bytes before it that are not in the log: a replica's own effects.
+    pub own: u64,
+}
+
+impl Place {
+    /// Places of one epoch come one after the other in its order.
+    pub fn reach(self) -> u64 {
+        self.offset.0.saturating_add(self.own)
+    }
 }
 
 /// What stands between a client and its replies.
@@ -81,7 +91,10 @@ pub struct Aof {
     taken: ReplOffset,
     /// Up to here the file is on disk.
     fsynced: Option<ReplOffset>,
-    orders: VecDeque<(ReplOffset, Order)>,
+    /// Each at a position of the log, and behind so many bytes of own effects.
+    orders: VecDeque<(ReplOffset, u64, Order)>,
+    /// What a replica's clients change, which is not in the log.
+    pub own: OwnEffects,
     /// The file has yet to select the database of the next bytes.
     selects: Option<usize>,
     /// Parts of the log that are the link's own affair (pings, requests for acknowledgement): position and length.
@@ -190,6 +203,8 @@ pub enum Taken {
         prefix: Vec<u8>,
         pieces: Pieces,
         end: ReplOffset,
+        /// Bytes of own effects up to there.
+        own: u64,
     },
     Order(Order),
 }
@@ -231,7 +246,7 @@ impl Aof {
 
     /// Whether the writer has something to do besides bytes of the log.
     pub fn has_orders(&self) -> bool {
-        !self.orders.is_empty()
+        !self.orders.is_empty() || (self.is_enabled() && !self.own.is_empty())
     }
 
     /// Whether an fsync is under way that nobody waits for.
@@ -269,7 +284,17 @@ impl Engine {
         aof.phase = Phase::On;
         aof.current_bytes = current_bytes;
         aof.base_bytes = current_bytes;
-        Place { epoch: aof.epoch, offset: aof.taken }
+        self.refresh_propagation();
+        self.aof_place()
+    }
+
+    /// The end of the stream, as a place in the file.
+    pub fn aof_place(&self) -> Place {
+        Place {
+            epoch: self.aof.epoch,
+            offset: self.role.stream().log.end_offset(),
+            own: self.aof.own.added,
+        }
     }
 
     /// From here on the log is kept for the file, which begins with no database selected.
@@ -285,6 +310,7 @@ impl Engine {
         aof.taken = end;
         aof.fsynced = Some(end);
         aof.asides.clear();
+        aof.own.clear();
         aof.selects = Some(db_index);
         aof.write_error = None;
         aof.must_rewrite = false;
@@ -297,7 +323,7 @@ impl Engine {
             // Nothing of what came before is for a file.
             self.aof.taken = end;
         }
-        self.aof.orders.push_back((end, order));
+        self.aof.orders.push_back((end, self.aof.own.added, order));
     }
 
     /// CONFIG SET appendonly yes: a base is written, and what happens meanwhile kept beside it.
@@ -315,6 +341,7 @@ impl Engine {
         }
         self.begin_aof_stream();
         self.aof.phase = Phase::Starting;
+        self.refresh_propagation();
         self.aof.fsynced = None;
         self.aof.failures_in_a_row = 0;
         self.start_rewrite();
@@ -338,6 +365,7 @@ impl Engine {
         aof.is_rewrite_scheduled = false;
         aof.write_error = None;
         aof.must_rewrite = false;
+        self.refresh_propagation();
         self.end_local_waits();
     }
 
@@ -349,9 +377,9 @@ impl Engine {
         self.cancel_rewrite();
         // What was not taken belonged to the data that is gone.
         self.aof.epoch += 1;
-        self.aof.orders.push_back((ReplOffset::default(), Order::Close { epoch: self.aof.epoch }));
-        for (at, _) in &mut self.aof.orders {
-            *at = ReplOffset::default();
+        self.aof.orders.push_back((ReplOffset::default(), 0, Order::Close { epoch: self.aof.epoch }));
+        for (at, own, _) in &mut self.aof.orders {
+            (*at, *own) = (ReplOffset::default(), 0);
         }
         self.aof.phase = Phase::Off;
         self.start_aof();
@@ -391,7 +419,7 @@ impl Engine {
                 Phase::Starting => Rotation::Unlisted,
                 Phase::On => Rotation::Listed,
             },
-            place: Place { epoch: self.aof.epoch, offset: self.role.stream().log.end_offset() },
+            place: self.aof_place(),
             db_index: self.stream_db_index(),
             dir: self.config.dir.clone(),
             timestamp: self.config.aof_timestamp_enabled.then_some(now.0 / 1000),
@@ -417,7 +445,7 @@ impl Engine {
         let Some(rewrite) = self.aof.rewrite.take() else { return };
         rewrite.progress.cancel();
         // One that has not begun need not.
-        self.aof.orders.retain(|(_, order)| match order {
+        self.aof.orders.retain(|(.., order)| match order {
             Order::Rewrite(request) => request.number != rewrite.number,
             Order::Close { .. } | Order::RemoveHistory | Order::Flush(_) => true,
         });
@@ -510,9 +538,9 @@ impl Engine {
             self.aof_report(report);
         }
         let policy = self.write_policy();
-        let limit = self.aof.orders.front().map(|&(at, _)| at);
-        if limit.is_some_and(|at| at <= self.aof.taken) {
-            let order = self.aof.orders.pop_front().map(|(_, order)| order);
+        let limit = self.aof.orders.front().map(|&(at, own, _)| (at, own));
+        if limit.is_some_and(|(at, own)| at <= self.aof.taken && own <= self.aof.own.taken) {
+            let order = self.aof.orders.pop_front().map(|(.., order)| order);
             if let Some(Order::Rewrite(request)) = &order
                 && request.rotation != Rotation::None
             {
@@ -525,9 +553,13 @@ impl Engine {
             return (Taken::Nothing, policy);
         }
         let from = self.aof.taken;
+        let pieces = self.aof.own.take(from, limit.map_or(u64::MAX, |(_, own)| own));
+        if !pieces.is_empty() {
+            return (Taken::Bytes { prefix: Vec::new(), pieces, end: from, own: self.aof.own.taken }, policy);
+        }
         let mut bytes_max = TAKE_BYTES_MAX;
-        if let Some(at) = limit {
-            bytes_max = bytes_max.min((at.0 - from.0) as usize);
+        for at in limit.map(|(at, _)| at).into_iter().chain(self.aof.own.next_place()) {
+            bytes_max = bytes_max.min(at.0.saturating_sub(from.0) as usize);
         }
         let log = &mut self.role.stream_mut().log;
         // The log keeps what was not taken, so it has this.
@@ -548,7 +580,7 @@ impl Engine {
             let mut digits = itoa::Buffer::new();
             crate::resp::reply::write_request(&mut prefix, ["SELECT", digits.format(db_index)].iter());
         }
-        (Taken::Bytes { prefix, pieces, end }, policy)
+        (Taken::Bytes { prefix, pieces, end, own: self.aof.own.taken }, policy)
     }
 
     /// Leaves out what is no effect.
@@ -642,13 +674,13 @@ impl Engine {
             }
             _ => Until::Written,
         };
-        Some(Wait { place: Place { epoch: aof.epoch, offset: end }, until })
+        Some(Wait { place: self.aof_place(), until })
     }
 
-    /// An fsync begins that nobody waits for; how far the log reaches.
-    pub fn aof_sync_begins(&mut self) -> ReplOffset {
+    /// An fsync begins that nobody waits for; the place that the stream has reached.
+    pub fn aof_sync_begins(&mut self) -> Place {
         self.aof.sync_since = Some(self.now());
-        self.role.stream().log.end_offset()
+        self.aof_place()
     }
 
     /// It has ended, well or not.
@@ -688,9 +720,9 @@ impl Engine {
     /// lost then.
     pub fn aof_take_close(&mut self, report: WriterReport) -> Option<Order> {
         self.aof_report(report);
-        let at = self.aof.orders.iter().position(|(_, order)| matches!(order, Order::Close { .. }))?;
+        let at = self.aof.orders.iter().position(|(.., order)| matches!(order, Order::Close { .. }))?;
         // Rewrites before it were cancelled with the file.
-        self.aof.orders.remove(at).map(|(_, order)| order)
+        self.aof.orders.remove(at).map(|(.., order)| order)
     }
 
     /// WAITAOF: 1 if `offset` is on disk here, and how many replicas have it on disk.

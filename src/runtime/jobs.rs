@@ -10,7 +10,7 @@ use super::doors::Doors;
 use super::hub::Hub;
 use super::{aof, environment, loader, log, memory, payload, saver};
 use crate::command;
-use crate::config::RewriteScope;
+use crate::config::{Config, RewriteScope, SetError};
 use crate::engine::client::Closing;
 use crate::engine::long_read::LongRead;
 use crate::engine::persistence::{SaveKind, SaveRequest};
@@ -163,11 +163,23 @@ fn inside(engine: &mut Engine, doors: &Doors, job: InsideJob) {
                 client.and_then(|id| engine.clients.get(id)).is_some_and(|client| client.is_local());
             let outcome = command::set_config(engine, is_local, &pairs, |config, changed| {
                 doors.apply(config, changed)?;
-                environment::apply(config, changed)
+                environment::apply(config, changed)?;
+                prepare_aof(config, changed)
             });
             answer(engine, client, outcome);
         }
     }
+}
+
+/// `CONFIG SET appendonly yes` is refused where there can be no file.
+fn prepare_aof(config: &Config, changed: &[&str]) -> Result<(), SetError> {
+    if !config.appendonly || !changed.contains(&"appendonly") {
+        return Ok(());
+    }
+    aof::prepare(config).map_err(|error| {
+        log::warning(&format!("{error:#}"));
+        SetError::failed("appendonly", "Unable to turn on AOF. Check server logs.")
+    })
 }
 
 fn answer(engine: &mut Engine, client: Option<ClientId>, outcome: Result<(), ErrorReply>) {

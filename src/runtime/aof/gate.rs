@@ -59,7 +59,7 @@ impl Gate {
     fn is_open(&self, place: Place) -> bool {
         let epoch = self.epoch.load(Ordering::Acquire);
         epoch > place.epoch
-            || (epoch == place.epoch && self.open_to.load(Ordering::Acquire) >= place.offset.0)
+            || (epoch == place.epoch && self.open_to.load(Ordering::Acquire) >= place.reach())
     }
 
     /// Everybody may pass who waits for a place up to this one.
@@ -69,7 +69,7 @@ impl Gate {
             self.open_to.store(0, Ordering::Release);
             self.epoch.store(place.epoch, Ordering::Release);
         }
-        self.open_to.store(place.offset.0, Ordering::Release);
+        self.open_to.store(place.reach(), Ordering::Release);
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.failed_to = None;
         let passing = waiting.clients.extract_if(.., |(wait, _)| self.is_open(wait.place));
@@ -93,5 +93,5 @@ impl Gate {
 }
 
 fn reaches(to: Option<Place>, place: Place) -> bool {
-    to.is_some_and(|to| to.epoch == place.epoch && place.offset <= to.offset)
+    to.is_some_and(|to| to.epoch == place.epoch && place.reach() <= to.reach())
 }

@@ -23,6 +23,8 @@ pub struct Batch {
     pub pieces: Pieces,
     /// The position in the stream behind them.
     pub end: ReplOffset,
+    /// Bytes up to there that are a replica's own effects.
+    pub own: u64,
 }
 
 impl Batch {
@@ -65,6 +67,8 @@ impl<F: DiskFile> Incr<F> {
         if incr.len > 0 {
             incr.file.set_len(0)?;
             (incr.len, incr.synced_len) = (0, 0);
+            // After a crash, what it held must not come back under a name that is listed then.
+            incr.sync()?;
         }
         Ok(incr)
     }
@@ -164,7 +168,7 @@ mod tests {
 
     fn batch(pieces: &[&'static [u8]]) -> Batch {
         let pieces = pieces.iter().map(|piece| Bytes::from_static(piece)).collect();
-        Batch { prefix: b"first ".to_vec(), pieces, end: ReplOffset(0) }
+        Batch { prefix: b"first ".to_vec(), pieces, end: ReplOffset(0), own: 0 }
     }
 
     fn folder() -> (tempfile::TempDir, Folder) {

@@ -23,11 +23,13 @@ use anyhow::Context as _;
 
 use super::hub::Hub;
 use super::memory;
+use crate::config::Config;
 use crate::engine::aof::RewriteRequest;
 use crate::engine::{ClientId, Engine};
 pub use disk::{Disk, DiskFile, Files, Mode, World};
 pub use folder::Folder;
 pub use gate::{Gate, Passage};
+use incr::Incr;
 pub use load::begin;
 pub use writer::{Opened, Pace, Writer};
 
@@ -121,9 +123,21 @@ fn run(hub: &'static Hub) {
         memory::settle();
         match pace {
             Pace::AtOnce => {}
-            Pace::Idle(longest) => std::thread::park_timeout(longest),
+            Pace::Idle(longest) => {
+                std::thread::park_timeout(longest);
+                // Where others are about to write, too, one write is for all of them.
+                std::thread::yield_now();
+            }
         }
     }
+}
+
+/// Makes sure that an append-only file can be begun: its folder is there, and a file to write into until the first base is.
+pub fn prepare(config: &Config) -> anyhow::Result<()> {
+    let folder = Folder::of(Files, config);
+    folder.create()?;
+    let path = folder.temporary_incr();
+    Incr::create(&folder, &path).map(drop).with_context(|| format!("cannot create {}", path.display()))
 }
 
 /// Loads the file at the start, and has it written on.

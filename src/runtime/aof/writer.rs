@@ -18,6 +18,7 @@ use super::disk::{Disk, Files, World};
 use super::incr::{Batch, Incr, KEPT_BYTES_MAX};
 use super::{Folder, reason};
 use crate::config::AppendFsync;
+use crate::engine::Engine;
 use crate::engine::aof::{
     Order, Place, RewriteEnd, RewriteRequest, Rotation, Taken, WritePolicy, WriterReport,
 };
@@ -55,6 +56,8 @@ pub struct Writer<W: World> {
     incr: Option<Incr<<W::Disk as Disk>::File>>,
     epoch: u64,
     written: ReplOffset,
+    /// Bytes of own effects that are written besides.
+    own: u64,
     fsynced: ReplOffset,
     other_bytes: u64,
     /// What was taken and has yet to be written: one batch, or after an fsync that has failed all since the one before.
@@ -100,6 +103,7 @@ impl<W: World> Writer<W> {
             incr: None,
             epoch: 0,
             written: ReplOffset::default(),
+            own: 0,
             fsynced: ReplOffset::default(),
             other_bytes: 0,
             pending: VecDeque::new(),
@@ -123,7 +127,7 @@ impl<W: World> Writer<W> {
 
     fn begin_epoch(&mut self, place: Place, incr: Incr<<W::Disk as Disk>::File>) {
         self.epoch = place.epoch;
-        (self.written, self.fsynced) = (place.offset, place.offset);
+        (self.written, self.fsynced, self.own) = (place.offset, place.offset, place.own);
         (self.error, self.must_sync, self.must_rewrite) = (None, false, false);
         self.pending.clear();
         self.incr = Some(incr);
@@ -140,6 +144,11 @@ impl<W: World> Writer<W> {
             error: self.error.clone(),
             must_rewrite: self.must_rewrite,
         }
+    }
+
+    /// How far the file is written.
+    fn reached(&self) -> Place {
+        Place { epoch: self.epoch, offset: self.written, own: self.own }
     }
 
     /// Does what is to be done next.
@@ -180,9 +189,9 @@ impl<W: World> Writer<W> {
         let (taken, policy) = self.world.enter(|engine| engine.aof_take(Some(report)));
         self.policy = policy;
         match taken {
-            Taken::Bytes { prefix, pieces, end } => {
+            Taken::Bytes { prefix, pieces, end, own } => {
                 let prefix = self.with_timestamp(prefix);
-                self.pending.push_back(Batch { prefix, pieces, end });
+                self.pending.push_back(Batch { prefix, pieces, end, own });
                 Next::Bytes
             }
             Taken::Order(order) => Next::Order(order),
@@ -246,7 +255,7 @@ impl<W: World> Writer<W> {
         } else if !self.must_rewrite {
             self.error = None;
         }
-        self.world.gate().open(Place { epoch: self.epoch, offset: self.written });
+        self.world.gate().open(self.reached());
         if is_due && !self.must_sync {
             // An error is kept, and seen to in the next turn.
             let _ = self.sync();
@@ -258,11 +267,11 @@ impl<W: World> Writer<W> {
         while let Some(batch) = self.pending.pop_front() {
             let Some(incr) = &mut self.incr else { continue };
             if let Err(error) = incr.write(&batch) {
-                self.fail("Error writing to the AOF file", &error, batch.end);
+                self.fail("Error writing to the AOF file", &error);
                 self.pending.push_front(batch);
                 return Err(error);
             }
-            self.written = batch.end;
+            (self.written, self.own) = (batch.end, batch.own);
             // Without any fsync there is none that could fail.
             incr.keep(batch, self.policy.fsync != AppendFsync::No);
         }
@@ -275,12 +284,12 @@ impl<W: World> Writer<W> {
         let is_awaited = self.policy.fsync == AppendFsync::Always;
         self.last_sync = self.world.uptime();
         if !is_awaited {
-            let offset = self.world.enter(crate::engine::Engine::aof_sync_begins);
-            self.world.gate().release(Place { epoch: self.epoch, offset });
+            let place = self.world.enter(Engine::aof_sync_begins);
+            self.world.gate().release(place);
         }
         let synced = incr.sync();
         if !is_awaited {
-            self.world.enter(crate::engine::Engine::aof_sync_ends);
+            self.world.enter(Engine::aof_sync_ends);
         }
         match &synced {
             Ok(()) if self.must_rewrite => {}
@@ -289,7 +298,6 @@ impl<W: World> Writer<W> {
                 (self.error, self.must_sync) = (None, false);
             }
             Err(error) => {
-                let end = self.written;
                 match incr.go_back() {
                     Some(batches) => {
                         self.must_sync = true;
@@ -298,14 +306,14 @@ impl<W: World> Writer<W> {
                     }
                     None => self.must_rewrite = true,
                 }
-                self.fail("Error forcing the AOF file to disk", error, end);
+                self.fail("Error forcing the AOF file to disk", error);
             }
         }
         synced
     }
 
     /// Writes are refused from here on; who waits for what was not written is cut off.
-    fn fail(&mut self, what: &str, error: &io::Error, end: ReplOffset) {
+    fn fail(&mut self, what: &str, error: &io::Error) {
         if self.error.is_none() {
             log::warning(&format!("{what}: {}", reason(error)));
         }
@@ -313,11 +321,11 @@ impl<W: World> Writer<W> {
         self.retry_at = self.world.uptime() + RETRY_INTERVAL;
         let report = self.report();
         // Whoever comes later is not to wait for what is not written.
-        let log_end = self.world.enter(|engine| {
+        let end = self.world.enter(|engine| {
             engine.aof_report(report);
-            engine.role.stream().log.end_offset()
+            engine.aof_place()
         });
-        self.world.gate().fail(Place { epoch: self.epoch, offset: log_end.max(end) });
+        self.world.gate().fail(Place { epoch: self.epoch, ..end });
     }
 
     fn obey(&mut self, order: Order) {
@@ -329,7 +337,7 @@ impl<W: World> Writer<W> {
                 }
                 self.rewriting = None;
                 self.epoch = epoch;
-                self.world.gate().open(Place { epoch, offset: ReplOffset(u64::MAX) });
+                self.world.gate().open(Place { epoch, offset: ReplOffset(u64::MAX), own: 0 });
             }
             Order::RemoveHistory => {
                 if let Err(error) = self.folder.remove_history(&mut self.manifest) {
@@ -444,7 +452,7 @@ impl<W: World> Writer<W> {
         } else if self.must_rewrite {
             (self.must_rewrite, self.error) = (false, None);
             self.fsynced = self.written;
-            self.world.gate().open(Place { epoch: self.epoch, offset: self.written });
+            self.world.gate().open(self.reached());
         }
         self.report_end(number, outcome);
     }
@@ -537,7 +545,7 @@ impl<W: World> Writer<W> {
         // One that has failed proves nothing when it works the next time, unless everything was written again.
         let is_synced = self.sync().is_ok() || (self.write().is_ok() && self.sync().is_ok());
         if is_synced && self.pending.is_empty() && !self.must_rewrite {
-            self.world.gate().open(Place { epoch: self.epoch, offset: self.written });
+            self.world.gate().open(self.reached());
         } else {
             // What could not be forced to disk is better written than not.
             let _ = self.write();
