@@ -290,11 +290,7 @@ impl Engine {
 
     /// The end of the stream, as a place in the file.
     pub fn aof_place(&self) -> Place {
-        Place {
-            epoch: self.aof.epoch,
-            offset: self.role.stream().log.end_offset(),
-            own: self.aof.own.added,
-        }
+        Place { epoch: self.aof.epoch, offset: self.role.stream().log.end_offset(), own: self.aof.own.added }
     }
 
     /// From here on the log is kept for the file, which begins with no database selected.

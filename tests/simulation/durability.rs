@@ -117,7 +117,7 @@ impl World for Seat {
         Duration::from_micros(self.0.clock.unix_micros() as u64)
     }
 
-    fn sleep(&self, duration: Duration) {
+    fn pause(&self, duration: Duration) {
         self.0.clock.wait(duration);
     }
 }
@@ -312,7 +312,7 @@ impl Durability {
                 self.tell(|| "the process is killed".to_owned());
                 self.totals.kills += 1;
                 self.expect_written(has_error);
-                self.disk.lose_process();
+                self.go_on();
             }
             _ => {
                 self.tell(|| "the process ends".to_owned());
@@ -322,9 +322,15 @@ impl Durability {
                     return self.disk.lose_power();
                 }
                 self.expect_written(has_error);
-                self.disk.lose_process();
+                self.go_on();
             }
         }
+    }
+
+    /// Another process goes on. Of one that is gone it cannot know what that could not force to disk, so where an fsync has
+    /// failed the machine is started anew, too, as its operator should.
+    fn go_on(&self) {
+        if self.disk.has_lost_writes() { self.disk.lose_power() } else { self.disk.lose_process() }
     }
 
     /// What was acknowledged must be there, as far as the system has it.

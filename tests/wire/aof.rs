@@ -196,8 +196,16 @@ fn what_a_writable_replica_changes_itself_is_in_its_file() {
     let master = Server::russet(&[]);
     let mut of_master = master.client();
     let address = format!("127.0.0.1 {}", master.port);
-    let args =
-        ["--appendonly", "yes", "--appendfsync", "always", "--replica-read-only", "no", "--replicaof", &address];
+    let args = [
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "always",
+        "--replica-read-only",
+        "no",
+        "--replicaof",
+        &address,
+    ];
     let mut replica = Server::russet(&args);
     let mut client = replica.client();
     becomes("the replica is in sync", &"up".to_owned(), || client.info("master_link_status"));

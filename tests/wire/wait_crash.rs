@@ -63,8 +63,7 @@ fn look(client: &mut Client, confirmed: &[u64], round: u64) -> Vec<u64> {
     let of_list = |(index, &confirmed): (usize, &u64)| {
         let list = client.call(&format!("LRANGE {} 0 -1", list_of(index)));
         let texts = list.elements().unwrap().iter().map(|record| record.as_bytes().unwrap().to_vec());
-        let records: Vec<u64> =
-            texts.map(|text| String::from_utf8(text).unwrap().parse().unwrap()).collect();
+        let records: Vec<u64> = texts.map(|text| String::from_utf8(text).unwrap().parse().unwrap()).collect();
         let kept = records.len() as u64;
         assert!(records.into_iter().eq(1..=kept), "round {round}: records of {} are missing", list_of(index));
         assert!(kept >= confirmed, "round {round}: {kept} records are there, {confirmed} were confirmed");

@@ -125,5 +125,5 @@ pub trait World {
     fn start_base(&self, request: Box<RewriteRequest>, path: &Path) -> io::Result<()>;
     /// The time since some moment that stays the same.
     fn uptime(&self) -> Duration;
-    fn sleep(&self, duration: Duration);
+    fn pause(&self, duration: Duration);
 }

@@ -58,8 +58,7 @@ impl Gate {
 
     fn is_open(&self, place: Place) -> bool {
         let epoch = self.epoch.load(Ordering::Acquire);
-        epoch > place.epoch
-            || (epoch == place.epoch && self.open_to.load(Ordering::Acquire) >= place.reach())
+        epoch > place.epoch || (epoch == place.epoch && self.open_to.load(Ordering::Acquire) >= place.reach())
     }
 
     /// Everybody may pass who waits for a place up to this one.

@@ -187,7 +187,7 @@ impl World for Server {
         self.started.elapsed()
     }
 
-    fn sleep(&self, duration: Duration) {
+    fn pause(&self, duration: Duration) {
         std::thread::sleep(duration);
     }
 }

@@ -238,7 +238,7 @@ impl<W: World> Writer<W> {
     /// Writes what is at hand, and does what the policy wants then.
     fn write_and_sync(&mut self) {
         if !self.policy.delay.is_zero() {
-            self.world.sleep(self.policy.delay);
+            self.world.pause(self.policy.delay);
         }
         if self.write().is_err() {
             return;
