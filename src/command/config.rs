@@ -53,8 +53,8 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
 ];
 
 /// Parameters that only take effect outside of the engine, which therefore does it.
-const OF_THE_ENVIRONMENT: [&str; 6] =
-    ["dir", "maxclients", "port", "bind", "oom-score-adj", "oom-score-adj-values"];
+const OF_THE_ENVIRONMENT: [&str; 7] =
+    ["dir", "maxclients", "port", "bind", "appendonly", "oom-score-adj", "oom-score-adj-values"];
 
 /// Parameters that a running server does not change; at the start they are free.
 const FIXED_WHILE_RUNNING: [&str; 1] = ["tls-port"];

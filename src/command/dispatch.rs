@@ -94,7 +94,10 @@ pub fn apply(engine: &mut Engine, args: &Args<'_>) {
     if refuses_unsaved(engine, args) {
         return;
     }
+    // It is in the stream already. What it lets clients of a writable replica do is not.
+    let is_propagating = std::mem::take(&mut engine.effects.is_propagating);
     execute_named(engine, id, TABLE.lookup_original(args), args);
+    engine.effects.is_propagating |= is_propagating && !engine.role.is_master();
     let Some(client) = engine.clients.get_mut(id) else { return };
     let failed = client.out.first() == Some(&b'-');
     let reply = failed.then(|| String::from_utf8_lossy(&client.out).trim_end().to_owned());
@@ -600,6 +603,9 @@ pub fn end_unit(engine: &mut Engine, id: Option<ClientId>) {
 /// Serves clients whose keys were modified, first come, first served, until nothing is ready. Who is served may modify
 /// other keys (BLMOVE), which are then ready in turn.
 pub fn serve_blocked(engine: &mut Engine) {
+    if engine.blocked.has_ready() && !engine.role.is_master() {
+        engine.refresh_propagation();
+    }
     while let Some((db_index, key)) = engine.blocked.next_ready() {
         serve_waiters(engine, db_index, &key);
     }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::blocked::BlockedOn;
 use super::client::ClientId;
 use super::gates::Demands;
+use super::own_effects::OwnEffects;
 use super::persistence::SaveProgress;
 use super::{Engine, Job, LogLevel};
 use crate::base::clock::UnixMillis;
@@ -30,6 +31,8 @@ const TAKE_BYTES_MAX: usize = 8 << 20;
 const AHEAD_BYTES_MAX: u64 = 32 << 20;
 /// When the file cannot be written, so much is kept until it can be; beyond that, only a new base will do.
 const UNTAKEN_BYTES_MAX: u64 = 256 << 20;
+/// So long an fsync may take before those wait for it who write meanwhile.
+const SYNC_PATIENCE_MS: i64 = 2000;
 /// Between two rewrites because the disk has failed.
 const RETRY_MS: i64 = 1000;
 /// After so many failures in a row, rewrites that nobody asked for wait longer and longer.
@@ -46,19 +49,38 @@ pub enum Phase {
     On,
 }
 
-/// A place in the stream that a client's replies wait for.
+/// A place in the file that a client's replies wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Place {
     pub epoch: u64,
     pub offset: ReplOffset,
+    /// Bytes before it that are not in the log: a replica's own effects.
+    pub own: u64,
+}
+
+impl Place {
+    /// Places of one epoch come one after the other in its order.
+    pub fn reach(self) -> u64 {
+        self.offset.0.saturating_add(self.own)
+    }
 }
 
 /// What stands between a client and its replies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wait {
     pub place: Place,
-    /// The replies are not to be sent at all if the place cannot be reached.
-    pub is_strict: bool,
+    pub until: Until,
+}
+
+/// What has to become of a place of the stream before a client is told anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// It is on disk; if it cannot be, the replies are not to be sent at all.
+    Forced,
+    /// It is written, so that the end of the process alone does not lose it.
+    Written,
+    /// It is written, because too much waits for that already.
+    Room,
 }
 
 #[derive(Debug, Default)]
@@ -69,7 +91,10 @@ pub struct Aof {
     taken: ReplOffset,
     /// Up to here the file is on disk.
     fsynced: Option<ReplOffset>,
-    orders: VecDeque<(ReplOffset, Order)>,
+    /// Each at a position of the log, and behind so many bytes of own effects.
+    orders: VecDeque<(ReplOffset, u64, Order)>,
+    /// What a replica's clients change, which is not in the log.
+    pub own: OwnEffects,
     /// The file has yet to select the database of the next bytes.
     selects: Option<usize>,
     /// Parts of the log that are the link's own affair (pings, requests for acknowledgement), or
@@ -87,6 +112,10 @@ pub struct Aof {
     next_automatic_try: UnixMillis,
     /// Minutes that automatic rewrites wait at present.
     retry_minutes: u32,
+    /// An fsync that nobody waits for is under way, since then.
+    sync_since: Option<UnixMillis>,
+    /// Times that an fsync took so long that who wrote had to wait for it.
+    pub delayed_syncs: u64,
     /// Why the last write or fsync failed, until one has worked.
     pub write_error: Option<String>,
     /// What was handed to the disk may be lost: only a new base is sure to have it.
@@ -124,8 +153,6 @@ pub enum Order {
     RemoveHistory,
     /// Everything to disk, then `Engine::aof_flushed`.
     Flush(ClientId),
-    /// Effects that a script has kept from the replicas (`redis.set_repl`), and so from the log.
-    Effects(Vec<u8>),
 }
 
 /// What becomes of the incremental file when a rewrite begins.
@@ -179,6 +206,8 @@ pub enum Taken {
         prefix: Vec<u8>,
         pieces: Pieces,
         end: ReplOffset,
+        /// Bytes of own effects up to there.
+        own: u64,
     },
     Order(Order),
 }
@@ -220,7 +249,12 @@ impl Aof {
 
     /// Whether the writer has something to do besides bytes of the log.
     pub fn has_orders(&self) -> bool {
-        !self.orders.is_empty()
+        !self.orders.is_empty() || (self.is_enabled() && !self.own.is_empty())
+    }
+
+    /// Whether an fsync is under way that nobody waits for.
+    pub fn is_syncing(&self) -> bool {
+        self.sync_since.is_some()
     }
 
     /// How far the file is on disk; none without one.
@@ -240,18 +274,6 @@ impl Aof {
         }
     }
 
-    /// An effect that is for the file, and not in the log whose end is `at`. It is no part of the stream: with
-    /// `appendfsync always` nobody waits for it.
-    pub fn push_effect(&mut self, at: ReplOffset, effect: &[u8]) {
-        if self.phase == Phase::Off {
-            return;
-        }
-        match self.orders.back_mut() {
-            Some((last, Order::Effects(effects))) if *last == at => effects.extend_from_slice(effect),
-            _ => self.orders.push_back((at, Order::Effects(effect.to_vec()))),
-        }
-    }
-
     fn is_rewrite_limited(&mut self, now: UnixMillis) -> bool {
         self.failures_in_a_row >= FAILURES_MAX && now < self.next_automatic_try
     }
@@ -265,7 +287,13 @@ impl Engine {
         aof.phase = Phase::On;
         aof.current_bytes = current_bytes;
         aof.base_bytes = current_bytes;
-        Place { epoch: aof.epoch, offset: aof.taken }
+        self.refresh_propagation();
+        self.aof_place()
+    }
+
+    /// The end of the stream, as a place in the file.
+    pub fn aof_place(&self) -> Place {
+        Place { epoch: self.aof.epoch, offset: self.role.stream().log.end_offset(), own: self.aof.own.added }
     }
 
     /// From here on the log is kept for the file, which begins with no database selected.
@@ -281,6 +309,7 @@ impl Engine {
         aof.taken = end;
         aof.fsynced = Some(end);
         aof.asides.clear();
+        aof.own.clear();
         aof.selects = Some(db_index);
         aof.write_error = None;
         aof.must_rewrite = false;
@@ -293,7 +322,7 @@ impl Engine {
             // Nothing of what came before is for a file.
             self.aof.taken = end;
         }
-        self.aof.orders.push_back((end, order));
+        self.aof.orders.push_back((end, self.aof.own.added, order));
     }
 
     /// CONFIG SET appendonly yes inside a transaction: the clockwork starts it behind that.
@@ -321,6 +350,7 @@ impl Engine {
         }
         self.begin_aof_stream();
         self.aof.phase = Phase::Starting;
+        self.refresh_propagation();
         self.aof.fsynced = None;
         self.aof.failures_in_a_row = 0;
         self.start_rewrite();
@@ -345,6 +375,7 @@ impl Engine {
         aof.is_rewrite_scheduled = false;
         aof.write_error = None;
         aof.must_rewrite = false;
+        self.refresh_propagation();
         self.end_local_waits();
     }
 
@@ -356,9 +387,9 @@ impl Engine {
         self.cancel_rewrite();
         // What was not taken belonged to the data that is gone.
         self.aof.epoch += 1;
-        self.aof.orders.push_back((ReplOffset::default(), Order::Close { epoch: self.aof.epoch }));
-        for (at, _) in &mut self.aof.orders {
-            *at = ReplOffset::default();
+        self.aof.orders.push_back((ReplOffset::default(), 0, Order::Close { epoch: self.aof.epoch }));
+        for (at, own, _) in &mut self.aof.orders {
+            (*at, *own) = (ReplOffset::default(), 0);
         }
         self.aof.phase = Phase::Off;
         self.start_aof();
@@ -398,7 +429,7 @@ impl Engine {
                 Phase::Starting => Rotation::Unlisted,
                 Phase::On => Rotation::Listed,
             },
-            place: Place { epoch: self.aof.epoch, offset: self.role.stream().log.end_offset() },
+            place: self.aof_place(),
             db_index: self.stream_db_index(),
             dir: self.config.dir.clone(),
             timestamp: self.config.aof_timestamp_enabled.then_some(now.0 / 1000),
@@ -424,9 +455,9 @@ impl Engine {
         let Some(rewrite) = self.aof.rewrite.take() else { return };
         rewrite.progress.cancel();
         // One that has not begun need not.
-        self.aof.orders.retain(|(_, order)| match order {
+        self.aof.orders.retain(|(.., order)| match order {
             Order::Rewrite(request) => request.number != rewrite.number,
-            Order::Close { .. } | Order::RemoveHistory | Order::Flush(_) | Order::Effects(_) => true,
+            Order::Close { .. } | Order::RemoveHistory | Order::Flush(_) => true,
         });
     }
 
@@ -520,14 +551,9 @@ impl Engine {
             self.aof_report(report);
         }
         let policy = self.write_policy();
-        let limit = self.aof.orders.front().map(|&(at, _)| at);
-        if limit.is_some_and(|at| at <= self.aof.taken) {
-            let order = self.aof.orders.pop_front().map(|(_, order)| order);
-            if let Some(Order::Effects(effects)) = order {
-                let mut prefix = self.select_of_file();
-                prefix.extend_from_slice(&effects);
-                return (Taken::Bytes { prefix, pieces: Pieces::new(), end: self.aof.taken }, policy);
-            }
+        let limit = self.aof.orders.front().map(|&(at, own, _)| (at, own));
+        if limit.is_some_and(|(at, own)| at <= self.aof.taken && own <= self.aof.own.taken) {
+            let order = self.aof.orders.pop_front().map(|(.., order)| order);
             if let Some(Order::Rewrite(request)) = &order
                 && request.rotation != Rotation::None
             {
@@ -540,9 +566,14 @@ impl Engine {
             return (Taken::Nothing, policy);
         }
         let from = self.aof.taken;
+        let pieces = self.aof.own.take(from, limit.map_or(u64::MAX, |(_, own)| own));
+        if !pieces.is_empty() {
+            let prefix = self.prefix_of(&pieces);
+            return (Taken::Bytes { prefix, pieces, end: from, own: self.aof.own.taken }, policy);
+        }
         let mut bytes_max = TAKE_BYTES_MAX;
-        if let Some(at) = limit {
-            bytes_max = bytes_max.min((at.0 - from.0) as usize);
+        for at in limit.map(|(at, _)| at).into_iter().chain(self.aof.own.next_place()) {
+            bytes_max = bytes_max.min(at.0.saturating_sub(from.0) as usize);
         }
         let log = &mut self.role.stream_mut().log;
         // The log keeps what was not taken, so it has this.
@@ -555,25 +586,21 @@ impl Engine {
         self.aof.taken = end;
         self.trim_backlog();
         let pieces = self.without_asides(from, pieces);
-        let prefix = match pieces.is_empty() {
-            true => Vec::new(),
-            false if begins_with_select(&pieces) => {
-                self.aof.selects = None;
-                Vec::new()
-            }
-            false => self.select_of_file(),
-        };
-        (Taken::Bytes { prefix, pieces, end }, policy)
+        let prefix = self.prefix_of(&pieces);
+        (Taken::Bytes { prefix, pieces, end, own: self.aof.own.taken }, policy)
     }
 
-    /// What a file begins with; nothing once it has begun.
-    fn select_of_file(&mut self) -> Vec<u8> {
-        let mut request = Vec::new();
-        if let Some(db_index) = self.aof.selects.take() {
+    /// What goes before these bytes: a file that they begin has to say which database it begins in.
+    fn prefix_of(&mut self, pieces: &Pieces) -> Vec<u8> {
+        let mut prefix = Vec::new();
+        if !pieces.is_empty()
+            && let Some(db_index) = self.aof.selects.take()
+            && !begins_with_select(pieces)
+        {
             let mut digits = itoa::Buffer::new();
-            crate::resp::reply::write_request(&mut request, ["SELECT", digits.format(db_index)].iter());
+            crate::resp::reply::write_request(&mut prefix, ["SELECT", digits.format(db_index)].iter());
         }
-        request
+        prefix
     }
 
     /// Leaves out what is no effect.
@@ -658,10 +685,29 @@ impl Engine {
             return None;
         }
         let end = self.role.stream().log.end_offset();
-        let is_strict = self.config.appendfsync == AppendFsync::Always && aof.phase == Phase::On;
-        let is_far_ahead = aof.untaken_bytes(end) > AHEAD_BYTES_MAX;
-        (is_strict || is_far_ahead)
-            .then_some(Wait { place: Place { epoch: aof.epoch, offset: end }, is_strict })
+        let until = match self.config.appendfsync {
+            AppendFsync::Always if aof.phase == Phase::On => Until::Forced,
+            _ if aof.untaken_bytes(end) > AHEAD_BYTES_MAX => Until::Room,
+            // While the disk is busy with an fsync, nothing is written, and nobody waits for that unless it takes long.
+            _ if aof.sync_since.is_some_and(|since| self.now().0 - since.0 < SYNC_PATIENCE_MS) => {
+                return None;
+            }
+            _ => Until::Written,
+        };
+        Some(Wait { place: self.aof_place(), until })
+    }
+
+    /// An fsync begins that nobody waits for; the place that the stream has reached.
+    pub fn aof_sync_begins(&mut self) -> Place {
+        self.aof.sync_since = Some(self.now());
+        self.aof_place()
+    }
+
+    /// It has ended, well or not.
+    pub fn aof_sync_ends(&mut self) {
+        let end = self.role.stream().log.end_offset();
+        let took_ms = self.aof.sync_since.take().map_or(0, |since| self.now().0 - since.0);
+        self.aof.delayed_syncs += u64::from(took_ms >= SYNC_PATIENCE_MS && self.aof.untaken_bytes(end) > 0);
     }
 
     /// What rewrites have replaced is removed.
@@ -694,9 +740,9 @@ impl Engine {
     /// lost then.
     pub fn aof_take_close(&mut self, report: WriterReport) -> Option<Order> {
         self.aof_report(report);
-        let at = self.aof.orders.iter().position(|(_, order)| matches!(order, Order::Close { .. }))?;
+        let at = self.aof.orders.iter().position(|(.., order)| matches!(order, Order::Close { .. }))?;
         // Rewrites before it were cancelled with the file.
-        self.aof.orders.remove(at).map(|(_, order)| order)
+        self.aof.orders.remove(at).map(|(.., order)| order)
     }
 
     /// WAITAOF: 1 if `offset` is on disk here, and how many replicas have it on disk.
@@ -792,7 +838,6 @@ mod tests {
             Taken::Order(Order::Close { .. }) => "close".to_owned(),
             Taken::Order(Order::Flush(_)) => "flush".to_owned(),
             Taken::Order(Order::RemoveHistory) => "remove".to_owned(),
-            Taken::Order(Order::Effects(_)) => unreachable!("they are taken as bytes"),
         }
     }
 

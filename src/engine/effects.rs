@@ -139,9 +139,9 @@ impl Effects {
         }
     }
 
-    /// Whether there are several effects that replicas are told.
-    pub fn are_several(&self) -> bool {
-        self.ends.iter().filter(|(.., targets)| targets.replicas).nth(1).is_some()
+    /// Whether there are several effects for those that `are_told`.
+    pub fn are_several(&self, are_told: impl Fn(ReplicationTargets) -> bool) -> bool {
+        self.ends.iter().filter(|(.., targets)| are_told(*targets)).nth(1).is_some()
     }
 
     pub fn is_empty(&self) -> bool {

@@ -23,6 +23,7 @@ pub mod master_stream;
 pub mod migration;
 pub mod monitor;
 mod notify;
+mod own_effects;
 pub mod persistence;
 pub mod process;
 pub mod pubsub;
@@ -344,6 +345,7 @@ impl Engine {
             u64::try_from(config.slowlog_log_slower_than).map_or(u64::MAX, |micros| micros * 1000);
         self.effects.lazy_expire = config.lazyfree_lazy_expire;
         self.eviction_configured();
+        self.refresh_propagation();
     }
 
     pub fn now(&self) -> UnixMillis {

@@ -19,17 +19,24 @@ use crate::storage::Keyspace;
 const TRIM_SLACK_BYTES: u64 = 64 * 1024;
 
 impl Engine {
-    /// Whether effects have a reader; asked again when the role or the backlog changes.
+    /// Whether effects have a reader; asked again when the role, the backlog or the append-only file changes.
     pub fn refresh_propagation(&mut self) {
-        self.effects.is_propagating = self.role.is_master() && self.role.stream().log.is_active();
+        self.effects.is_propagating =
+            (self.role.is_master() && self.role.stream().log.is_active()) || self.keeps_own_effects();
     }
 
     /// Appends the unit's effects to the replication log; the offset behind them.
     ///
     /// Several effects are wrapped in MULTI and EXEC unless they are separate. SELECT goes before an effect only if its database is another than
     /// that of the effect before.
+    ///
+    /// A replica's own effects are not in the log, which is the master's.
     pub fn append_effects(&mut self) -> u64 {
-        let several = self.effects.are_several() && !self.effects.are_separate;
+        if !self.role.is_master() {
+            self.keep_own_effects();
+            return self.role.stream().log.end_offset().0;
+        }
+        let several = self.effects.are_several(|targets| targets.replicas) && !self.effects.are_separate;
         let log = &mut self.role.stream_mut().log;
         // SELECT comes behind it, as since Redis 7.2.
         if several {
@@ -42,7 +49,9 @@ impl Engine {
             }
             let at = log.end_offset();
             if !targets.replicas {
-                self.aof.push_effect(at, effect);
+                if self.aof.is_enabled() {
+                    self.aof.own.add(at, effect.to_vec());
+                }
                 continue;
             }
             log.append(effect);

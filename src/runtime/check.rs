@@ -106,7 +106,7 @@ struct Scan {
     damage: Option<String>,
 }
 
-fn scan(text: &mut Text) -> anyhow::Result<Scan> {
+fn scan(text: &mut Text<File>) -> anyhow::Result<Scan> {
     let mut scan = Scan { commands: 0, valid: text.offset, damage: None };
     let mut ranges = Vec::new();
     let mut is_open = false;

@@ -21,7 +21,7 @@ use super::hub::{Hub, TaskSignal};
 use super::socket::ClientSocket;
 use super::{memory, replica_feed};
 use crate::command::{Executed, Lookup, TABLE, dispatch};
-use crate::engine::aof::Wait;
+use crate::engine::aof::{Until, Wait};
 use crate::engine::client::{ClientKind, Closing, Traffic};
 use crate::engine::{ClientId, Engine, LogLevel};
 use crate::resp::error::ErrorReply;
@@ -100,7 +100,7 @@ pub struct Connection<S> {
     /// Output behind `out`: what is long is queued, not copied.
     out_behind: VecDeque<Vec<u8>>,
     is_blocked: bool,
-    /// The output is not to be sent before this place of the append-only file is on disk.
+    /// The output is not to be sent before this place of the append-only file is written, or on disk.
     held: Option<Wait>,
     /// Set while a slow script holds the engine and what is to be done waits for it.
     errand: Option<Slot>,
@@ -201,12 +201,12 @@ impl<S: ClientSocket> Connection<S> {
         }
     }
 
-    /// Whether what the client is to be told is on disk. Meanwhile nothing more of it is read.
+    /// Whether what the client is to be told is written as it has to be. Meanwhile nothing more of it is read.
     fn may_speak(&mut self, cx: &Context<'_>) -> io::Result<bool> {
         let Some(wait) = self.held else { return Ok(true) };
-        match self.hub.aof.gate.pass(wait.place, cx.waker()) {
+        match self.hub.aof.gate.pass(wait, cx.waker()) {
             Passage::Closed => return Ok(false),
-            Passage::Failed if wait.is_strict => {
+            Passage::Failed if wait.until == Until::Forced => {
                 return Err(io::Error::other("what was to be acknowledged is not on disk"));
             }
             Passage::Failed | Passage::Open => self.held = None,

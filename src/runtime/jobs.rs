@@ -9,7 +9,7 @@ use super::background::{self, Urgency};
 use super::hub::Hub;
 use super::{aof, crash, environment, loader, log, memory, payload, saver};
 use crate::command;
-use crate::config::RewriteScope;
+use crate::config::{Config, RewriteScope, SetError};
 use crate::engine::client::Closing;
 use crate::engine::job::Crash;
 use crate::engine::long_read::LongRead;
@@ -109,7 +109,7 @@ fn start_save(request: Box<SaveRequest>, hub: &'static Hub) {
 fn load_aof(client: ClientId, hub: &'static Hub, exit: &UnboundedSender<i32>) {
     let exit = exit.clone();
     let started = background::spawn("load", Urgency::Awaited, move || {
-        if let Err(error) = aof::load::reload(hub, client) {
+        if let Err(error) = aof::reload(hub, client) {
             log::warning(&format!("{error:#}"));
             // Whoever would read it is gone only when the process ends already.
             let _ = exit.send(1);
@@ -172,7 +172,8 @@ fn inside(engine: &mut Engine, hub: &Hub, job: InsideJob) {
             let outcome = command::set_config(engine, is_local, &pairs, |config, changed| {
                 hub.oom_score.apply(config, is_master, changed)?;
                 hub.doors.apply(config, changed)?;
-                environment::apply(config, changed)
+                environment::apply(config, changed)?;
+                prepare_aof(config, changed)
             });
             if outcome.is_err() {
                 // All or nothing: back to what is in force.
@@ -181,6 +182,17 @@ fn inside(engine: &mut Engine, hub: &Hub, job: InsideJob) {
             answer(engine, client, outcome);
         }
     }
+}
+
+/// `CONFIG SET appendonly yes` is refused where there can be no file.
+fn prepare_aof(config: &Config, changed: &[&str]) -> Result<(), SetError> {
+    if !config.appendonly || !changed.contains(&"appendonly") {
+        return Ok(());
+    }
+    aof::prepare(config).map_err(|error| {
+        log::warning(&format!("{error:#}"));
+        SetError::failed("appendonly", "Unable to turn on AOF. Check server logs.")
+    })
 }
 
 fn answer(engine: &mut Engine, client: Option<ClientId>, outcome: Result<(), ErrorReply>) {

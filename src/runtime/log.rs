@@ -9,7 +9,8 @@ use crate::engine::LogLevel;
 
 /// Where lines go; none is the standard output.
 static FILE: OnceLock<String> = OnceLock::new();
-static LEVEL_MIN: AtomicU8 = AtomicU8::new(LogLevel::Notice as u8);
+/// Nothing is said until a server says what.
+static LEVEL_MIN: AtomicU8 = AtomicU8::new(SILENT);
 static IS_REPLICA: AtomicBool = AtomicBool::new(false);
 const SILENT: u8 = u8::MAX;
 

@@ -1,7 +1,7 @@
 //! The engine behind sockets: tokio, threads, files, signals and timers. Nothing below this layer knows of them.
 
 pub mod allocator;
-mod aof;
+pub mod aof;
 mod background;
 mod check;
 mod clock;
@@ -145,7 +145,7 @@ async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {
     engine.memory_meter = |_| memory::allocated();
     engine.measure_memory();
     // Where there is to be an append-only file, a snapshot does not count.
-    let aof = aof::begin(&mut engine)?;
+    let aof = aof::begin(&mut engine, aof::Files)?;
     let snapshot = if aof.is_some() { None } else { loader::begin(&mut engine)? };
     // It lives as long as the process: everybody who meets there may refer to it without counting references.
     let hub: &'static Hub = Box::leak(Box::new(Hub::new(engine, job_sender)));
@@ -191,7 +191,7 @@ async fn load_and_wait(
 ) -> anyhow::Result<i32> {
     if aof.is_some() || snapshot.is_some() {
         let loading = tokio::task::spawn_blocking(move || match (aof, snapshot) {
-            (Some(plan), _) => aof::load::load(hub, plan),
+            (Some(plan), _) => aof::load(hub, plan),
             (None, Some(snapshot)) => loader::load(hub, snapshot),
             (None, None) => Ok(()),
         });

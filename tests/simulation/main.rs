@@ -6,12 +6,16 @@
 //! master hands over by FAILOVER; no node ever keeps more of the stream than its limits say. After it has healed, all data sets must be equal, and no write that WAIT has confirmed on all
 //! replicas may be missing, even if one of them has become the master meanwhile.
 //!
+//! In `durability.rs` one server alone writes its append-only file to a disk that fails.
+//!
 //! - `RUSSET_SEEDS=10000 cargo test --release --test simulation` runs more seeds than the usual 300.
 //! - `RUSSET_SEED=17` runs that one alone, and prints what happens.
 
 #![allow(clippy::unwrap_used, reason = "a panic here is a failed test")]
 
 mod cluster;
+mod disk;
+mod durability;
 mod link;
 mod network;
 mod node;
@@ -20,6 +24,7 @@ mod workload;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use cluster::Cluster;
+use durability::Durability;
 
 const SEEDS: u64 = 300;
 
@@ -49,6 +54,23 @@ fn replicas_end_up_equal_and_what_wait_confirmed_is_kept() {
         totals.restarts_from_file,
     ];
     assert!(each.iter().all(|&count| count > 0), "{totals:?}");
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_disk_that_fails() {
+    if let Some(seed) = number("RUSSET_SEED") {
+        Durability::new(seed, true).run();
+        return;
+    }
+    let mut totals = durability::Totals::default();
+    for seed in 0..number("RUSSET_SEEDS").unwrap_or(SEEDS) {
+        match catch_unwind(AssertUnwindSafe(|| Durability::new(seed, false).run())) {
+            Ok(of_run) => totals.add(&of_run),
+            Err(_) => panic!("seed {seed} failed, see above: RUSSET_SEED={seed} replays it"),
+        }
+    }
+    println!("{totals:?}");
+    assert!(totals.all_positive(), "{totals:?}");
 }
 
 fn number(variable: &str) -> Option<u64> {

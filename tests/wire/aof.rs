@@ -158,6 +158,87 @@ fn it_is_switched_on_and_off_while_clients_write() {
 }
 
 #[test]
+fn it_is_not_switched_on_where_there_can_be_no_file() {
+    let server = Server::russet(&[]);
+    let mut client = server.client();
+    // A file stands where the folder is to be.
+    std::fs::write(server.folder().join(FOLDER), b"").unwrap();
+    assert_eq!(
+        client.text("CONFIG SET appendonly yes"),
+        "ERR CONFIG SET failed (possibly related to argument 'appendonly') - Unable to turn on AOF. Check server logs."
+    );
+    assert_eq!(client.call("CONFIG GET appendonly").elements().unwrap()[1], bulk("no"));
+    assert_eq!(client.info("aof_enabled"), "0");
+    std::fs::remove_file(server.folder().join(FOLDER)).unwrap();
+    assert_eq!(client.call("CONFIG SET appendonly yes"), ok());
+    // With the reply there is something to write into, though the first base may still be on its way.
+    assert!(std::fs::read_dir(server.folder().join(FOLDER)).unwrap().count() > 0);
+}
+
+#[test]
+fn a_reply_is_sent_when_its_effect_is_written() {
+    for policy in ["everysec", "no"] {
+        let server = Server::russet(&["--appendonly", "yes", "--appendfsync", policy]);
+        let mut client = server.client();
+        let incr = last_incr(&server);
+        for i in 0..200 {
+            let value = format!("value:{i}");
+            client.call_args(&["SET", "key", &value]);
+            let text = std::fs::read(&incr).unwrap();
+            let is_there = text.windows(value.len()).any(|window| window == value.as_bytes());
+            // Unless an fsync was under way, which nobody waits for.
+            assert!(is_there || policy == "everysec" && i > 0 && text.len() > 30 * i, "{policy}: {value}");
+        }
+    }
+}
+
+#[test]
+fn what_a_writable_replica_changes_itself_is_in_its_file() {
+    let master = Server::russet(&[]);
+    let mut of_master = master.client();
+    let address = format!("127.0.0.1 {}", master.port);
+    let args = [
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "always",
+        "--replica-read-only",
+        "no",
+        "--replicaof",
+        &address,
+    ];
+    let mut replica = Server::russet(&args);
+    let mut client = replica.client();
+    becomes("the replica is in sync", &"up".to_owned(), || client.info("master_link_status"));
+    becomes("its file is there", &"1".to_owned(), || client.info("aof_rewrites"));
+    of_master.call("SET from:master 1");
+    client.call("SELECT 3");
+    client.call("SET own 1");
+    client.call("MULTI");
+    client.call("INCR own");
+    client.call("RPUSH list a b");
+    client.call("EXEC");
+    client.call("SET short x PX 30");
+    of_master.call("SET from:master 2");
+    becomes("it expires", &0, || client.integer("DBSIZE") - 2);
+    client.call("SET own:last x");
+    of_master.call("INCR counter");
+    becomes("the master's is there", &2, || {
+        client.call("SELECT 0");
+        client.integer("DBSIZE")
+    });
+    assert_eq!(of_master.integer("DBSIZE"), 2, "the master has nothing of it");
+    let expected = digest(&mut client);
+    replica.kill();
+    let alone = Server::russet_in(&["--appendonly", "yes"], folder_with_aof(replica.folder()));
+    let mut client = alone.client();
+    assert_eq!(digest(&mut client), expected);
+    client.call("SELECT 3");
+    assert_eq!((client.call("GET own"), client.integer("DBSIZE")), (bulk("2"), 3));
+    assert!(std::fs::read(last_incr(&alone)).unwrap().windows(3).any(|window| window == b"DEL"));
+}
+
+#[test]
 fn a_rewrite_and_a_save_run_side_by_side() {
     let server = Server::russet(&["--appendonly", "yes", "--rdb-key-save-delay", "500"]);
     let mut client = server.client();

@@ -26,3 +26,4 @@ mod replication;
 mod sandbox;
 mod scripts;
 mod sentinel;
+mod wait_crash;

@@ -78,7 +78,8 @@ fn append_only_file(engine: &Engine, lines: &mut Lines) {
     lines.field("aof_base_size", aof.base_bytes);
     lines.flag("aof_pending_rewrite", false);
     lines.field("aof_buffer_length", aof.buffered_bytes + aof.untaken_bytes(end));
-    lines.zeros(&["aof_pending_bio_fsync", "aof_delayed_fsync"]);
+    lines.flag("aof_pending_bio_fsync", aof.is_syncing());
+    lines.field("aof_delayed_fsync", aof.delayed_syncs);
 }
 
 pub(super) fn stats(engine: &Engine, lines: &mut Lines) {

@@ -1,6 +1,5 @@
 //! A base on its way to disk: a frozen data set, written by a thread of its own.
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,7 +7,8 @@ use std::time::{Duration, Instant};
 use super::super::background::{self, Urgency};
 use super::super::hub::Hub;
 use super::super::{log, saver};
-use super::Message;
+use super::disk::{Disk, DiskFile, Files, Mode};
+use super::{Message, reason};
 use crate::engine::aof::RewriteRequest;
 use crate::persistence::aof::commands;
 use crate::persistence::aof::manifest::BaseForm;
@@ -25,7 +25,7 @@ pub fn start(hub: &'static Hub, request: Box<RewriteRequest>, path: &Path) -> io
     let path = path.to_owned();
     background::spawn("rewrite", Urgency::Unnoticed, move || {
         let number = request.number;
-        let outcome = write(&request, &path).map_err(|error| super::reason(&error));
+        let outcome = write(Files, &request, &path).map_err(|error| reason(&error));
         // The frozen data set may be the last holder of many segments: they are freed here.
         drop(request);
         hub.aof.send(Message::BaseWritten { number, outcome });
@@ -33,7 +33,7 @@ pub fn start(hub: &'static Hub, request: Box<RewriteRequest>, path: &Path) -> io
 }
 
 /// Writes a base and forces it to disk.
-pub fn write(request: &RewriteRequest, path: &Path) -> io::Result<()> {
+pub fn write<D: Disk>(disk: D, request: &RewriteRequest, path: &Path) -> io::Result<()> {
     let total = request.snapshot.keys_len();
     let (mut keys, mut last_line) = (0, Instant::now());
     let each_key = || {
@@ -50,7 +50,7 @@ pub fn write(request: &RewriteRequest, path: &Path) -> io::Result<()> {
         }
         Ok(())
     };
-    let file = Steady { file: File::create(path)?, unsynced: 0 };
+    let file = Steady { file: disk.open(path, Mode::Create)?, unsynced: 0 };
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, file);
     if request.form == BaseForm::Commands
         && let Some(seconds) = request.timestamp
@@ -61,21 +61,21 @@ pub fn write(request: &RewriteRequest, path: &Path) -> io::Result<()> {
         BaseForm::Rdb => snapshot::write(&request.snapshot, &request.options, out, each_key)?,
         BaseForm::Commands => commands::write(&request.snapshot, out, each_key)?,
     };
-    out.into_inner().map_err(io::IntoInnerError::into_error)?.file.sync_all()
+    out.into_inner().map_err(io::IntoInnerError::into_error)?.file.sync()
 }
 
 /// A file that is forced to disk as it grows.
-struct Steady {
-    file: File,
+struct Steady<F> {
+    file: F,
     unsynced: u64,
 }
 
-impl io::Write for Steady {
+impl<F: DiskFile> io::Write for Steady<F> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         let n = self.file.write(data)?;
         self.unsynced += n as u64;
         if self.unsynced >= BYTES_PER_SYNC {
-            self.file.sync_data()?;
+            self.file.sync()?;
             self.unsynced = 0;
         }
         Ok(n)

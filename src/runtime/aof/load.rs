@@ -4,19 +4,18 @@
 //! commands, run by the engine as everywhere. Only the end of the last part may be missing.
 
 use std::cell::Cell;
-use std::fs::File;
-use std::io::{self, Read, Seek as _, SeekFrom};
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
 
-use super::super::hub::Hub;
 use super::super::{log, saver};
+use super::disk::{Disk, DiskFile as _, Files, Mode, World};
 use super::incr::Incr;
 use super::text::Text;
-use super::{Folder, Message, Opened, base};
+use super::{Folder, Opened, base};
 use crate::command::replay::Replay;
 use crate::engine::aof::Place;
 use crate::engine::{ClientId, Engine};
@@ -32,25 +31,25 @@ const RUN_BYTES_MAX: usize = 64 * 1024;
 const KEYS_PER_REPORT: u64 = 1024;
 
 /// An append-only file that is to be loaded, unless it is empty, and then written on.
-pub struct Plan {
-    folder: Folder,
+pub struct Plan<D = Files> {
+    folder: Folder<D>,
     manifest: Manifest,
     total_bytes: u64,
 }
 
 /// Looks at what there is; from here on clients are told to wait until it is loaded. None unless `appendonly` is on.
-pub fn begin(engine: &mut Engine) -> anyhow::Result<Option<Plan>> {
+pub fn begin<D: Disk>(engine: &mut Engine, disk: D) -> anyhow::Result<Option<Plan<D>>> {
     if !engine.config.appendonly {
         return Ok(None);
     }
-    let plan = Plan::of(engine)?;
+    let plan = Plan::of(engine, disk)?;
     engine.start_loading(plan.total_bytes);
     Ok(Some(plan))
 }
 
-impl Plan {
-    fn of(engine: &Engine) -> anyhow::Result<Self> {
-        let folder = Folder::of(&engine.config);
+impl<D: Disk> Plan<D> {
+    fn of(engine: &Engine, disk: D) -> anyhow::Result<Self> {
+        let folder = Folder::of(disk, &engine.config);
         let mut manifest = folder.read_manifest()?;
         folder.adopt_old_file(&mut manifest)?;
         let mut total_bytes = 0;
@@ -61,31 +60,30 @@ impl Plan {
     }
 }
 
-/// Loads the file, then has it written on and ends the loading.
-pub fn load(hub: &'static Hub, plan: Plan) -> anyhow::Result<()> {
-    load_parts(hub, &plan)?;
-    let mut opened = open(hub, plan)?;
-    hub.enter(|engine| {
+/// Loads the file and ends the loading: it is ready to be written on.
+pub fn load<W: World>(world: &W, plan: Plan<W::Disk>) -> anyhow::Result<Opened<W::Disk>> {
+    load_parts(world, &plan)?;
+    let mut opened = open(world, plan)?;
+    world.enter(|engine| {
         engine.persistence.dirty = 0;
         engine.persistence.loading = None;
         let bytes = opened.other_bytes + opened.incr.len;
         opened.place = engine.aof_opened(bytes);
     });
-    hub.aof.send(Message::Open(Box::new(opened)));
-    Ok(())
+    Ok(opened)
 }
 
 /// DEBUG LOADAOF: the data at hand makes room for what the file says. An error ends the server, as in Redis.
-pub fn reload(hub: &'static Hub, client: ClientId) -> anyhow::Result<()> {
-    let plan = hub.enter(|engine| {
+pub fn reload<W: World>(world: &W, client: ClientId) -> anyhow::Result<()> {
+    let plan = world.enter(|engine| {
         let empty = engine.empty_keyspace();
         engine.replace_keyspace(empty);
-        Plan::of(engine)
+        Plan::of(engine, world.disk())
     })?;
-    hub.enter(|engine| engine.start_loading(plan.total_bytes));
-    load_parts(hub, &plan)?;
+    world.enter(|engine| engine.start_loading(plan.total_bytes));
+    load_parts(world, &plan)?;
     log::notice("Append Only File loaded by DEBUG LOADAOF");
-    hub.enter(|engine| {
+    world.enter(|engine| {
         engine.persistence.dirty = 0;
         engine.persistence.loading = None;
         engine.finish_job(client, Ok(()));
@@ -93,40 +91,47 @@ pub fn reload(hub: &'static Hub, client: ClientId) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn load_parts(hub: &Hub, plan: &Plan) -> anyhow::Result<()> {
+fn load_parts<W: World>(world: &W, plan: &Plan<W::Disk>) -> anyhow::Result<()> {
     if plan.total_bytes == 0 {
         return Ok(());
     }
     let started = Instant::now();
-    let replay = hub.enter(Replay::begin);
-    let mut loading = Loading { hub, plan, replay, done_bytes: 0, last_line: Instant::now() };
-    let count = plan.manifest.parts().count();
+    let replay = world.enter(Replay::begin);
+    let mut loading = Loading { world, plan, replay, done_bytes: 0, last_line: Instant::now() };
+    // Only the end of the last part may be missing. A new part is listed before it is known whether its name is on disk;
+    // until it is, what follows is written to the one before.
+    let (mut last, count) = (0, plan.manifest.parts().count());
+    for (index, part) in plan.manifest.parts().enumerate() {
+        if plan.folder.len_of(&part.name)? > 0 {
+            last = index;
+        }
+    }
     for (index, part) in plan.manifest.parts().enumerate() {
         let part_started = Instant::now();
         let is_base = plan.manifest.base.as_ref() == Some(part);
-        loading.part(part, index + 1 == count)?;
+        loading.part(part, index + 1 == count || (!is_base && index >= last))?;
         let kind = if is_base { "base" } else { "incr" };
         let seconds = part_started.elapsed().as_secs_f64();
         log::notice(&format!("DB loaded from {kind} file {}: {seconds:.3} seconds", part.name));
     }
-    hub.enter(|engine| loading.replay.end(engine));
+    world.enter(|engine| loading.replay.end(engine));
     log::notice(&format!("DB loaded from append only file: {:.3} seconds", started.elapsed().as_secs_f64()));
     Ok(())
 }
 
 /// Makes ready what is missing: a base if there is no file at all, and a file to write into.
-fn open(hub: &Hub, plan: Plan) -> anyhow::Result<Opened> {
+fn open<W: World>(world: &W, plan: Plan<W::Disk>) -> anyhow::Result<Opened<W::Disk>> {
     let Plan { folder, mut manifest, .. } = plan;
     folder.create()?;
     folder.remove_leftovers();
     let before = manifest.clone();
     if manifest.is_empty() {
-        let request = hub.enter(Engine::base_request);
+        let request = world.enter(Engine::base_request);
         let name = manifest.replace_base(&folder.file, request.form);
         log::notice(&format!("Creating AOF base file {name} on server start"));
         let temporary = folder.temporary_base(request.number);
-        base::write(&request, &temporary)
-            .and_then(|()| std::fs::rename(&temporary, folder.path(&name)))
+        base::write(world.disk(), &request, &temporary)
+            .and_then(|()| folder.disk.rename(&temporary, &folder.path(&name)))
             .with_context(|| format!("cannot write the AOF base file {name}"))?;
     }
     let (name, incr) = match manifest.incrs.last() {
@@ -142,42 +147,46 @@ fn open(hub: &Hub, plan: Plan) -> anyhow::Result<Opened> {
             (name, incr)
         }
     };
-    let incr = incr.with_context(|| format!("cannot open the AOF incr file {name}"))?;
+    let mut incr = incr.with_context(|| format!("cannot open the AOF incr file {name}"))?;
+    // What was loaded may be in the system's cache alone, left there by a server that was killed.
+    incr.sync().and_then(|()| folder.sync()).context("cannot force the AOF to disk")?;
     if manifest != before {
-        folder.write_manifest(&manifest).context("cannot write the AOF manifest")?;
+        folder.write_manifest(&manifest)?;
     }
-    if !hub.enter(|engine| engine.config.aof_disable_auto_gc) {
-        folder.remove_history(&mut manifest).context("cannot write the AOF manifest")?;
+    if !world.enter(|engine| engine.config.aof_disable_auto_gc) {
+        folder.remove_history(&mut manifest)?;
     }
     let others = manifest.parts().filter(|part| part.name != name);
     let other_bytes = others.map(|part| folder.len_of(&part.name)).sum::<anyhow::Result<u64>>()?;
     Ok(Opened { folder, manifest, incr, place: Place::default(), other_bytes })
 }
 
-struct Loading<'a> {
-    hub: &'a Hub,
-    plan: &'a Plan,
+struct Loading<'a, W: World> {
+    world: &'a W,
+    plan: &'a Plan<W::Disk>,
     replay: Replay,
     /// Bytes of the parts before the present one.
     done_bytes: u64,
     last_line: Instant,
 }
 
-impl Loading<'_> {
+impl<W: World> Loading<'_, W> {
     fn part(&mut self, part: &Part, is_last: bool) -> anyhow::Result<()> {
         let path = self.plan.folder.path(&part.name);
         let name = &part.name;
-        let file = File::open(&path)
+        let disk = &self.plan.folder.disk;
+        let file = disk
+            .open(&path, Mode::Read)
             .with_context(|| format!("Fatal error: can't open the append log file {name} for reading"))?;
-        self.hub.enter(|engine| self.replay.begin_part(engine));
+        self.world.enter(|engine| self.replay.begin_part(engine));
         let mut text = Text::begin(file)?;
         if text.is_rdb() {
             let start = std::mem::take(&mut text.buffer);
-            let (bytes, behind) = self.rdb(name, start, &text.file)?;
+            let (bytes, behind) = self.rdb(name, start, &mut text.file)?;
             (text.buffer, text.offset) = (behind, bytes);
         }
         let valid = self.commands(name, &mut text)?;
-        let length = text.file.seek(SeekFrom::End(0))?;
+        let length = text.file.len()?;
         if valid < length {
             self.cut(name, path, valid, is_last)?;
         }
@@ -186,9 +195,9 @@ impl Loading<'_> {
     }
 
     /// Loads the RDB file at the front; its length, and what was read behind it.
-    fn rdb(&mut self, name: &str, start: Vec<u8>, file: &File) -> anyhow::Result<(u64, Vec<u8>)> {
+    fn rdb(&mut self, name: &str, start: Vec<u8>, file: &mut impl Read) -> anyhow::Result<(u64, Vec<u8>)> {
         log::notice("Reading RDB base file on AOF loading...");
-        let (mut options, keyspace, delay) = self.hub.enter(|engine| {
+        let (mut options, keyspace, delay) = self.world.enter(|engine| {
             let delay = i64::from(engine.config.key_load_delay);
             (engine.load_options(Duplicates::Refuse), engine.keyspace.clone(), delay)
         });
@@ -201,7 +210,7 @@ impl Loading<'_> {
             keys += 1;
             saver::delay(delay, keys);
             if keys.is_multiple_of(KEYS_PER_REPORT) || delay > 0 {
-                report(self.hub, self.plan, self.done_bytes + position.get(), &mut self.last_line);
+                report(self.world, self.plan, self.done_bytes + position.get(), &mut self.last_line);
             }
         };
         let loaded = snapshot::read(source, keyspace, &options, each_key).map_err(|error| {
@@ -212,12 +221,12 @@ impl Loading<'_> {
             loaded.keys, loaded.expired
         ));
         let behind = (loaded.summary.bytes, loaded.summary.read_ahead.clone());
-        self.hub.enter(|engine| engine.replace_keyspace(loaded.keyspace));
+        self.world.enter(|engine| engine.replace_keyspace(loaded.keyspace));
         Ok(behind)
     }
 
     /// Runs the commands of a part; up to where it is whole.
-    fn commands(&mut self, name: &str, text: &mut Text) -> anyhow::Result<u64> {
+    fn commands(&mut self, name: &str, text: &mut Text<impl Read>) -> anyhow::Result<u64> {
         let mut valid = text.offset;
         let (mut ranges, mut found) = (Vec::new(), Vec::new());
         loop {
@@ -250,7 +259,7 @@ impl Loading<'_> {
             ranges.clear();
             text.used += batch.bytes;
             text.offset += batch.bytes as u64;
-            report(self.hub, self.plan, self.done_bytes + text.offset, &mut self.last_line);
+            report(self.world, self.plan, self.done_bytes + text.offset, &mut self.last_line);
             if let Some((offset, expected)) = damage {
                 bail!(
                     "Bad file format reading the append only file {name}: make a backup of your AOF file, then use \
@@ -269,7 +278,7 @@ impl Loading<'_> {
     fn run(
         &self,
         name: &str,
-        text: &Text,
+        text: &Text<impl Read>,
         batch: &Batch,
         ranges: &[ArgRange],
         valid: &mut u64,
@@ -277,7 +286,7 @@ impl Loading<'_> {
         if batch.commands.is_empty() {
             return Ok(());
         }
-        self.hub.enter(|engine| {
+        self.world.enter(|engine| {
             let delay = i64::from(engine.config.key_load_delay);
             let (mut at, mut is_open) = (text.used, self.replay.is_in_transaction(engine));
             for (bytes, command) in &batch.commands {
@@ -306,7 +315,7 @@ impl Loading<'_> {
                 "Fatal error: the truncated file {name} is not the last file (it is whole up to offset {valid})"
             );
         }
-        if !self.hub.enter(|engine| engine.config.aof_load_truncated) {
+        if !self.world.enter(|engine| engine.config.aof_load_truncated) {
             bail!(
                 "Unexpected end of file reading the append only file {name} (it is whole up to offset {valid}). You \
                  can: 1) Make a backup of your AOF file, then use 'russet check --fix <filename.manifest>'. 2) \
@@ -317,10 +326,9 @@ impl Loading<'_> {
         log::warning(&format!("!!! Warning: short read while loading the AOF file {name}!!!"));
         log::warning(&format!("AOF {name} loaded anyway because aof-load-truncated is enabled"));
         log::warning(&format!("Truncating the AOF {name} at offset {valid}"));
-        File::options()
-            .write(true)
-            .open(&path)
-            .and_then(|file| file.set_len(valid).and_then(|()| file.sync_all()))
+        let disk = &self.plan.folder.disk;
+        disk.open(&path, Mode::Cut)
+            .and_then(|file| file.set_len(valid).and_then(|()| file.sync()))
             .with_context(|| format!("Error truncating the AOF file {name}"))
     }
 }
@@ -341,8 +349,8 @@ impl Batch {
 }
 
 /// Tells clients and the log how far the loading is.
-fn report(hub: &Hub, plan: &Plan, loaded: u64, last_line: &mut Instant) {
-    hub.enter(|engine| {
+fn report<W: World>(world: &W, plan: &Plan<W::Disk>, loaded: u64, last_line: &mut Instant) {
+    world.enter(|engine| {
         if let Some(loading) = &mut engine.persistence.loading {
             loading.loaded_bytes = loaded;
         }
@@ -354,12 +362,12 @@ fn report(hub: &Hub, plan: &Plan, loaded: u64, last_line: &mut Instant) {
 }
 
 /// A file that tells how much of it was read.
-struct Counted<'a> {
-    file: &'a File,
+struct Counted<'a, F> {
+    file: &'a mut F,
     position: Rc<Cell<u64>>,
 }
 
-impl Read for Counted<'_> {
+impl<F: Read> Read for Counted<'_, F> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.file.read(buffer)?;
         self.position.set(self.position.get() + n as u64);

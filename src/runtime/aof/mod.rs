@@ -1,9 +1,11 @@
 //! The append-only file on disk: one thread that writes it, the folder it lies in, its bases, and how it is loaded.
 //!
 //! The thread takes bytes of the replication log and orders from the engine (`engine::aof`), and is the only one that
-//! changes the folder while the server runs. The hub wakes it after a batch that has left something for it.
+//! changes the folder while the server runs. The hub wakes it after a batch that has left something for it. What it and the
+//! loader have around them are two traits (`disk.rs`), so that a simulation can run them on a disk that fails.
 
-mod base;
+pub mod base;
+mod disk;
 mod folder;
 mod gate;
 mod incr;
@@ -11,17 +13,25 @@ pub mod load;
 pub mod text;
 mod writer;
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
 use super::hub::Hub;
+use super::memory;
+use crate::config::Config;
+use crate::engine::aof::RewriteRequest;
+use crate::engine::{ClientId, Engine};
+pub use disk::{Disk, DiskFile, Files, Mode, World};
 pub use folder::Folder;
 pub use gate::{Gate, Passage};
+use incr::Incr;
 pub use load::begin;
-pub use writer::Opened;
+pub use writer::{Opened, Pace, Writer};
 
 /// What others tell the writing thread.
 enum Message {
@@ -86,11 +96,100 @@ impl Line {
 pub fn start(hub: &'static Hub) -> anyhow::Result<()> {
     let handle = std::thread::Builder::new()
         .name("aof".to_owned())
-        .spawn(move || writer::run(hub))
+        .spawn(move || run(hub))
         .context("cannot start a thread")?;
     hub.aof.thread.get_or_init(|| handle.thread().clone());
     hub.aof.wake();
     Ok(())
+}
+
+fn run(hub: &'static Hub) {
+    memory::settle();
+    let mut writer = Writer::new(Server::new(hub));
+    loop {
+        hub.aof.is_woken.swap(false, Ordering::SeqCst);
+        for message in hub.aof.take_messages() {
+            match message {
+                Message::Open(opened) => writer.open(*opened),
+                Message::BaseWritten { number, outcome } => writer.end_rewrite(number, outcome),
+                Message::Stop => {
+                    writer.finish();
+                    hub.aof.note_stopped();
+                    return;
+                }
+            }
+        }
+        let pace = writer.turn();
+        memory::settle();
+        match pace {
+            Pace::AtOnce => {}
+            Pace::Idle(longest) => {
+                std::thread::park_timeout(longest);
+                // Where others are about to write, too, one write is for all of them.
+                std::thread::yield_now();
+            }
+        }
+    }
+}
+
+/// Makes sure that an append-only file can be begun: its folder is there, and a file to write into until the first base is.
+pub fn prepare(config: &Config) -> anyhow::Result<()> {
+    let folder = Folder::of(Files, config);
+    folder.create()?;
+    let path = folder.temporary_incr();
+    Incr::create(&folder, &path).map(drop).with_context(|| format!("cannot create {}", path.display()))
+}
+
+/// Loads the file at the start, and has it written on.
+pub fn load(hub: &'static Hub, plan: load::Plan) -> anyhow::Result<()> {
+    let opened = load::load(&Server::new(hub), plan)?;
+    hub.aof.send(Message::Open(Box::new(opened)));
+    Ok(())
+}
+
+/// DEBUG LOADAOF
+pub fn reload(hub: &'static Hub, client: ClientId) -> anyhow::Result<()> {
+    load::reload(&Server::new(hub), client)
+}
+
+/// The server around the writer and the loader.
+struct Server {
+    hub: &'static Hub,
+    started: Instant,
+}
+
+impl Server {
+    fn new(hub: &'static Hub) -> Self {
+        Self { hub, started: Instant::now() }
+    }
+}
+
+impl World for Server {
+    type Disk = Files;
+
+    fn disk(&self) -> Files {
+        Files
+    }
+
+    fn enter<R>(&self, f: impl FnOnce(&mut Engine) -> R) -> R {
+        self.hub.enter(f)
+    }
+
+    fn gate(&self) -> &Gate {
+        &self.hub.aof.gate
+    }
+
+    fn start_base(&self, request: Box<RewriteRequest>, path: &Path) -> std::io::Result<()> {
+        base::start(self.hub, request, path)
+    }
+
+    fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn pause(&self, duration: Duration) {
+        std::thread::sleep(duration);
+    }
 }
 
 /// The operating system's own sentence, without the number that Rust adds.

@@ -1,14 +1,13 @@
 //! A part of an append-only file while it is read from disk.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read};
 
 const READ_BYTES: usize = 1 << 20;
 /// What an RDB file begins with.
 const RDB_MAGIC: &[u8] = b"REDIS";
 
-pub struct Text {
-    pub file: File,
+pub struct Text<F> {
+    pub file: F,
     pub buffer: Vec<u8>,
     /// What of the buffer is done with.
     pub used: usize,
@@ -17,9 +16,9 @@ pub struct Text {
     pub is_at_end: bool,
 }
 
-impl Text {
+impl<F: Read> Text<F> {
     /// Reads enough to tell what the file is.
-    pub fn begin(mut file: File) -> io::Result<Self> {
+    pub fn begin(mut file: F) -> io::Result<Self> {
         let mut buffer = Vec::new();
         (&mut file).take(RDB_MAGIC.len() as u64).read_to_end(&mut buffer)?;
         Ok(Self { file, buffer, used: 0, offset: 0, is_at_end: false })

@@ -1,138 +1,138 @@
 //! The thread that writes the append-only file.
 //!
 //! Each turn it tells the engine how far it is and takes what comes next: bytes of the stream, or an order. Bytes go into
-//! the incremental file in one system call per take, then:
-//! - `appendfsync always`: they are forced to disk, and all who waited for any of them go on at once;
-//! - `everysec`: the thread rests for a moment, so that the next take is larger, and forces to disk once a second.
+//! the incremental file in one system call per take. Then all go on who waited for any of them, under `appendfsync always`
+//! after they are forced to disk. `everysec` forces to disk once a second; meanwhile nobody waits.
 //!
 //! An error leaves the file as it was before the batch, which is kept and tried again. After an fsync that has failed
-//! nobody knows what is on disk, so only a new base counts.
+//! nobody knows what is on disk: the file goes back to where the last one that worked has left it (`incr.rs`), and what came
+//! after is written again. Where that was not kept, only a new base counts.
 
-use std::fs;
+use std::collections::VecDeque;
 use std::io;
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::time::Duration;
 
-use super::super::hub::Hub;
-use super::super::{log, memory};
-use super::incr::{Batch, Incr};
-use super::{Folder, Message, base, reason};
+use super::super::log;
+use super::disk::{Disk, Files, World};
+use super::incr::{Batch, Incr, KEPT_BYTES_MAX};
+use super::{Folder, reason};
 use crate::config::AppendFsync;
+use crate::engine::Engine;
 use crate::engine::aof::{
     Order, Place, RewriteEnd, RewriteRequest, Rotation, Taken, WritePolicy, WriterReport,
 };
 use crate::persistence::aof::manifest::{BaseForm, Manifest};
 use crate::replication::log::ReplOffset;
 
-/// Between two takes while clients keep writing: the more is written at once, the less it costs.
-const REST: Duration = Duration::from_millis(1);
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 const IDLE: Duration = Duration::from_secs(3600);
 
 /// An append-only file that is ready to be written on.
-pub struct Opened {
-    pub folder: Folder,
+#[derive(Debug)]
+pub struct Opened<D: Disk = Files> {
+    pub folder: Folder<D>,
     pub manifest: Manifest,
-    pub incr: Incr,
+    pub incr: Incr<D::File>,
     pub place: Place,
     /// The other parts together.
     pub other_bytes: u64,
 }
 
 /// A rewrite whose base is being written.
-struct Rewriting {
+struct Rewriting<D> {
     number: u64,
     rotation: Rotation,
     form: BaseForm,
-    folder: Folder,
+    folder: Folder<D>,
     manifest: Manifest,
 }
 
-struct Writer {
-    hub: &'static Hub,
-    folder: Folder,
+pub struct Writer<W: World> {
+    world: W,
+    folder: Folder<W::Disk>,
     manifest: Manifest,
-    incr: Option<Incr>,
+    incr: Option<Incr<<W::Disk as Disk>::File>>,
     epoch: u64,
     written: ReplOffset,
+    /// Bytes of own effects that are written besides.
+    own: u64,
     fsynced: ReplOffset,
     other_bytes: u64,
-    batch: Option<Batch>,
-    rewriting: Option<Rewriting>,
-    last_sync: Instant,
-    retry_at: Instant,
+    /// What was taken and has yet to be written: one batch, or after an fsync that has failed all since the one before.
+    pending: VecDeque<Batch>,
+    rewriting: Option<Rewriting<W::Disk>>,
+    /// Times of the world's clock.
+    last_sync: Duration,
+    retry_at: Duration,
     last_timestamp: i64,
     error: Option<String>,
+    /// The error is that of an fsync: only one that works takes it back.
+    must_sync: bool,
     must_rewrite: bool,
     policy: WritePolicy,
 }
 
 /// When the next turn is.
-enum Pace {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
     AtOnce,
-    After(Duration),
     /// Unless somebody wakes the thread before.
     Idle(Duration),
 }
 
-pub fn run(hub: &'static Hub) {
-    memory::settle();
-    let (folder, policy) = hub.enter(|engine| (Folder::of(&engine.config), engine.aof_take(None).1));
-    let mut writer = Writer {
-        hub,
-        folder,
-        manifest: Manifest::default(),
-        incr: None,
-        epoch: 0,
-        written: ReplOffset::default(),
-        fsynced: ReplOffset::default(),
-        other_bytes: 0,
-        batch: None,
-        rewriting: None,
-        last_sync: Instant::now(),
-        retry_at: Instant::now(),
-        last_timestamp: 0,
-        error: None,
-        must_rewrite: false,
-        policy,
-    };
-    loop {
-        hub.aof.is_woken.swap(false, std::sync::atomic::Ordering::SeqCst);
-        for message in hub.aof.take_messages() {
-            match message {
-                Message::Open(opened) => writer.open(*opened),
-                Message::BaseWritten { number, outcome } => writer.end_rewrite(number, outcome),
-                Message::Stop => {
-                    writer.finish();
-                    hub.aof.note_stopped();
-                    return;
-                }
-            }
-        }
-        let pace = writer.turn();
-        memory::settle();
-        match pace {
-            Pace::AtOnce => {}
-            Pace::After(rest) => std::thread::sleep(rest),
-            Pace::Idle(longest) => std::thread::park_timeout(longest),
-        }
-    }
+/// What a take has brought.
+enum Next {
+    Bytes,
+    Order(Order),
+    Nothing,
 }
 
-impl Writer {
-    fn open(&mut self, opened: Opened) {
+impl<W: World> Writer<W> {
+    /// It has nothing to write into until a file is opened.
+    pub fn new(world: W) -> Self {
+        let disk = world.disk();
+        let (folder, policy) =
+            world.enter(|engine| (Folder::of(disk, &engine.config), engine.aof_take(None).1));
+        let now = world.uptime();
+        Self {
+            world,
+            folder,
+            manifest: Manifest::default(),
+            incr: None,
+            epoch: 0,
+            written: ReplOffset::default(),
+            own: 0,
+            fsynced: ReplOffset::default(),
+            other_bytes: 0,
+            pending: VecDeque::new(),
+            rewriting: None,
+            last_sync: now,
+            retry_at: now,
+            last_timestamp: 0,
+            error: None,
+            must_sync: false,
+            must_rewrite: false,
+            policy,
+        }
+    }
+
+    /// The file is loaded, or new: it is written on from here.
+    pub fn open(&mut self, opened: Opened<W::Disk>) {
         let Opened { folder, manifest, incr, place, other_bytes } = opened;
         (self.folder, self.manifest, self.other_bytes) = (folder, manifest, other_bytes);
         self.begin_epoch(place, incr);
     }
 
-    fn begin_epoch(&mut self, place: Place, incr: Incr) {
+    fn begin_epoch(&mut self, place: Place, incr: Incr<<W::Disk as Disk>::File>) {
         self.epoch = place.epoch;
-        (self.written, self.fsynced) = (place.offset, place.offset);
-        (self.batch, self.error, self.must_rewrite) = (None, None, false);
+        (self.written, self.fsynced, self.own) = (place.offset, place.offset, place.own);
+        (self.error, self.must_sync, self.must_rewrite) = (None, false, false);
+        self.pending.clear();
         self.incr = Some(incr);
-        self.last_sync = Instant::now();
-        self.hub.aof.gate.open(place);
+        self.last_sync = self.world.uptime();
+        self.world.gate().open(place);
     }
 
     fn report(&self) -> WriterReport {
@@ -140,64 +140,89 @@ impl Writer {
             epoch: self.epoch,
             fsynced: self.fsynced,
             current_bytes: self.other_bytes + self.incr.as_ref().map_or(0, |incr| incr.len),
-            buffered_bytes: self.batch.as_ref().map_or(0, |batch| batch.len() as u64),
+            buffered_bytes: self.pending.iter().map(|batch| batch.len() as u64).sum(),
             error: self.error.clone(),
             must_rewrite: self.must_rewrite,
         }
     }
 
-    fn turn(&mut self) -> Pace {
-        if self.batch.is_some() {
-            let wait = self.retry_at.saturating_duration_since(Instant::now());
+    /// How far the file is written.
+    fn reached(&self) -> Place {
+        Place { epoch: self.epoch, offset: self.written, own: self.own }
+    }
+
+    /// Does what is to be done next.
+    pub fn turn(&mut self) -> Pace {
+        if !self.pending.is_empty() {
+            let wait = self.retry_at.saturating_sub(self.world.uptime());
             // A new base may be wanted meanwhile, or no file at all.
             let report = self.report();
-            let order = self.hub.enter(|engine| engine.aof_take_close(report));
+            let order = self.world.enter(|engine| engine.aof_take_close(report));
             if let Some(order) = order {
-                self.batch = None;
+                self.pending.clear();
                 self.obey(order);
                 return Pace::AtOnce;
             }
             if !wait.is_zero() {
                 return Pace::Idle(wait);
             }
-            return self.write();
+            // Whatever comes of it, the next turn is about that.
+            self.write_and_sync();
+            return Pace::AtOnce;
         }
-        let report = self.report();
-        let (taken, policy) = self.hub.enter(|engine| engine.aof_take(Some(report)));
-        self.policy = policy;
-        match taken {
-            Taken::Bytes { prefix, pieces, end } => {
-                let prefix = self.with_timestamp(prefix);
-                self.batch = Some(Batch { prefix, pieces, end, written: 0 });
-                self.write()
+        match self.take() {
+            Next::Bytes => {
+                self.write_and_sync();
+                Pace::AtOnce
             }
-            Taken::Order(order) => {
+            Next::Order(order) => {
                 self.obey(order);
                 Pace::AtOnce
             }
-            Taken::Nothing => self.idle(),
+            Next::Nothing => self.idle(),
+        }
+    }
+
+    /// Tells the engine how far it is, and takes what comes next.
+    fn take(&mut self) -> Next {
+        let report = self.report();
+        let (taken, policy) = self.world.enter(|engine| engine.aof_take(Some(report)));
+        self.policy = policy;
+        match taken {
+            Taken::Bytes { prefix, pieces, end, own } => {
+                let prefix = self.with_timestamp(prefix);
+                self.pending.push_back(Batch { prefix, pieces, end, own });
+                Next::Bytes
+            }
+            Taken::Order(order) => Next::Order(order),
+            Taken::Nothing => Next::Nothing,
         }
     }
 
     /// Nothing is left to be written.
     fn idle(&mut self) -> Pace {
-        let is_unsynced = self.incr.as_ref().is_some_and(|incr| incr.is_unsynced);
+        let Some(incr) = &self.incr else { return Pace::Idle(IDLE) };
+        let is_unsynced = incr.is_unsynced();
         let is_wanted = match self.policy.fsync {
             AppendFsync::Always | AppendFsync::EverySec => is_unsynced && !self.policy.suspends_fsync,
             AppendFsync::No => false,
         };
-        if !is_wanted {
+        if !is_wanted && !self.must_sync {
             // What suspends it is asked for again.
             return Pace::Idle(if is_unsynced { SYNC_INTERVAL } else { IDLE });
         }
-        let wait = SYNC_INTERVAL.saturating_sub(self.last_sync.elapsed());
+        let wait = SYNC_INTERVAL.saturating_sub(self.since_sync());
         if !wait.is_zero() && self.policy.fsync != AppendFsync::Always {
             return Pace::Idle(wait);
         }
         match self.sync() {
             Ok(()) => Pace::AtOnce,
-            Err(_) => Pace::Idle(SYNC_INTERVAL),
+            Err(_) => Pace::Idle(RETRY_INTERVAL),
         }
+    }
+
+    fn since_sync(&self) -> Duration {
+        self.world.uptime().saturating_sub(self.last_sync)
     }
 
     /// `aof-timestamp-enabled`: the second in which a batch was written goes before it, once.
@@ -210,93 +235,128 @@ impl Writer {
         [format!("#TS:{seconds}\r\n").as_bytes(), &prefix].concat()
     }
 
-    /// Writes the batch at hand, and does what the policy wants then.
-    fn write(&mut self) -> Pace {
-        let (Some(batch), Some(incr)) = (&mut self.batch, &mut self.incr) else {
-            self.batch = None;
-            return Pace::AtOnce;
-        };
+    /// Writes what is at hand, and does what the policy wants then.
+    fn write_and_sync(&mut self) {
         if !self.policy.delay.is_zero() {
-            std::thread::sleep(self.policy.delay);
+            self.world.pause(self.policy.delay);
         }
-        if let Err(error) = incr.write(batch) {
-            let end = batch.end;
-            self.fail("Error writing to the AOF file", &error, end);
-            return Pace::AtOnce;
+        if self.write().is_err() {
+            return;
         }
-        self.written = batch.end;
-        self.batch = None;
-        if self.error.is_some() && !self.must_rewrite {
-            self.error = None;
-        }
+        let Some(incr) = &self.incr else { return };
         let waits_for_disk = self.policy.fsync == AppendFsync::Always && !self.policy.suspends_fsync;
         let is_due = self.policy.fsync == AppendFsync::EverySec
             && !self.policy.suspends_fsync
-            && self.last_sync.elapsed() >= SYNC_INTERVAL;
-        if (waits_for_disk || is_due) && self.sync().is_err() {
-            return Pace::AtOnce;
+            && (self.since_sync() >= SYNC_INTERVAL || incr.unsynced_bytes() >= KEPT_BYTES_MAX);
+        if waits_for_disk || self.must_sync {
+            if self.sync().is_err() || self.must_rewrite {
+                return;
+            }
+        } else if !self.must_rewrite {
+            self.error = None;
         }
-        self.hub.aof.gate.open(Place { epoch: self.epoch, offset: self.written });
-        if waits_for_disk { Pace::AtOnce } else { Pace::After(REST) }
+        self.world.gate().open(self.reached());
+        if is_due && !self.must_sync {
+            // An error is kept, and seen to in the next turn.
+            let _ = self.sync();
+        }
+    }
+
+    /// Writes what is at hand.
+    fn write(&mut self) -> io::Result<()> {
+        while let Some(batch) = self.pending.pop_front() {
+            let Some(incr) = &mut self.incr else { continue };
+            if let Err(error) = incr.write(&batch) {
+                self.fail("Error writing to the AOF file", &error);
+                self.pending.push_front(batch);
+                return Err(error);
+            }
+            (self.written, self.own) = (batch.end, batch.own);
+            // Without any fsync there is none that could fail.
+            incr.keep(batch, self.policy.fsync != AppendFsync::No);
+        }
+        Ok(())
     }
 
     /// Forces to disk what was written.
     fn sync(&mut self) -> io::Result<()> {
         let Some(incr) = &mut self.incr else { return Ok(()) };
-        self.last_sync = Instant::now();
+        let is_awaited = self.policy.fsync == AppendFsync::Always;
+        self.last_sync = self.world.uptime();
+        if !is_awaited {
+            let place = self.world.enter(Engine::aof_sync_begins);
+            self.world.gate().release(place);
+        }
         let synced = incr.sync();
+        if !is_awaited {
+            self.world.enter(Engine::aof_sync_ends);
+        }
         match &synced {
-            Ok(()) if !self.must_rewrite => self.fsynced = self.written,
-            Ok(()) => {}
+            Ok(()) if self.must_rewrite => {}
+            Ok(()) => {
+                self.fsynced = self.written;
+                (self.error, self.must_sync) = (None, false);
+            }
             Err(error) => {
-                self.must_rewrite = true;
-                self.fail("Error forcing the AOF file to disk", error, self.written);
+                match incr.go_back() {
+                    Some(batches) => {
+                        self.must_sync = true;
+                        self.written = self.fsynced;
+                        self.pending = batches.into();
+                    }
+                    None => self.must_rewrite = true,
+                }
+                self.fail("Error forcing the AOF file to disk", error);
             }
         }
         synced
     }
 
     /// Writes are refused from here on; who waits for what was not written is cut off.
-    fn fail(&mut self, what: &str, error: &io::Error, end: ReplOffset) {
+    fn fail(&mut self, what: &str, error: &io::Error) {
         if self.error.is_none() {
             log::warning(&format!("{what}: {}", reason(error)));
         }
         self.error = Some(reason(error));
-        self.retry_at = Instant::now() + RETRY_INTERVAL;
+        self.retry_at = self.world.uptime() + RETRY_INTERVAL;
         let report = self.report();
         // Whoever comes later is not to wait for what is not written.
-        let log_end = self.hub.enter(|engine| {
+        let end = self.world.enter(|engine| {
             engine.aof_report(report);
-            engine.role.stream().log.end_offset()
+            engine.aof_place()
         });
-        self.hub.aof.gate.fail(Place { epoch: self.epoch, offset: log_end.max(end) });
+        self.world.gate().fail(Place { epoch: self.epoch, ..end });
     }
 
     fn obey(&mut self, order: Order) {
         match order {
             Order::Rewrite(request) => self.begin_rewrite(request),
             Order::Close { epoch } => {
-                if self.incr.as_ref().is_some_and(|incr| incr.is_unsynced) && self.sync().is_err() {
+                if self.leave_incr().is_some_and(|mut incr| incr.is_unsynced() && incr.sync().is_err()) {
                     log::warning("Fail to fsync the AOF file");
                 }
-                self.incr = None;
                 self.rewriting = None;
-                self.error = None;
                 self.epoch = epoch;
-                self.hub.aof.gate.open(Place { epoch, offset: ReplOffset(u64::MAX) });
+                self.world.gate().open(Place { epoch, offset: ReplOffset(u64::MAX), own: 0 });
             }
             Order::RemoveHistory => {
                 if let Err(error) = self.folder.remove_history(&mut self.manifest) {
-                    log::warning(&format!("cannot write the AOF manifest: {}", reason(&error)));
+                    log::warning(&error.to_string());
                 }
             }
             Order::Flush(client) => {
-                // An error is told where it came up; what is loaded then is what is there.
-                let _ = self.sync();
-                self.hub.enter(|engine| engine.aof_flushed(client));
+                // What is loaded is what is there, whether it is on disk or not.
+                let _ = self.incr.as_mut().map(Incr::sync);
+                self.world.enter(|engine| engine.aof_flushed(client));
             }
-            Order::Effects(_) => unreachable!("the engine hands these out as bytes"),
         }
+    }
+
+    /// Writes on in no file; what was wrong with the one at hand is of no concern any more.
+    fn leave_incr(&mut self) -> Option<Incr<<W::Disk as Disk>::File>> {
+        (self.error, self.must_sync, self.must_rewrite) = (None, false, false);
+        self.pending.clear();
+        self.incr.take()
     }
 
     fn begin_rewrite(&mut self, request: Box<RewriteRequest>) {
@@ -318,7 +378,7 @@ impl Writer {
         };
         let path = folder.temporary_base(number);
         self.rewriting = Some(Rewriting { number, rotation, form, folder, manifest });
-        if let Err(error) = base::start(self.hub, request, &path) {
+        if let Err(error) = self.world.start_base(request, &path) {
             self.end_rewrite(number, Err(format!("cannot start a thread: {error}")));
         }
     }
@@ -328,18 +388,23 @@ impl Writer {
         match request.rotation {
             Rotation::None => Ok(()),
             Rotation::Listed => {
-                if self.incr.as_ref().is_some_and(|incr| incr.is_unsynced) {
-                    // If it fails, only the new base counts, which this is about.
-                    let _ = self.sync();
+                if self.incr.as_ref().is_some_and(Incr::is_unsynced)
+                    && let Err(error) = self.sync()
+                    && !self.must_rewrite
+                {
+                    // Nothing may follow what is missing. Where that is gone, only the new base counts.
+                    return Err(error.into());
                 }
                 let mut manifest = self.manifest.clone();
                 let name = manifest.add_incr(&self.folder.file);
                 log::notice(&format!("Creating AOF incr file {name} on background rewrite"));
                 let path = self.folder.path(&name);
                 let incr = Incr::create(&self.folder, &path)?;
-                if let Err(error) = self.folder.write_manifest(&manifest) {
-                    let _ = fs::remove_file(&path);
-                    return Err(error.into());
+                if let Err(failure) = self.folder.write_manifest(&manifest) {
+                    if !failure.may_count {
+                        let _ = self.folder.disk.remove(&path);
+                    }
+                    return Err(failure.into());
                 }
                 self.manifest = manifest;
                 let old = self.incr.replace(incr);
@@ -359,74 +424,83 @@ impl Writer {
         }
     }
 
-    /// The base is written, or will not be.
-    fn end_rewrite(&mut self, number: u64, outcome: Result<(), String>) {
+    /// The base of the rewrite of that number is written, or will not be.
+    pub fn end_rewrite(&mut self, number: u64, outcome: Result<(), String>) {
         let Some(rewriting) = self.rewriting.take_if(|rewriting| rewriting.number == number) else {
             // Of a rewrite that nobody waits for any more.
-            let _ = fs::remove_file(self.folder.temporary_base(number));
+            let _ = self.folder.disk.remove(&self.folder.temporary_base(number));
             return;
         };
         let temporary = rewriting.folder.temporary_base(number);
         let is_first = rewriting.rotation == Rotation::Unlisted;
-        let is_wanted = self.hub.enter(|engine| engine.is_rewriting(number));
+        let is_wanted = self.world.enter(|engine| engine.is_rewriting(number));
         let outcome = match outcome {
-            Ok(()) if is_wanted => self.install(rewriting, &temporary).map_err(|error| reason(&error)),
+            Ok(()) if is_wanted => self.install(rewriting, &temporary),
             Ok(()) => Err("cancelled".to_owned()),
             Err(error) => Err(error),
         };
         if outcome.is_err() {
             // It may not have come into being.
-            let _ = fs::remove_file(&temporary);
-            if let Some(incr) = self.incr.take_if(|_| is_first) {
+            let _ = self.folder.disk.remove(&temporary);
+            if is_first && let Some(incr) = self.leave_incr() {
                 log::notice(&format!(
                     "Removing the temp incr aof file {} in the background",
                     incr.path.display()
                 ));
-                let _ = fs::remove_file(&incr.path);
+                let _ = self.folder.disk.remove(&incr.path);
             }
         } else if self.must_rewrite {
             (self.must_rewrite, self.error) = (false, None);
             self.fsynced = self.written;
+            self.world.gate().open(self.reached());
         }
         self.report_end(number, outcome);
     }
 
     /// Makes a base that is complete the one that counts, in steps of which each leaves a valid file.
-    fn install(&mut self, rewriting: Rewriting, temporary: &std::path::Path) -> io::Result<()> {
+    fn install(&mut self, rewriting: Rewriting<W::Disk>, temporary: &Path) -> Result<(), String> {
         let Rewriting { rotation, form, folder, manifest, .. } = rewriting;
         let mut manifest = if rotation == Rotation::Listed { self.manifest.clone() } else { manifest };
-        let base_bytes = fs::metadata(temporary)?.len();
         let base = folder.path(&manifest.replace_base(&folder.file, form));
-        fs::rename(temporary, &base)?;
         let mut renamed = None;
-        let installed = (|| {
+        let prepared = (|| {
+            let base_bytes = folder.disk.len_of(temporary)?;
+            folder.disk.rename(temporary, &base)?;
             if let (Rotation::Unlisted, Some(incr)) = (rotation, &mut self.incr) {
                 // What was written so far counts from the moment that it is listed.
                 incr.sync()?;
                 let path = folder.path(&manifest.add_incr(&folder.file));
-                fs::rename(&incr.path, &path)?;
+                folder.disk.rename(&incr.path, &path)?;
+                incr.path.clone_from(&path);
                 renamed = Some(path);
             }
             manifest.retire_incrs(usize::from(rotation != Rotation::None));
             folder.sync()?;
-            folder.write_manifest(&manifest)
+            Ok(base_bytes)
         })();
-        if let Err(error) = installed {
-            let _ = fs::remove_file(&base);
-            if let Some(path) = renamed {
-                let _ = fs::remove_file(path);
+        let base_bytes = prepared.map_err(|error: io::Error| {
+            let _ = folder.disk.remove(&base);
+            reason(&error)
+        })?;
+        if let Err(failure) = folder.write_manifest(&manifest) {
+            if !failure.may_count {
+                let _ = folder.disk.remove(&base);
+            } else if rotation == Rotation::Unlisted {
+                // It is given up; what is listed stays, until the next base takes its place.
+                self.leave_incr();
             }
-            return Err(error);
+            return Err(failure.to_string());
         }
-        if let (Some(path), Some(incr)) = (renamed, &mut self.incr) {
-            incr.path = path;
+        if renamed.is_some() {
             self.fsynced = self.written;
         }
-        if !self.policy.keeps_history {
-            // What could not be removed is still listed, and removed the next time.
-            folder.remove_history(&mut manifest)?;
-        }
         self.other_bytes = if rotation == Rotation::None { 0 } else { base_bytes };
+        if !self.policy.keeps_history
+            && let Err(failure) = folder.remove_history(&mut manifest)
+        {
+            // What is still listed is removed the next time.
+            log::warning(&failure.to_string());
+        }
         if rotation != Rotation::None {
             self.manifest = manifest;
         }
@@ -436,48 +510,46 @@ impl Writer {
     fn report_end(&mut self, number: u64, outcome: Result<(), String>) {
         let report = self.report();
         let end = RewriteEnd { number, outcome, current_bytes: report.current_bytes };
-        self.hub.enter(|engine| {
+        self.world.enter(|engine| {
             engine.aof_report(report);
             engine.rewrite_finished(end);
         });
     }
 
     /// The process ends: whatever there is goes to disk.
-    fn finish(&mut self) {
+    pub fn finish(&mut self) {
         loop {
-            if self.batch.is_none() {
-                let report = self.report();
-                let (taken, policy) = self.hub.enter(|engine| engine.aof_take(Some(report)));
-                self.policy = policy;
-                match taken {
-                    Taken::Bytes { prefix, pieces, end } => {
-                        let prefix = self.with_timestamp(prefix);
-                        self.batch = Some(Batch { prefix, pieces, end, written: 0 });
-                    }
-                    Taken::Order(Order::Rewrite(_) | Order::RemoveHistory | Order::Flush(_)) => continue,
-                    Taken::Order(close) => {
+            if self.pending.is_empty() {
+                match self.take() {
+                    Next::Bytes => {}
+                    Next::Order(Order::Rewrite(_) | Order::RemoveHistory | Order::Flush(_)) => continue,
+                    Next::Order(close) => {
                         self.obey(close);
                         continue;
                     }
-                    Taken::Nothing => break,
+                    Next::Nothing => break,
                 }
             }
-            self.write();
-            if self.batch.is_some() {
+            if self.write().is_err() {
                 log::warning("What was written last is not in the AOF file");
                 break;
             }
         }
         if let Some(rewriting) = self.rewriting.take() {
-            let _ = fs::remove_file(rewriting.folder.temporary_base(rewriting.number));
+            let _ = rewriting.folder.disk.remove(&rewriting.folder.temporary_base(rewriting.number));
         }
-        if self.incr.is_some() {
-            log::notice("Calling fsync() on the AOF file.");
-            if self.sync().is_err() {
-                log::warning("Fail to fsync the AOF file");
-            } else {
-                self.hub.aof.gate.open(Place { epoch: self.epoch, offset: self.written });
-            }
+        if self.incr.is_none() {
+            return;
+        }
+        log::notice("Calling fsync() on the AOF file.");
+        // One that has failed proves nothing when it works the next time, unless everything was written again.
+        let is_synced = self.sync().is_ok() || (self.write().is_ok() && self.sync().is_ok());
+        if is_synced && self.pending.is_empty() && !self.must_rewrite {
+            self.world.gate().open(self.reached());
+        } else {
+            // What could not be forced to disk is better written than not.
+            let _ = self.write();
+            log::warning("Fail to fsync the AOF file");
         }
     }
 }
