@@ -134,7 +134,7 @@ mod tests {
         engine.append_effects();
         assert_eq!(engine.role.stream().log.end_offset(), end);
         assert!(engine.aof_wait().unwrap().place.reach() > before.reach());
-        assert_eq!(take(&mut engine), "MULTI SELECT 2 SET a 1 SELECT 3 DEL b EXEC SELECT 0 ");
+        assert_eq!(take(&mut engine), "SELECT 0 MULTI SELECT 2 SET a 1 SELECT 3 DEL b EXEC SELECT 0 ");
         assert_eq!(take(&mut engine), "order");
         assert_eq!(take(&mut engine), "SELECT 2 SET c 1 SELECT 0 ");
         assert_eq!(take(&mut engine), "");
