@@ -175,8 +175,11 @@ impl Segment {
             if slot_tag(slot) == tag {
                 if let Some(entry) = self.arena.pointer(address(slot)) {
                     prefetch(entry);
-                    // An entry seldom fits one line.
+                    // An entry seldom fits one line, and a large one that begins late in its line takes three.
                     prefetch(entry.wrapping_add(64));
+                    if self.arena.live_bytes() > 64 * self.len() {
+                        prefetch(entry.wrapping_add(96));
+                    }
                 }
                 return;
             }
