@@ -31,6 +31,9 @@ SERVER_FLAGS = ["--save", "", "--enable-debug-command", "yes", "--enable-protect
                 "--enable-module-command", "yes"]
 # Looks for the child process that saves, and spoils the tests behind it where there is none.
 SKIPPED = ["SRANDMEMBER with a dict containing long chain"]
+# In the suite of 7.0, but not in that of Redis 8: these expect the DEL of 7.0, and leave a blocked client to the tests behind.
+SKIPPED_OF_7_0 = ["SWAPDB wants to wake blocked client, but the key already expired",
+                  "MULTI + LPUSH + EXPIRE + DEBUG SLEEP on blocked client, key already expired"]
 # These do a random number of steps and count them in their tests' names.
 COUNTING = ("integration/psync2", "integration/psync2-reg")
 ATTEMPTS = 3
@@ -137,7 +140,7 @@ class File:
             server = None
             command = ["tclsh", "tests/test_helper.tcl", "--single", self.name, "--clients", "1",
                        "--baseport", str(options.port + 33), "--portcount", str(options.ports - 33)]
-            skipped = SKIPPED + hanging
+            skipped = SKIPPED + hanging + (SKIPPED_OF_7_0 if options.mode != "newer" else [])
             if options.mode != "own":
                 command += ["--host", "127.0.0.1", "--port", str(options.port)]
                 server = start_server(options, folder)
