@@ -3,8 +3,9 @@
 //! The nodes are whole engines with the runtime's part played by `node.rs`; nothing here knows real time, and the same
 //! seed always gives the same run. While the network is bad, clients write and WAIT; when WAIT answers n, n replicas must
 //! have had the write. Links are slow, replicas crash in the middle of a full sync and come back from older files, and the
-//! master hands over by FAILOVER; no node ever keeps more of the stream than its limits say. After it has healed, all data sets must be equal, and no write that WAIT has confirmed on all
-//! replicas may be missing, even if one of them has become the master meanwhile.
+//! master hands over by FAILOVER; no node ever keeps more of the stream than its limits say. After it has healed, all data
+//! sets must be equal, and no write that WAIT has confirmed on all replicas may be missing, even if one of them has become the
+//! master meanwhile.
 //!
 //! In `durability.rs` one server alone writes its append-only file to a disk that fails.
 //!
@@ -30,16 +31,9 @@ const SEEDS: u64 = 300;
 
 #[test]
 fn replicas_end_up_equal_and_what_wait_confirmed_is_kept() {
-    if let Some(seed) = number("RUSSET_SEED") {
-        Cluster::new(seed, true).run();
-        return;
-    }
     let mut totals = cluster::Totals::default();
-    for seed in 0..number("RUSSET_SEEDS").unwrap_or(SEEDS) {
-        match catch_unwind(AssertUnwindSafe(|| Cluster::new(seed, false).run())) {
-            Ok(of_run) => totals.add(&of_run),
-            Err(_) => panic!("seed {seed} failed, see above: RUSSET_SEED={seed} replays it"),
-        }
+    if !run_seeds(|seed, prints| Cluster::new(seed, prints).run(), |of_run| totals.add(&of_run)) {
+        return;
     }
     println!("{totals:?}");
     // A simulation in which nothing happens proves nothing.
@@ -58,19 +52,26 @@ fn replicas_end_up_equal_and_what_wait_confirmed_is_kept() {
 
 #[test]
 fn what_was_acknowledged_survives_a_disk_that_fails() {
-    if let Some(seed) = number("RUSSET_SEED") {
-        Durability::new(seed, true).run();
-        return;
-    }
     let mut totals = durability::Totals::default();
+    if run_seeds(|seed, prints| Durability::new(seed, prints).run(), |of_run| totals.add(&of_run)) {
+        println!("{totals:?}");
+        assert!(totals.all_positive(), "{totals:?}");
+    }
+}
+
+/// Runs all seeds, or the one that is asked for, which prints what happens; whether it was all of them.
+fn run_seeds<T>(run: impl Fn(u64, bool) -> T, mut add: impl FnMut(T)) -> bool {
+    if let Some(seed) = number("RUSSET_SEED") {
+        run(seed, true);
+        return false;
+    }
     for seed in 0..number("RUSSET_SEEDS").unwrap_or(SEEDS) {
-        match catch_unwind(AssertUnwindSafe(|| Durability::new(seed, false).run())) {
-            Ok(of_run) => totals.add(&of_run),
+        match catch_unwind(AssertUnwindSafe(|| run(seed, false))) {
+            Ok(of_run) => add(of_run),
             Err(_) => panic!("seed {seed} failed, see above: RUSSET_SEED={seed} replays it"),
         }
     }
-    println!("{totals:?}");
-    assert!(totals.all_positive(), "{totals:?}");
+    true
 }
 
 fn number(variable: &str) -> Option<u64> {
