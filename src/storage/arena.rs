@@ -163,12 +163,12 @@ impl Arena {
         true
     }
 
-    /// Takes the last page out, with the entries in it: its index and its bytes.
+    /// Takes the last page out, with the entries in it: its index and its bytes. An empty page before it stays, since the
+    /// entries may need it.
     pub fn take_last_page(&mut self) -> (usize, Cow<Page>) {
         let page = self.pages.pop().expect("the owner has seen that there are pages");
         let index = self.pages.len();
         self.live_bytes -= self.live_in(index) as u32;
-        self.trim();
         (index, page)
     }
 
@@ -188,7 +188,7 @@ impl Arena {
     }
 
     /// Lets empty pages at the end go; one in the middle is filled again.
-    fn trim(&mut self) {
+    pub fn trim(&mut self) {
         while self.pages.len() > 1 && self.used[self.pages.len() - 1] == 0 {
             self.pages.pop();
         }

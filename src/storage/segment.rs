@@ -312,6 +312,7 @@ impl Segment {
         while needed.max(1) < self.arena.pages_len() {
             self.release_last_page();
         }
+        self.arena.trim();
     }
 
     /// Moves the entries of the last page to the others, which have room for them.
@@ -712,3 +713,6 @@ fn store<T>(slab: &mut Vec<Option<T>>, item: T) -> u16 {
     slab[index] = Some(item);
     index as u16
 }
+
+#[cfg(test)]
+mod tests;
