@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use super::background::{self, Urgency};
+use super::background::{self, Turns, Urgency};
 use super::hub::Hub;
 use super::{log, saver};
 use crate::engine::{ClientId, FullSync};
@@ -105,10 +105,10 @@ fn open(hub: &Hub, replicas: &[ClientId], size: Option<u64>) -> Vec<Taker> {
 }
 
 fn encode(hub: &'static Hub, sync: Arc<FullSync>, takers: Vec<Taker>, skipped_bytes: u64) {
-    let (mut keys, mut delay_micros) = (0, sync.key_delay_micros);
+    let (mut keys, mut delay_micros, mut turns) = (0, sync.key_delay_micros, Turns::default());
     let each_key = || {
         keys += 1;
-        background::give_way(keys);
+        turns.after_key();
         saver::delay(delay_micros, keys);
         if keys.is_multiple_of(KEYS_PER_LOOK) {
             delay_micros = hub.enter(|engine| i64::from(engine.config.rdb_key_save_delay));

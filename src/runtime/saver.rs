@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use super::{background, log};
+use super::background::Turns;
+use super::log;
 use crate::engine::persistence::{SaveKind, SaveRequest};
 use crate::persistence::snapshot;
 
@@ -20,7 +21,7 @@ const KEYS_PER_LOOK: u64 = 1024;
 pub fn save(request: &SaveRequest) -> anyhow::Result<()> {
     let total = request.snapshot.keys_len();
     let mut keys = 0;
-    let mut last_line = Instant::now();
+    let (mut last_line, mut turns) = (Instant::now(), Turns::default());
     let mut each_key = || {
         keys += 1;
         request.progress.note_keys(keys);
@@ -28,7 +29,7 @@ pub fn save(request: &SaveRequest) -> anyhow::Result<()> {
             return Err(io::Error::new(io::ErrorKind::Interrupted, "cancelled"));
         }
         if request.kind == SaveKind::Background {
-            background::give_way(keys);
+            turns.after_key();
         }
         delay(request.key_delay_micros, keys);
         if keys % KEYS_PER_LOOK == 0 && last_line.elapsed() >= PROGRESS_INTERVAL {

@@ -1,6 +1,7 @@
 //! The data set in files: kept over restarts, refused when broken, exchanged with Redis.
 
 use std::path::PathBuf;
+use std::process::{Child, Command};
 
 use crate::harness::{Server, becomes, bulk, digest, eventually, fill, ok};
 
@@ -36,6 +37,26 @@ fn a_save_in_the_background_holds_one_instant_while_writes_go_on() {
     server.kill();
     server.restart();
     assert_eq!(digest(&mut server.client()), before);
+}
+
+/// Offers of the processor cost a whole time slice each, so that a save beside one such process took minutes.
+#[test]
+fn a_save_comes_to_its_end_beside_processes_that_never_rest() {
+    struct Busy(Vec<Child>);
+    impl Drop for Busy {
+        fn drop(&mut self) {
+            self.0.iter_mut().for_each(|process| drop(process.kill().and_then(|()| process.wait())));
+        }
+    }
+    let server = Server::russet(&[]);
+    let mut client = server.client();
+    client.call("DEBUG POPULATE 200000");
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let busy = || Command::new("sh").args(["-c", "while :; do :; done"]).spawn().expect("sh is there");
+    let _busy = Busy((0..cores).map(|_| busy()).collect());
+    assert_eq!(client.text("BGSAVE"), "Background saving started");
+    becomes("the save ends", &"0".to_owned(), || client.info("rdb_bgsave_in_progress"));
+    assert_eq!(client.info("rdb_last_bgsave_status"), "ok");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::super::background::{self, Urgency};
+use super::super::background::{self, Turns, Urgency};
 use super::super::hub::Hub;
 use super::super::{log, saver};
 use super::disk::{Disk, DiskFile, Files, Mode};
@@ -35,14 +35,14 @@ pub fn start(hub: &'static Hub, request: Box<RewriteRequest>, path: &Path) -> io
 /// Writes a base and forces it to disk.
 pub fn write<D: Disk>(disk: D, request: &RewriteRequest, path: &Path) -> io::Result<()> {
     let total = request.snapshot.keys_len();
-    let (mut keys, mut last_line) = (0, Instant::now());
+    let (mut keys, mut last_line, mut turns) = (0, Instant::now(), Turns::default());
     let each_key = || {
         keys += 1;
         request.progress.note_keys(keys);
         if request.progress.is_cancelled() {
             return Err(io::Error::other("cancelled"));
         }
-        background::give_way(keys);
+        turns.after_key();
         saver::delay(request.key_delay_micros, keys);
         if keys % KEYS_PER_LOOK == 0 && last_line.elapsed() >= PROGRESS_INTERVAL {
             last_line = Instant::now();
