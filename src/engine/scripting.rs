@@ -11,7 +11,9 @@ use super::script_cache::ScriptCache;
 use super::{ClientId, Engine, LogLevel};
 use crate::resp::args::OwnedArgs;
 use crate::resp::error::ErrorReply;
-use crate::scripting::{Flavor, FunctionSpec, Host, Interpreter, Library, LibraryHeader, ReplicationTargets};
+use crate::scripting::{
+    Called, Flavor, FunctionSpec, Host, Interpreter, Library, LibraryHeader, ReplicationTargets,
+};
 use crate::scripting::{ScriptLogLevel, is_name};
 use crate::storage::keyspace::Libraries;
 
@@ -288,8 +290,9 @@ struct LoadingHost<'a> {
 }
 
 impl Host for LoadingHost<'_> {
-    fn call(&mut self, _: &crate::resp::args::Args<'_>, reply: &mut Vec<u8>) {
+    fn call(&mut self, _: &crate::resp::args::Args<'_>, reply: &mut Vec<u8>) -> Called {
         *reply = b"-ERR redis.call/pcall can only be called inside a script invocation\r\n".to_vec();
+        Called::Refused
     }
 
     fn set_protocol(&mut self, _: crate::resp::reply::Protocol) {}
@@ -302,6 +305,10 @@ impl Host for LoadingHost<'_> {
 
     fn may_run(&mut self, _: &crate::resp::args::Args<'_>) -> Option<bool> {
         None
+    }
+
+    fn nanos(&self) -> u64 {
+        self.engine.time.monotonic_nanos()
     }
 
     fn attend(&mut self) -> Result<(), &'static str> {

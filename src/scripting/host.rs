@@ -39,16 +39,28 @@ pub enum ScriptLogLevel {
     Warning,
 }
 
+/// What became of a script's command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Called {
+    /// It may not be run, as the reply says.
+    Refused,
+    Run,
+    /// It took so long that it is time to look after the script.
+    RunForLong,
+}
+
 /// The server, for one run of a script.
 pub trait Host {
     /// Runs a command and puts its reply into the place of what `reply` holds, in the protocol that the script has chosen.
-    fn call(&mut self, args: &Args<'_>, reply: &mut Vec<u8>);
+    fn call(&mut self, args: &Args<'_>, reply: &mut Vec<u8>) -> Called;
     fn set_protocol(&mut self, protocol: Protocol);
     fn set_replication(&mut self, targets: ReplicationTargets);
     fn log(&mut self, level: ScriptLogLevel, text: &[u8]);
     /// Whether the user may run a command; none if there is no such command.
     fn may_run(&mut self, args: &Args<'_>) -> Option<bool>;
-    /// Called every so many instructions. An error line ends the script, whatever it does to go on.
+    /// A monotonic reading in nanoseconds.
+    fn nanos(&self) -> u64;
+    /// Called every now and then, and between commands that take long. An error line ends the script, whatever it does to go on.
     fn attend(&mut self) -> Result<(), &'static str>;
     /// Takes a function that the library being loaded registers.
     fn register(&mut self, function: super::FunctionSpec) -> Result<(), &'static str>;

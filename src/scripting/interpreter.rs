@@ -5,15 +5,15 @@ use mlua::{ChunkMode, Function, HookTriggers, Lua, LuaOptions, RegistryKey, StdL
 use super::error::{Failure, Raised, message_of};
 use super::host::{self, Host};
 use super::shebang::{ScriptFlags, ScriptHeader};
-use super::stack::{Returned, Runnable, Runner};
-use super::{api, libraries, random};
+use super::stack::{self, Returned, Runnable, Runner};
+use super::{api, libraries, pace, random};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
 
 const PRELUDE: &str = include_str!("prelude.lua");
 pub const PRELUDE_NAME: &str = "=prelude";
-/// How often a running script is looked after, in instructions: about every millisecond.
-const ATTENDED_EVERY: u32 = 100_000;
+/// How many instructions run before a hook that is set outside of a run; each run sets its own pace.
+const ATTENDED_EVERY: u32 = 10_000;
 
 /// Which commands an interpreter serves. Scripts and functions do not see each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,12 +68,16 @@ impl Interpreter {
 
     fn attend_now_and_then(&self) -> mlua::Result<()> {
         let triggers = HookTriggers::new().every_nth_instruction(ATTENDED_EVERY);
-        self.lua.set_global_hook(triggers, |lua, _| match host::with(|host| host.attend()) {
+        self.lua.set_global_hook(triggers, |lua, _| match host::with(attend) {
+            Some(Ok(interval)) => {
+                stack::look_after(lua, interval);
+                Ok(VmState::Continue)
+            }
             Some(Err(line)) => {
                 stop_for_good(lua, line)?;
                 Err(Raised::reply(line))
             }
-            _ => Ok(VmState::Continue),
+            None => Ok(VmState::Continue),
         })
     }
 
@@ -109,7 +113,12 @@ impl Interpreter {
 
     /// Runs a library's code, which registers its functions with the host.
     pub(super) fn run_library(&self, host: &mut dyn Host, code: &Function) -> Result<(), Failure> {
-        let outcome = host::lend(host, || self.load_library.call::<(bool, Value)>(code));
+        let outcome = host::lend(host, || {
+            if let Some(now) = host::with(|host| host.nanos()) {
+                stack::look_after(&self.lua, pace::begin(now));
+            }
+            self.load_library.call::<(bool, Value)>(code)
+        });
         match outcome {
             Ok((true, _)) => Ok(()),
             Ok((false, failure)) => Err(Failure::read(&failure)),
@@ -154,6 +163,13 @@ impl Interpreter {
     pub fn clean(&self) {
         self.lua.expire_registry_values();
     }
+}
+
+/// Looks after the script. Answers how many instructions may run before the next time.
+fn attend(host: &mut dyn Host) -> Result<u32, &'static str> {
+    let due = host.nanos();
+    host.attend()?;
+    Ok(pace::next(due, host.nanos()))
 }
 
 /// From here on every line of the script fails, so that no `pcall` in it can go on for long. Nor can it run another coroutine,

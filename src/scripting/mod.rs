@@ -13,12 +13,13 @@ mod host;
 mod interpreter;
 mod libraries;
 mod library;
+mod pace;
 mod random;
 mod shebang;
 mod stack;
 
 pub use error::Failure;
-pub use host::{Host, ReplicationTargets, ScriptLogLevel, panic_is_contained};
+pub use host::{Called, Host, ReplicationTargets, ScriptLogLevel, panic_is_contained};
 pub use interpreter::{Flavor, Interpreter, Script};
 pub use library::{FunctionSpec, Library, is_name};
 pub use shebang::{FLAG_NAMES, LibraryHeader, ScriptFlags, ScriptHeader};

@@ -286,6 +286,9 @@ fn a_loop_is_stopped_wherever_it_is() {
         "local function f(...) return f(1, ...) end return f()",
         "local e = setmetatable({}, {__index = function() while true do end end}) error(e)",
         "while true do local s = string.rep('x', 1000) end",
+        "while true do local s = string.rep('x', 10000000) end",
+        "local function f() for i = 1, 5000 do end end \
+         local function g() for i = 1, 1000 do coroutine.wrap(f)() end end while true do coroutine.wrap(g)() end",
     ] {
         let mut runner = server.client();
         let script_words = ["EVAL", script, "0"];
@@ -307,6 +310,21 @@ fn a_loop_is_stopped_wherever_it_is() {
         eventually("the server goes on", || other.call("PING") == Value::Simple(PONG.to_vec()));
         assert_eq!(eval(&mut other, "return 7"), Value::Integer(7), "{script}");
     }
+}
+
+#[test]
+fn a_script_of_slow_commands_is_stopped_between_two_of_them() {
+    // Only instructions were counted, and a command is no more than a few.
+    let server = server();
+    let mut other = server.client();
+    for key in ["one", "two"] {
+        assert_eq!(other.call_args(&["SET", key, &key.repeat(1000)]), ok());
+    }
+    let mut runner = server.client();
+    runner.send_raw(b"EVAL \"while true do redis.call('LCS', 'one', 'two') end\" 0\r\n");
+    eventually("it is stopped", || other.call("SCRIPT KILL") == ok());
+    assert!(matches!(runner.read(), Value::Error(_)));
+    eventually("the server goes on", || other.call("PING") == Value::Simple(PONG.to_vec()));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::engine::{ClientId, Engine, LogLevel};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
 use crate::resp::reply::{Protocol, Reply};
-use crate::scripting::{FunctionSpec, Host, ReplicationTargets, ScriptLogLevel};
+use crate::scripting::{Called, FunctionSpec, Host, ReplicationTargets, ScriptLogLevel};
 
 const UNKNOWN: ErrorReply = ErrorReply::fixed("ERR Unknown Redis command called from script");
 const ARITY: ErrorReply = ErrorReply::fixed("ERR Wrong number of args calling Redis command from script");
@@ -18,6 +18,8 @@ const NOT_ALLOWED: ErrorReply = ErrorReply::fixed("ERR This Redis command is not
 const READ_ONLY_SCRIPT: ErrorReply =
     ErrorReply::fixed("ERR Write commands are not allowed from read-only scripts.");
 const STALE_REPLICA: ErrorReply = ErrorReply::fixed("ERR Can not execute the command on a stale replica");
+/// A script is long after its first moments, and so is a command.
+const LONG_NANOS: u64 = 1_000_000;
 const KILLED: &str = "ERR Script killed by user with SCRIPT KILL...";
 
 /// Lent to the interpreter for one run. While it is, the caller's output is put aside: what its commands reply goes to the
@@ -131,25 +133,31 @@ impl<'a> ScriptHost<'a> {
 }
 
 impl Host for ScriptHost<'_> {
-    fn call(&mut self, args: &Args<'_>, reply: &mut Vec<u8>) {
+    fn call(&mut self, args: &Args<'_>, reply: &mut Vec<u8>) -> Called {
         reply.clear();
+        let begun = self.engine.time.mark();
         std::mem::swap(&mut caller(self.engine, self.id).out, reply);
         let lookup = TABLE.lookup(args);
         let renamed = TABLE.in_original_name(lookup, args);
-        match self.admit(lookup, args) {
+        let called = match self.admit(lookup, args) {
             Ok((row, index)) => {
                 let args = renamed.as_ref().map_or(*args, |renamed| renamed.as_args());
                 self.engine.effects.targets = self.targets;
                 dispatch::call(self.engine, self.id, row, index, &args);
                 self.engine.effects.targets = ReplicationTargets::ALL;
+                // From the end of the command before it, which is the last time that a clock was read.
+                let took = self.engine.time.mark().saturating_sub(begun);
+                if took > LONG_NANOS { Called::RunForLong } else { Called::Run }
             }
             Err(error) => {
                 self.engine.stats.count_error(error.code());
                 let client = caller(self.engine, self.id);
                 Reply::new(&mut client.out, client.protocol).error(&error);
+                Called::Refused
             }
-        }
+        };
         std::mem::swap(&mut caller(self.engine, self.id).out, reply);
+        called
     }
 
     fn set_protocol(&mut self, protocol: Protocol) {
@@ -168,15 +176,23 @@ impl Host for ScriptHost<'_> {
         matches!(TABLE.lookup(args), Lookup::Found(_)).then_some(true)
     }
 
+    fn nanos(&self) -> u64 {
+        self.engine.time.monotonic_nanos()
+    }
+
     fn attend(&mut self) -> Result<(), &'static str> {
         let engine = &mut *self.engine;
         let threshold_ms = engine.config.busy_reply_threshold;
         let Some(running) = &engine.scripting.running else { return Ok(()) };
         let is_busy = running.is_busy;
+        let elapsed_nanos = engine.time.monotonic_nanos().saturating_sub(running.started_nanos);
+        if elapsed_nanos < LONG_NANOS {
+            return Ok(());
+        }
         if let Some(attendant) = &engine.scripting.attendant {
             attendant.expect_long();
         }
-        let elapsed_ms = engine.time.monotonic_nanos().saturating_sub(running.started_nanos) / 1_000_000;
+        let elapsed_ms = elapsed_nanos / 1_000_000;
         if !is_busy {
             if threshold_ms == 0 || elapsed_ms < threshold_ms {
                 return Ok(());

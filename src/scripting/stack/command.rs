@@ -6,7 +6,8 @@ use std::ffi::c_int;
 use mlua::ffi::{self, lua_State};
 use mlua::{Function, Lua};
 
-use super::super::host;
+use super::super::host::{self, Called};
+use super::attention::call_hook_in;
 use super::to_lua::ReplyReader;
 use super::{push_bytes, string_bytes};
 use crate::base::number::format_g17;
@@ -68,7 +69,10 @@ unsafe fn run_command(state: *mut lua_State, raises: bool) -> c_int {
     // thread, which no allocation of Lua's runs: scripts have no finalizers.
     unsafe {
         let outcome = with_words(state, |args, reply| {
-            host::with(|host| host.call(args, reply)).ok_or(NO_HOST)?;
+            let called = host::with(|host| host.call(args, reply)).ok_or(NO_HOST)?;
+            if called == Called::RunForLong {
+                call_hook_in(state, 1);
+            }
             Ok(&raw const **reply)
         });
         ffi::lua_settop(state, 0);

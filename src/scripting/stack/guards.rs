@@ -6,13 +6,16 @@ use std::ffi::c_int;
 use mlua::ffi::{self, lua_State};
 use mlua::{Function, Lua, Table};
 
-use super::super::host;
+use super::super::{host, pace};
+use super::attention::call_hook_in;
 use super::command::raise;
 
 /// Matching recurses for the items of a pattern, on a stack that is not Lua's.
 const PATTERN_BYTES_MAX: usize = 4096;
 /// No string of a script is longer than the longest value of a key.
 const STRING_BYTES_MAX: u64 = 512 * 1024 * 1024;
+/// A string that takes so long to make that the script is looked after behind it.
+const LONG_STRING_BYTES: u64 = 1024 * 1024;
 /// How far before a table's begin something may be put into it: what lies between is moved, one by one.
 const DISTANCE_MAX: i64 = 100_000;
 /// Slots of one function's part of the stack.
@@ -67,6 +70,9 @@ unsafe extern "C-unwind" fn go_on_unless_stopped(state: *mut lua_State) -> c_int
     unsafe {
         if let Some(line) = host::stopped() {
             raise(state, line);
+        }
+        if pace::resume_coroutine() {
+            call_hook_in(state, 1);
         }
         go_on(state)
     }
@@ -144,8 +150,12 @@ unsafe extern "C-unwind" fn repeat(state: *mut lua_State) -> c_int {
             ffi::lua_settop(state, 1);
             return 1;
         }
-        if count > 0 && (len as u64).saturating_mul(count as u64) > STRING_BYTES_MAX {
+        let bytes = (len as u64).saturating_mul(count.max(0) as u64);
+        if bytes > STRING_BYTES_MAX {
             ffi::luaL_error(state, c"resulting string too large".as_ptr());
+        }
+        if bytes > LONG_STRING_BYTES {
+            call_hook_in(state, 1);
         }
         go_on(state)
     }

@@ -25,6 +25,7 @@
 
 #![allow(unsafe_code)]
 
+mod attention;
 mod command;
 mod from_lua;
 mod guards;
@@ -36,12 +37,15 @@ use std::ffi::{c_int, c_void};
 use mlua::ffi::{self, lua_State};
 use mlua::{FromLua, Function, Lua, RegistryKey, Table, Value};
 
+use self::attention::call_hook_in;
+pub use self::attention::look_after;
 pub use self::command::{acl_check_cmd, call, pcall};
 pub use self::from_lua::Written;
 pub use self::guards::{bounded, inserting, protected, repeating, unless_stopped, unpacking, writing};
 pub use self::log::log;
 use super::error::Failure;
 use super::host::{self, Host};
+use super::pace;
 use crate::resp::args::Args;
 use crate::resp::reply::{Protocol, Reply};
 
@@ -101,6 +105,9 @@ impl Runner {
                 // SAFETY: nothing runs in this state but what is called here, so the stack has its guaranteed room. The keys
                 // are of this state's registry, as `new` and the compiler put them there. `request` outlives the call.
                 unsafe {
+                    if let Some(now) = host::with(|host| host.nanos()) {
+                        call_hook_in(state, pace::begin(now));
+                    }
                     registered(state, &self.handler);
                     registered(state, &self.body);
                     ffi::lua_pushlightuserdata(state, (&raw const request).cast_mut().cast::<c_void>());
