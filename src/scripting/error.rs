@@ -6,6 +6,7 @@ use std::fmt;
 use mlua::{Lua, Table, Value};
 
 use super::libraries::{self, c_string};
+use crate::base::number::format_g;
 
 /// What a native function raises. Scripts see a table with the text in `err`, or the text alone.
 #[derive(Debug, Clone)]
@@ -84,6 +85,12 @@ pub fn message_of(error: &mlua::Error) -> String {
     }
 }
 
+/// A number where a text is wanted, as Lua writes it.
+pub fn number_text(n: f64) -> String {
+    const DIGITS: i32 = 14;
+    format_g(n, DIGITS)
+}
+
 /// How a run failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
@@ -112,8 +119,8 @@ impl Failure {
         };
         let text = |name: &str| match table.raw_get::<Value>(name) {
             Ok(Value::String(text)) => Some(c_string(&text.as_bytes()).to_vec()),
-            Ok(Value::Number(n)) => Some(n.to_string().into_bytes()),
-            Ok(Value::Integer(n)) => Some(n.to_string().into_bytes()),
+            Ok(Value::Number(n)) => Some(number_text(n).into_bytes()),
+            Ok(Value::Integer(n)) => Some(number_text(n as f64).into_bytes()),
             _ => None,
         };
         let line_number = table.raw_get::<Option<f64>>("line").ok().flatten().map(|line| line as i64);

@@ -1,5 +1,7 @@
 //! One Lua state with the sandbox in it: compiles scripts once, runs them, and stops them.
 
+use std::cell::Cell;
+
 use mlua::{ChunkMode, Function, HookTriggers, Lua, LuaOptions, RegistryKey, StdLib, Table, Value, VmState};
 
 use super::error::{Failure, Raised, message_of};
@@ -15,6 +17,10 @@ pub const PRELUDE_NAME: &str = "=prelude";
 /// How many instructions run before a hook that is set outside of a run; each run sets its own pace.
 const ATTENDED_EVERY: u32 = 10_000;
 
+/// Compilations for each step of the garbage collector that is not Lua's own, and how far it goes.
+const COMPILED_PER_STEP: u32 = 50;
+const STEP_KBYTES: i32 = 150;
+
 /// Which commands an interpreter serves. Scripts and functions do not see each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flavor {
@@ -29,6 +35,9 @@ pub struct Interpreter {
     load_library: Function,
     memory_bytes_max: usize,
 }
+
+/// Scripts and libraries that were compiled, kept beside the state.
+struct Compiled(Cell<u32>);
 
 /// A script for EVAL, compiled. Its function lies in Lua's registry: of direct references there are a few thousand at most.
 pub struct Script {
@@ -61,6 +70,7 @@ impl Interpreter {
         let runner = Runner::new(&lua, visible, handler)?;
         lua.gc_collect()?;
         lua.set_memory_limit(memory_bytes_max)?;
+        lua.set_app_data(Compiled(Cell::new(0)));
         let interpreter = Self { lua, runner, load_library, memory_bytes_max };
         interpreter.attend_now_and_then()?;
         Ok(interpreter)
@@ -91,7 +101,21 @@ impl Interpreter {
     /// Compiles a script; `name` as Lua's chunk names are written. The error is the compiler's message.
     fn compile(&self, code: &[u8], name: &str) -> Result<Function, String> {
         let chunk = self.lua.load(code).set_name(name).set_mode(ChunkMode::Text);
-        chunk.into_function().map_err(|error| message_of(&error))
+        let function = chunk.into_function().map_err(|error| message_of(&error));
+        self.collect_what_compiling_left();
+        function
+    }
+
+    /// Compiling leaves garbage, and a step of the collector each time would take longer than it: so one now and then.
+    fn collect_what_compiling_left(&self) {
+        let compiled = self.lua.app_data_ref::<Compiled>().map_or(0, |count| {
+            count.0.set(count.0.get().wrapping_add(1));
+            count.0.get()
+        });
+        if compiled.is_multiple_of(COMPILED_PER_STEP) {
+            // It fails only if a finalizer does, which scripts have none of.
+            let _ = self.lua.gc_step_kbytes(STEP_KBYTES);
+        }
     }
 
     /// Compiles the body of a script for EVAL.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mlua::{Function, Lua, RegistryKey, Table, Value, Variadic};
 
 use super::argument::{self, Argument};
-use super::error::{Failure, Raised};
+use super::error::{Failure, Raised, number_text};
 use super::host::{self, Host};
 use super::interpreter::Interpreter;
 use super::shebang::{self, LibraryHeader, ScriptFlags};
@@ -159,8 +159,8 @@ fn flags_of(value: &Value) -> Result<ScriptFlags, &'static str> {
 fn text_of(value: &Value) -> Option<Vec<u8>> {
     match value {
         Value::String(text) => Some(text.as_bytes().to_vec()),
-        Value::Integer(n) => Some(n.to_string().into_bytes()),
-        Value::Number(n) => Some(n.to_string().into_bytes()),
+        Value::Integer(n) => Some(number_text(*n as f64).into_bytes()),
+        Value::Number(n) => Some(number_text(*n).into_bytes()),
         _ => None,
     }
 }

@@ -55,7 +55,11 @@ end
 
 globals.pcall = native.protected(pcall, seen)
 
-function globals.xpcall(body, handler)
+function globals.xpcall(body, ...)
+  if select("#", ...) == 0 then
+    error("bad argument #2 to 'xpcall' (value expected)", 2)
+  end
+  local handler = ...
   return xpcall(body, function(failure)
     -- Nobody could stop the handler of the error that stops the script.
     if native.is_stopped() then
@@ -122,11 +126,20 @@ table.sort = native.writing(table.sort, behind)
 
 -- A script may look at the collector, and let it run, but not stop it for those who come after.
 local collectgarbage = collectgarbage
+local ALLOWED = { collect = true, count = true, step = true }
+-- These change nothing, and answer what they answer at first.
+local IGNORED = { stop = 0, restart = 0, setpause = 200, setstepmul = 200 }
 function globals.collectgarbage(option, ...)
-  if option == nil or option == "collect" or option == "count" or option == "step" then
+  if option == nil or ALLOWED[option] then
     return collectgarbage(option or "collect", ...)
   end
-  return 0
+  local ignored = IGNORED[option]
+  if not ignored then
+    local is_text = type(option) == "string" or type(option) == "number"
+    local wrong = is_text and "invalid option '" .. option .. "'" or "string expected, got " .. type(option)
+    error("bad argument #1 to 'collectgarbage' (" .. wrong .. ")", 2)
+  end
+  return ignored
 end
 
 -- Bytecode is not verified by anybody, so none is ever loaded.
