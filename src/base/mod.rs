@@ -11,3 +11,4 @@ pub mod glob;
 pub mod hex;
 pub mod long_double;
 pub mod number;
+pub mod quote;

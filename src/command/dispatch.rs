@@ -11,7 +11,7 @@ use super::spec::*;
 use super::table::{Lookup, TABLE};
 use crate::config::{NotifyFlags, PropagationErrorBehavior};
 use crate::engine::blocked::{BlockedOn, BlockedState};
-use crate::engine::client::{ClientKind, Closing, QueuedCommand, ReplyMode, Transaction};
+use crate::engine::client::{Client, ClientKind, Closing, QueuedCommand, ReplyMode, Transaction};
 use crate::engine::effects::{EXPIRED_EVENT, KEY_MISS_EVENT, Modification, NEW_KEY_EVENT, Propagation};
 use crate::engine::gates::Demands;
 use crate::engine::latency;
@@ -759,17 +759,21 @@ fn write_timeout(engine: &mut Engine, id: ClientId, reply: TimeoutReply, on: Opt
 
 /// Forgets a client that has gone.
 pub fn disconnect(engine: &mut Engine, id: ClientId) {
+    take_out(engine, id);
+}
+
+/// Takes a client out of everything; answers what is left of it.
+pub fn take_out(engine: &mut Engine, id: ClientId) -> Option<Box<Client>> {
     engine.blocked.unblock(&mut engine.clients, id);
     engine.watched.unwatch(&mut engine.clients, id);
     engine.forget_client(id);
-    engine.clients.remove(id);
+    engine.clients.remove(id)
 }
 
 /// Whether nothing more of what the client has sent is to be run as a client's: it is to be closed, or has become a
 /// replica.
 pub fn must_stop(engine: &Engine, id: ClientId) -> bool {
-    engine
-        .clients
-        .get(id)
-        .is_none_or(|client| client.closing != Closing::No || client.kind == ClientKind::Replica)
+    engine.clients.get(id).is_none_or(|client| {
+        client.closing != Closing::No || client.kind == ClientKind::Replica || client.debug_request.is_some()
+    })
 }

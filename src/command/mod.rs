@@ -60,6 +60,7 @@ pub use config::set_config;
 pub use context::Ctx;
 pub use dispatch::Executed;
 pub use migrate::{finish_migration, restore_request};
+pub use scripting::debugging;
 pub use spec::{CommandResult, CommandSpec, Flow};
 pub use table::{Lookup, TABLE, rename_commands};
 

@@ -42,6 +42,17 @@ pub enum Closing {
     Now,
 }
 
+/// Whether the client's scripts are stepped through: SCRIPT DEBUG.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ScriptDebugging {
+    #[default]
+    No,
+    /// Apart from the data set: nothing of what they do stays.
+    Apart,
+    /// In the data set, while everybody waits.
+    Sync,
+}
+
 /// What is on the other side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ClientKind {
@@ -128,8 +139,10 @@ pub struct Client {
     pub is_monitor: bool,
     pub is_no_evict: bool,
     pub is_no_touch: bool,
-    /// SCRIPT DEBUG YES or SYNC: its scripts are for the debugger.
-    pub debugs_scripts: bool,
+    /// SCRIPT DEBUG: its scripts are for the debugger.
+    pub script_debugging: ScriptDebugging,
+    /// An EVAL that its connection is to hand over to the debugger. Nothing more of it is run here.
+    pub debug_request: Option<OwnedArgs>,
     /// Came in over a Unix socket.
     pub is_unix: bool,
 
@@ -181,7 +194,8 @@ impl Client {
             is_monitor: false,
             is_no_evict: false,
             is_no_touch: false,
-            debugs_scripts: false,
+            script_debugging: ScriptDebugging::No,
+            debug_request: None,
             is_unix: false,
             transaction: None,
             is_executing_transaction: false,
@@ -270,6 +284,13 @@ impl Clients {
         });
         self.table.insert(id, place);
         self.places[place as usize].insert(Box::new(Client::new(id, now)))
+    }
+
+    /// Takes in a client of another engine.
+    pub fn adopt(&mut self, client: Box<Client>) {
+        self.last_id = self.last_id.max(client.id.0);
+        self.table.insert(client.id, self.places.len() as u32);
+        self.places.push(Some(client));
     }
 
     /// Takes a connection out; the engine's `disconnect` clears what else refers to it.

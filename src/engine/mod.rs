@@ -328,6 +328,17 @@ impl Engine {
         engine
     }
 
+    /// Another server, with the configuration and the data of this moment and without clients, files or replicas: for what
+    /// nobody else is to see. `clock` is to be like this one's.
+    pub fn beside(&mut self, clock: Box<dyn Clock>) -> Self {
+        let mut other = Self::new(self.config.clone(), clock, self.rng.u64(..));
+        other.keyspace = self.keyspace.clone();
+        other.process = self.process.clone();
+        other.stats.commands = vec![stats::CommandStats::default(); self.stats.commands.len()];
+        (other.memory_probe, other.memory_meter) = (self.memory_probe, self.memory_meter);
+        other
+    }
+
     /// Takes over what the configuration says into the places where it is read on the hot path.
     pub fn config_changed(&mut self) {
         let config = &self.config;

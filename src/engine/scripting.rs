@@ -12,7 +12,7 @@ use super::{ClientId, Engine, LogLevel};
 use crate::resp::args::OwnedArgs;
 use crate::resp::error::ErrorReply;
 use crate::scripting::{
-    Called, Flavor, FunctionSpec, Host, Interpreter, Library, LibraryHeader, ReplicationTargets,
+    Called, Console, Flavor, FunctionSpec, Host, Interpreter, Library, LibraryHeader, ReplicationTargets,
 };
 use crate::scripting::{ScriptLogLevel, is_name};
 use crate::storage::keyspace::Libraries;
@@ -74,6 +74,8 @@ pub struct Scripting {
     pub attendant: Option<Arc<dyn Attendant>>,
     /// What the gates found out about memory before the command that runs now.
     pub is_out_of_memory: bool,
+    /// The client of the debugger for the script that comes next.
+    pub console: Option<Box<dyn Console>>,
     /// DEBUG SET-DISABLE-DENY-SCRIPTS: scripts may run what they otherwise may not.
     pub allows_everything: bool,
 }

@@ -17,6 +17,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, BytesMut};
 
 use super::aof::Passage;
+use super::debugging::{self, Session};
 use super::hub::{Hub, TaskSignal};
 use super::socket::ClientSocket;
 use super::{memory, replica_feed};
@@ -24,6 +25,7 @@ use crate::command::{Executed, Lookup, TABLE, dispatch};
 use crate::engine::aof::{Until, Wait};
 use crate::engine::client::{ClientKind, Closing, Traffic};
 use crate::engine::{ClientId, Engine, LogLevel};
+use crate::resp::args::OwnedArgs;
 use crate::resp::error::ErrorReply;
 use crate::resp::request::{Batch, Decoder, Limits};
 use crate::storage::db::PREFETCH_KEYS_MAX;
@@ -73,6 +75,7 @@ struct Attended {
     /// Bytes of requests that are done with.
     used: usize,
     is_blocked: bool,
+    debug_request: Option<OwnedArgs>,
     is_authenticated: bool,
     queued_bytes: usize,
     is_replica: bool,
@@ -104,6 +107,8 @@ pub struct Connection<S> {
     held: Option<Wait>,
     /// Set while a slow script holds the engine and what is to be done waits for it.
     errand: Option<Slot>,
+    /// An EVAL that its client steps through: the connection becomes the console of that.
+    debug_request: Option<OwnedArgs>,
     /// The client has said PSYNC: the connection goes on as a replica's feed.
     is_replica: bool,
     closing: Closing,
@@ -140,6 +145,7 @@ impl<S: ClientSocket> Connection<S> {
             is_blocked: false,
             held: None,
             errand: None,
+            debug_request: None,
             is_replica: false,
             closing: Closing::No,
             traffic,
@@ -158,6 +164,14 @@ impl<S: ClientSocket> Connection<S> {
         // Whatever the network reports, the connection is over.
         let _ = std::future::poll_fn(|cx| self.poll(cx)).await;
         let id = self.id;
+        if let Some(request) = self.debug_request {
+            let session = Session { request, received: self.query.to_vec() };
+            match self.stream.into_blocking() {
+                Ok(socket) => debugging::begin(socket, hub, id, session).await,
+                Err(_) => hub.visit(move |engine| dispatch::disconnect(engine, id)).await,
+            }
+            return hub.unregister(id);
+        }
         if self.is_replica && self.closing == Closing::No {
             if hub.visit(|engine| engine.config.repl_disable_tcp_nodelay).await {
                 self.stream.send_in_larger_packets();
@@ -176,17 +190,17 @@ impl<S: ClientSocket> Connection<S> {
             if self.closing == Closing::Now || self.is_replica {
                 return Poll::Ready(Ok(()));
             }
-            if !self.is_blocked && self.closing == Closing::No && !self.query.is_empty() {
+            if !self.is_blocked && !self.is_done_with() && !self.query.is_empty() {
                 self.process_query();
             }
             if self.held.is_some() && !self.may_speak(cx)? {
                 return Poll::Pending;
             }
             let is_written = self.poll_write(cx)?.is_ready();
-            if is_written && self.closing == Closing::AfterReplies {
+            if is_written && self.is_done_with() {
                 return Poll::Ready(Ok(()));
             }
-            if self.closing != Closing::No || (self.is_blocked && self.query.len() >= AHEAD_BYTES_MAX) {
+            if self.is_done_with() || (self.is_blocked && self.query.len() >= AHEAD_BYTES_MAX) {
                 return Poll::Pending;
             }
             let received = ready!(self.poll_read(cx))?;
@@ -199,6 +213,11 @@ impl<S: ClientSocket> Connection<S> {
                 self.refuse_query();
             }
         }
+    }
+
+    /// Whether nothing more of what the client sends is run here, once its replies are written.
+    fn is_done_with(&self) -> bool {
+        self.closing != Closing::No || self.debug_request.is_some()
     }
 
     /// Whether what the client is to be told is written as it has to be. Meanwhile nothing more of it is read.
@@ -255,7 +274,7 @@ impl<S: ClientSocket> Connection<S> {
     fn process(&mut self, bytes: &[u8]) -> usize {
         let mut used = 0;
         self.traffic.query_bytes.set(bytes.len() as u64);
-        while used < bytes.len() && !self.is_blocked && !self.is_replica && self.closing == Closing::No {
+        while used < bytes.len() && !self.is_blocked && !self.is_replica && !self.is_done_with() {
             let buf = &bytes[used..];
             let mut batch = std::mem::take(&mut self.batch);
             let decoded =
@@ -372,6 +391,7 @@ impl<S: ClientSocket> Connection<S> {
         self.held = attended.held.or(self.held);
         self.traffic.unwritten_bytes.set(self.unwritten_bytes() as u64);
         self.is_blocked = attended.is_blocked;
+        self.debug_request = attended.debug_request;
         self.limits.authenticated = attended.is_authenticated;
         self.queued_bytes = attended.queued_bytes;
         self.is_replica = attended.is_replica;
@@ -446,6 +466,7 @@ impl<S: ClientSocket> Connection<S> {
             self.held = wait;
         }
         self.is_blocked = client.blocked.is_some();
+        self.debug_request = client.debug_request.take();
         self.is_replica = client.kind == ClientKind::Replica;
         self.limits.authenticated = client.is_authenticated;
         self.queued_bytes = client.transaction.as_ref().map_or(0, |transaction| transaction.bytes);
@@ -538,6 +559,7 @@ fn attend(engine: &mut Engine, id: ClientId, bytes: &[u8], limits: &Limits) -> A
             held: None,
             used,
             is_blocked: false,
+            debug_request: None,
             is_authenticated: false,
             queued_bytes: 0,
             is_replica: false,
@@ -553,6 +575,7 @@ fn attend(engine: &mut Engine, id: ClientId, bytes: &[u8], limits: &Limits) -> A
         held,
         used,
         is_blocked: client.blocked.is_some(),
+        debug_request: client.debug_request.take(),
         is_authenticated: client.is_authenticated,
         queued_bytes: client.transaction.as_ref().map_or(0, |transaction| transaction.bytes),
         is_replica: client.kind == ClientKind::Replica,

@@ -8,6 +8,7 @@ mod clock;
 mod connection;
 mod crash;
 mod cron;
+mod debugging;
 mod desk;
 mod doors;
 mod environment;

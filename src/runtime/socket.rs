@@ -20,9 +20,17 @@ pub trait ClientSocket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Writes as much as fits.
     fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
 
+    /// The socket for a thread that may wait for it.
+    fn into_blocking(self) -> io::Result<Box<dyn BlockingSocket>>;
+
     /// Lets the kernel wait for more before it sends little: fewer packets, later. Not every kind of socket can.
     fn send_in_larger_packets(&self);
 }
+
+/// A connected stream of bytes that is waited for.
+pub trait BlockingSocket: io::Read + io::Write + Send {}
+
+impl<S: io::Read + io::Write + Send> BlockingSocket for S {}
 
 macro_rules! impl_socket {
     ($stream:ty, $set_delay:expr) => {
@@ -54,6 +62,12 @@ macro_rules! impl_socket {
                         return Poll::Ready(done);
                     }
                 }
+            }
+
+            fn into_blocking(self) -> io::Result<Box<dyn BlockingSocket>> {
+                let stream = self.into_std()?;
+                stream.set_nonblocking(false)?;
+                Ok(Box::new(stream))
             }
 
             fn send_in_larger_packets(&self) {

@@ -4,6 +4,7 @@ use mlua::{Lua, Table, Value, Variadic};
 use sha1::{Digest, Sha1};
 
 use super::argument::{self, Argument};
+use super::debugger;
 use super::error::{self, Raised};
 use super::host::{self, ReplicationTargets};
 use super::interpreter::Flavor;
@@ -69,8 +70,8 @@ fn redis_table(lua: &Lua, flavor: Flavor) -> mlua::Result<Table> {
     }
     if flavor == Flavor::Eval {
         redis.set("replicate_commands", lua.create_function(|_, ()| Ok(true))?)?;
-        redis.set("breakpoint", lua.create_function(|_, ()| Ok(false))?)?;
-        redis.set("debug", lua.create_function(|_, ()| Ok(()))?)?;
+        redis.set("breakpoint", lua.create_function(breakpoint)?)?;
+        redis.set("debug", lua.create_function(debug)?)?;
     }
     add_constants(lua, &redis)?;
     Ok(redis)
@@ -131,6 +132,24 @@ fn place(lua: &Lua) -> Option<(String, i64)> {
         found = at(level)?;
     }
     Some((found.1, found.2))
+}
+
+/// `redis.breakpoint()`. Whether there is a debugger.
+fn breakpoint(_: &Lua, (): ()) -> mlua::Result<bool> {
+    let debugger = debugger::current();
+    if let Some(debugger) = &debugger {
+        debugger.stop_at_next_line();
+    }
+    Ok(debugger.is_some())
+}
+
+/// `redis.debug(value, ...)`
+fn debug(lua: &Lua, args: Variadic<Argument>) -> mlua::Result<()> {
+    argument::taken(lua);
+    if let Some(debugger) = debugger::current() {
+        debugger.show_values(args.iter().map(Argument::value));
+    }
+    Ok(())
 }
 
 /// `redis.sha1hex(text)`

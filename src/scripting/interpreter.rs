@@ -1,9 +1,13 @@
 //! One Lua state with the sandbox in it: compiles scripts once, runs them, and stops them.
 
 use std::cell::Cell;
+use std::rc::Rc;
 
-use mlua::{ChunkMode, Function, HookTriggers, Lua, LuaOptions, RegistryKey, StdLib, Table, Value, VmState};
+use mlua::{
+    ChunkMode, Debug, Function, HookTriggers, Lua, LuaOptions, RegistryKey, StdLib, Table, Value, VmState,
+};
 
+use super::debugger::{self, Debugger};
 use super::error::{Failure, Raised, message_of};
 use super::host::{self, Host};
 use super::shebang::{ScriptFlags, ScriptHeader};
@@ -167,6 +171,28 @@ impl Interpreter {
         if self.memory_bytes_max > 0 && used_memory > self.memory_bytes_max / 2 {
             self.collect_garbage();
         }
+        outcome
+    }
+
+    /// Runs a script as `run` does, step by step as the debugger's client asks.
+    pub fn debug(
+        &self,
+        debugger: &Rc<Debugger>,
+        host: &mut dyn Host,
+        script: &Script,
+        keys: Args<'_>,
+        args: Args<'_>,
+    ) -> Result<Returned<'_>, Failure> {
+        let triggers = HookTriggers::EVERY_LINE.every_nth_instruction(ATTENDED_EVERY);
+        let hook = |lua: &Lua, debug: &Debug<'_>| {
+            debugger::current().map_or(Ok(()), |debugger| debugger.hook(lua, debug))?;
+            Ok(VmState::Continue)
+        };
+        self.lua.set_global_hook(triggers, hook).map_err(|error| Failure::of_error(&error))?;
+        debugger::set_current(Some(debugger.clone()));
+        let outcome = self.run(host, script.runnable(), keys, args);
+        debugger::set_current(None);
+        self.recover();
         outcome
     }
 

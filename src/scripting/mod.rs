@@ -8,6 +8,7 @@
 
 mod api;
 mod argument;
+mod debugger;
 mod error;
 mod host;
 mod interpreter;
@@ -18,6 +19,7 @@ mod random;
 mod shebang;
 mod stack;
 
+pub use debugger::{Console, Debugger};
 pub use error::Failure;
 pub use host::{Called, Host, ReplicationTargets, ScriptLogLevel, panic_is_contained};
 pub use interpreter::{Flavor, Interpreter, Script};

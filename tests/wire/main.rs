@@ -15,6 +15,7 @@ mod aof_disk;
 mod chains;
 mod clients;
 mod command_table;
+mod debugger;
 mod failover;
 mod files;
 mod full_sync;

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use sha1::{Digest, Sha1};
 
 use super::super::connection::caller;
-use super::super::dispatch;
 use super::super::help;
 use super::super::spec::*;
 use crate::base::hex::hex;
-use crate::engine::client::Closing;
+use crate::engine::client::ScriptDebugging;
 use crate::engine::script_cache::{CachedScript, ScriptDigest, Stay};
 use crate::engine::{ClientId, Engine, Job, LogLevel};
 use crate::resp::args::Args;
@@ -68,8 +67,6 @@ const UNKILLABLE: ErrorReply = ErrorReply::fixed(
 
 /// Fewer are freed at once by Redis, and do not count as freed lazily.
 const LAZY_OBJECTS: u64 = 64;
-const NO_DEBUGGER: ErrorReply =
-    ErrorReply::fixed("ERR this server has no Lua debugger; the script was not run, and nothing was changed");
 
 /// The script with this body, compiled now if it was not before.
 pub(super) fn compile(engine: &mut Engine, body: &[u8], stay: Stay) -> Result<Arc<CachedScript>, ErrorReply> {
@@ -170,35 +167,18 @@ pub(super) fn kill_running(engine: &mut Engine, id: ClientId, is_function: bool)
 }
 
 /// `SCRIPT DEBUG <YES | SYNC | NO>`
-///
-/// There is no debugger, but whoever asks for one takes it for granted that the next script is stepped through, and that what
-/// it writes is undone: `redis-cli --ldb` does not even look at this reply. So EVAL says it ([`refuse_debugging`]).
 fn debug(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
     let client = caller(engine, id);
     if !client.out.is_empty() || !client.long_replies.is_empty() {
         return Err(ErrorReply::fixed("ERR SCRIPT DEBUG must be called outside a pipeline"));
     }
-    client.debugs_scripts = match args.bytes(2) {
-        mode if mode.eq_ignore_ascii_case(b"no") => false,
-        mode if mode.eq_ignore_ascii_case(b"yes") || mode.eq_ignore_ascii_case(b"sync") => true,
+    client.script_debugging = match args.bytes(2) {
+        mode if mode.eq_ignore_ascii_case(b"no") => ScriptDebugging::No,
+        mode if mode.eq_ignore_ascii_case(b"yes") => ScriptDebugging::Apart,
+        mode if mode.eq_ignore_ascii_case(b"sync") => ScriptDebugging::Sync,
         _ => return Err(ErrorReply::fixed("ERR Use SCRIPT DEBUG YES/SYNC/NO")),
     };
     client.reply().ok();
-    Ok(Flow::Done)
-}
-
-/// Answers an EVAL that is for the debugger: the session is over before it begins, as for a script that does not compile.
-pub(super) fn refuse_debugging(engine: &mut Engine, id: ClientId) -> CommandResult {
-    let client = caller(engine, id);
-    client.closing = Closing::AfterReplies;
-    if !client.is_executing_transaction {
-        let mut reply = client.reply();
-        reply.array(1);
-        reply.simple("<endsession>");
-    }
-    client.reply().error(&NO_DEBUGGER);
-    engine.stats.count_error(NO_DEBUGGER.code());
-    dispatch::note_failure(engine, id);
     Ok(Flow::Done)
 }
 
@@ -212,7 +192,8 @@ fn help_text(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
             (
                 "DEBUG (YES|SYNC|NO)",
                 &[
-                    "Set the mode in which scripts are debugged. There is no debugger: EVAL says so after YES and SYNC.",
+                    "Have the scripts of EVAL stepped through: YES on a copy of the data, SYNC on the data itself while",
+                    "all others wait.",
                 ],
             ),
             ("EXISTS <sha1> [<sha1> ...]", &["Tell which of the scripts are cached."]),

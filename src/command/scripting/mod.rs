@@ -2,6 +2,7 @@
 //! still, and what their commands change reaches the replication log together; the script itself does not.
 
 pub(super) mod cache;
+pub mod debugging;
 pub(super) mod functions;
 mod host;
 
@@ -13,13 +14,14 @@ use super::dispatch;
 use super::options::integer;
 use super::spec::*;
 use crate::base::hex::hex;
+use crate::engine::client::ScriptDebugging;
 use crate::engine::effects::Propagation;
 use crate::engine::script_cache::{CachedScript, Stay};
 use crate::engine::scripting::Running;
 use crate::engine::{ClientId, Engine};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
-use crate::scripting::{Failure, Interpreter, Runnable, ScriptFlags, ScriptHeader};
+use crate::scripting::{Failure, Interpreter, Returned, Runnable, ScriptFlags, ScriptHeader};
 
 const SCRIPT: Flags = MOVABLE_KEYS | NOSCRIPT | SKIP_MONITOR | MAY_REPLICATE | NO_MANDATORY_KEYS | STALE;
 const SCRIPT_RO: Flags = MOVABLE_KEYS | NOSCRIPT | SKIP_MONITOR | NO_MANDATORY_KEYS | STALE | READONLY;
@@ -117,10 +119,10 @@ fn eval_ro(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult 
 }
 
 fn eval_body(engine: &mut Engine, id: ClientId, args: &Args<'_>, is_read_only: bool) -> CommandResult {
-    show_to_monitors(engine, id, args);
-    if caller(engine, id).debugs_scripts {
-        return cache::refuse_debugging(engine, id);
+    if caller(engine, id).script_debugging != ScriptDebugging::No {
+        return debugging::step_through(engine, id, args, is_read_only);
     }
+    show_to_monitors(engine, id, args);
     let keys = keys_len(args, integer(args.bytes(2))?)?;
     let cached = cache::compile(engine, args.bytes(1), Stay::Passing)?;
     run_script(engine, id, args, keys, &cached, is_read_only)
@@ -139,7 +141,7 @@ fn evalsha_ro(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResu
 fn eval_digest(engine: &mut Engine, id: ClientId, args: &Args<'_>, is_read_only: bool) -> CommandResult {
     show_to_monitors(engine, id, args);
     let digest = cache::parse_digest(args.bytes(1)).ok_or(NO_SCRIPT)?;
-    if caller(engine, id).debugs_scripts {
+    if caller(engine, id).script_debugging != ScriptDebugging::No {
         return Err(ErrorReply::fixed("ERR Please use EVAL instead of EVALSHA for debugging"));
     }
     let keys = keys_len(args, integer(args.bytes(2))?)?;
@@ -160,7 +162,11 @@ fn run_script(
     let memory_bytes_max = engine.config_memory_max();
     let interpreter = engine.scripting.interpreter(memory_bytes_max)?;
     let unit = Unit { id, args, keys, bounds, interpreter: &interpreter, is_function: false };
-    unit.run(engine, || hex(&cached.digest).into_bytes(), cached.script.runnable())
+    unit.run(
+        engine,
+        || hex(&cached.digest).into_bytes(),
+        |host, keys, args| interpreter.run(host, cached.script.runnable(), keys, args),
+    )
 }
 
 /// `FCALL function numkeys [key [key ...]] [arg [arg ...]]`
@@ -183,7 +189,11 @@ fn call_function(engine: &mut Engine, id: ClientId, args: &Args<'_>, is_read_onl
     let keys = keys_len(args, count)?;
     let bounds = Bounds::new(engine, id, Some(flags), is_read_only)?;
     let unit = Unit { id, args, keys, bounds, interpreter: &interpreter, is_function: true };
-    unit.run(engine, || name.clone(), Runnable::Function(&callback))
+    unit.run(
+        engine,
+        || name.clone(),
+        |host, keys, args| interpreter.run(host, Runnable::Function(&callback), keys, args),
+    )
 }
 
 /// Monitors read of a script before they read of its commands.
@@ -258,7 +268,13 @@ struct Unit<'a> {
 }
 
 impl Unit<'_> {
-    fn run(self, engine: &mut Engine, name: impl Fn() -> Vec<u8>, runnable: Runnable<'_>) -> CommandResult {
+    /// `run` has the interpreter run it, with its keys and arguments.
+    fn run<'i>(
+        self,
+        engine: &mut Engine,
+        name: impl Fn() -> Vec<u8>,
+        run: impl FnOnce(&mut ScriptHost<'_>, Args<'_>, Args<'_>) -> Result<Returned<'i>, Failure>,
+    ) -> CommandResult {
         if engine.scripting.running.is_some() {
             return Err(ErrorReply::fixed("ERR This Redis command is not allowed from script"));
         }
@@ -276,7 +292,7 @@ impl Unit<'_> {
         });
         self.interpreter.seed(engine.rng.u32(..));
         let mut host = ScriptHost::enter(engine, self.id, self.args, self.bounds, &name);
-        let outcome = self.interpreter.run(&mut host, runnable, keys, args);
+        let outcome = run(&mut host, keys, args);
         let script_protocol = host.leave();
         let is_killed = engine.scripting.running.take().is_some_and(|running| running.is_killed);
         if is_killed {

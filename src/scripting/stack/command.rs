@@ -6,6 +6,7 @@ use std::ffi::c_int;
 use mlua::ffi::{self, lua_State};
 use mlua::{Function, Lua};
 
+use super::super::debugger;
 use super::super::host::{self, Called};
 use super::attention::call_hook_in;
 use super::to_lua::ReplyReader;
@@ -69,7 +70,14 @@ unsafe fn run_command(state: *mut lua_State, raises: bool) -> c_int {
     // thread, which no allocation of Lua's runs: scripts have no finalizers.
     unsafe {
         let outcome = with_words(state, |args, reply| {
+            let debugger = debugger::watching();
+            if let Some(debugger) = &debugger {
+                debugger.show_command(args);
+            }
             let called = host::with(|host| host.call(args, reply)).ok_or(NO_HOST)?;
+            if let Some(debugger) = &debugger {
+                debugger.show_reply(reply, called);
+            }
             if called == Called::RunForLong {
                 call_hook_in(state, 1);
             }

@@ -29,6 +29,7 @@ mod attention;
 mod command;
 mod from_lua;
 mod guards;
+mod locals;
 mod log;
 mod to_lua;
 
@@ -42,6 +43,7 @@ pub use self::attention::look_after;
 pub use self::command::{acl_check_cmd, call, pcall};
 pub use self::from_lua::Written;
 pub use self::guards::{bounded, inserting, protected, repeating, unless_stopped, unpacking, writing};
+pub use self::locals::locals;
 pub use self::log::log;
 use super::error::Failure;
 use super::host::{self, Host};
