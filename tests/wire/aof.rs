@@ -290,6 +290,23 @@ fn an_end_that_is_missing_is_cut_off_with_its_open_transaction() {
     }
 }
 
+#[test]
+fn an_end_of_zeros_is_cut_off_as_one_that_is_missing() {
+    // What a machine that lost power may leave of bytes that were not forced to disk.
+    for kept in [0, 4, MULTI.len() - 1] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = write_aof(folder.path(), &[WHOLE, &MULTI[..kept], &[0; 5000]].concat());
+        let said = refused(folder.path(), &["--aof-load-truncated", "no"]);
+        assert!(said.contains("Unexpected end of file"), "{said}");
+        assert!(said.contains(&format!("whole up to offset {}", WHOLE.len())), "{said}");
+        let (is_valid, said) = check(&[], &path);
+        assert!(!is_valid && said.contains("nothing but zeros at the end"), "{said}");
+        let server = Server::russet_in(&["--appendonly", "yes"], folder);
+        assert_eq!(server.client().integer("DBSIZE"), 1, "{kept} bytes before the zeros");
+        assert_eq!(std::fs::read(path).unwrap(), WHOLE);
+    }
+}
+
 /// Runs our server in a folder that it cannot use; what it says.
 fn refused(folder: &Path, args: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_russet"))
