@@ -323,10 +323,13 @@ fn refused(folder: &Path, args: &[&str]) -> String {
 #[test]
 fn damage_is_refused_with_file_and_offset() {
     let middle = [WHOLE, b"!!!", WHOLE].concat();
-    let cases: [(&[u8], &[&str], &[&str]); 3] = [
+    let cut_argument = [WHOLE, b"*2\r\n$3\r\nSET\r\n$1\r\na\r\n"].concat();
+    let cases: [(&[u8], &[&str], &[&str]); 4] = [
         (&middle, &[], &["Bad file format", "appendonly.aof.1.incr.aof", &format!("offset {}", WHOLE.len())]),
         (&MULTI[..40], &["--aof-load-truncated", "no"], &["Unexpected end of file", "offset 0"]),
         (b"*1\r\n$3\r\nbla\r\n", &[], &["Unknown command 'bla' reading the append only file"]),
+        // Redis runs it, and reads what is not there.
+        (&cut_argument, &[], &["Wrong number of arguments for 'SET'", &format!("offset {}", WHOLE.len())]),
     ];
     for (text, args, expected) in cases {
         let folder = tempfile::tempdir().unwrap();
