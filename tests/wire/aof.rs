@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use russet::resp::value::Value;
 use tempfile::TempDir;
@@ -133,6 +134,24 @@ fn the_file_is_empty_until_the_first_write_and_selects_its_database_once() {
     assert_eq!(parts(&server), ["appendonly.aof.2.base.rdb", "appendonly.aof.2.incr.aof"]);
     let files = std::fs::read_dir(server.folder().join(FOLDER)).unwrap().count();
     assert_eq!(files, 3, "what was replaced is removed");
+}
+
+#[test]
+fn what_is_no_effect_leaves_no_time_in_the_file() {
+    let args = ["--appendonly", "yes", "--appendfsync", "always", "--aof-timestamp-enabled", "yes"];
+    let server = Server::russet(&args);
+    let mut client = server.client();
+    client.call("SET a 1");
+    let written = Instant::now();
+    while written.elapsed() < Duration::from_millis(1100) {
+        // Asks replicas, of which there are none, for an acknowledgement.
+        client.call("WAITAOF 1 1 50");
+    }
+    let text = std::fs::read_to_string(last_incr(&server)).unwrap();
+    assert!(text.starts_with("#TS:") && text.matches("#TS:").count() == 1, "{text}");
+    client.call("SET a 2");
+    let text = std::fs::read_to_string(last_incr(&server)).unwrap();
+    assert_eq!(text.matches("#TS:").count(), 2, "{text}");
 }
 
 #[test]
