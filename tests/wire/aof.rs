@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use russet::resp::value::Value;
@@ -174,6 +175,76 @@ fn it_is_switched_on_and_off_while_clients_write() {
     server.kill();
     let again = Server::russet_in(&["--appendonly", "yes"], folder_with_aof(server.folder()));
     assert_eq!(digest(&mut again.client()), with_aof);
+}
+
+/// Writes what depends on the order of all writers, in pipelines, until it is told to stop.
+fn write_pipelines(port: u16, seed: u64, is_over: &AtomicBool) {
+    let mut client = Client::connect(port);
+    let mut rng = fastrand::Rng::with_seed(seed);
+    while !is_over.load(Ordering::Relaxed) {
+        let mut requests = Vec::new();
+        for _ in 0..PIPELINE {
+            let (key, text) = (rng.u32(..500), rng.u64(..));
+            let line = match rng.u32(..8) {
+                0 => format!("SET string:{key} {text}"),
+                1 => format!("APPEND string:{key} {text}"),
+                2 => format!("RPUSH list:{key} {text}"),
+                3 => format!("LPOP list:{key}"),
+                4 => format!("ZINCRBY sorted:{key} {} {}", text % 100, key % 7),
+                5 => format!("SPOP set:{key}"),
+                6 => format!("SADD set:{key} {text} {seed}"),
+                _ => format!("DEL string:{key} list:{key}"),
+            };
+            requests.extend_from_slice(format!("{line}\r\n").as_bytes());
+        }
+        client.send_raw(&requests);
+        for _ in 0..PIPELINE {
+            let reply = client.read();
+            assert!(!reply.is_error(), "{reply:?}");
+        }
+    }
+}
+
+const PIPELINE: usize = 64;
+
+/// What Redis' suite tries with a load generator of its own (integration/aof-race).
+#[test]
+fn it_is_switched_on_and_rewritten_while_clients_write_in_pipelines() {
+    let mut server = Server::russet(&["--auto-aof-rewrite-percentage", "0"]);
+    let mut client = server.client();
+    let is_over = AtomicBool::new(false);
+    let digest_before = std::thread::scope(|scope| {
+        let writers = [1, 2, 3].map(|seed| {
+            let (port, is_over) = (server.port, &is_over);
+            scope.spawn(move || write_pipelines(port, seed, is_over))
+        });
+        let commands = |client: &mut Client| client.info("total_commands_processed").parse::<u64>().unwrap();
+        let wait_for_writes = |client: &mut Client| {
+            let before = commands(client);
+            eventually("they write", || commands(client) > before + 20_000);
+        };
+        wait_for_writes(&mut client);
+        assert_eq!(client.call("CONFIG SET appendonly yes"), ok());
+        for rewrites in 1..=4 {
+            becomes("a base is there", &rewrites.to_string(), || client.info("aof_rewrites"));
+            wait_for_writes(&mut client);
+            if rewrites < 4 {
+                client.call("BGREWRITEAOF");
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        digest(&mut client)
+    });
+    assert_eq!(client.call("DEBUG LOADAOF"), ok());
+    assert_eq!(digest(&mut client), digest_before);
+    assert_eq!(client.call("WAITAOF 1 0 0").elements().unwrap()[0].as_integer(), Some(1));
+    server.kill();
+    let again = Server::russet_in(&["--appendonly", "yes"], folder_with_aof(server.folder()));
+    assert_eq!(digest(&mut again.client()), digest_before);
+    // A real server reads the same out of it.
+    let theirs = Server::redis_in(&["--appendonly", "yes"], folder_with_aof(server.folder()));
+    assert_eq!(digest(&mut theirs.client()), digest_before);
 }
 
 #[test]
