@@ -30,12 +30,16 @@ impl Replay {
         }
     }
 
-    /// Runs one command; an error if there is no such command.
+    /// Runs one command; an error if there is none that is called so.
     pub fn run(&self, engine: &mut Engine, args: &Args<'_>) -> Result<(), String> {
         let lookup = TABLE.lookup_original(args);
         let name = || String::from_utf8_lossy(args.bytes(0)).into_owned();
-        if !matches!(lookup, Lookup::Found(_)) {
-            return Err(format!("Unknown command '{}'", name()));
+        match TABLE.resolve(lookup, args) {
+            Ok(_) => {}
+            Err(_) if matches!(lookup, Lookup::Found(_)) => {
+                return Err(format!("Wrong number of arguments for '{}'", name()));
+            }
+            Err(_) => return Err(format!("Unknown command '{}'", name())),
         }
         engine.effects.is_propagating = false;
         dispatch::execute_named(engine, self.client, lookup, args);

@@ -101,8 +101,8 @@ fn replicaof(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResul
         }
         "OK"
     } else {
-        let port = integer(args.bytes(2))?;
-        let port = u16::try_from(port).map_err(|_| ErrorReply::fixed("ERR Invalid master port"))?;
+        let port = parse_i64(args.bytes(2)).and_then(|port| u16::try_from(port).ok());
+        let port = port.ok_or(ErrorReply::fixed("ERR Invalid master port"))?;
         let host = String::from_utf8_lossy(args.bytes(1)).into_owned();
         let master = MasterAddr { host, port };
         if engine.clients.get(id).is_some_and(|client| client.kind == ClientKind::Replica) {

@@ -3,9 +3,12 @@
 //! The data set that is written is a frozen clone, so this runs on any thread for as long as it takes. What is read
 //! goes into a data set of the caller's, which nobody else sees before it is whole.
 
+mod partition;
+
 use std::io::{self, Read, Write};
-use std::ops::Range;
 use std::sync::Arc;
+
+use smallvec::SmallVec;
 
 use super::rdb::{
     self, CountingWriter, KeyUsage, RdbEntry, RdbError, RdbSink, RdbValue, RdbWriter, Reason, Summary,
@@ -14,7 +17,8 @@ use super::rdb::{
 use crate::base::clock::UnixMillis;
 use crate::storage::db::{PREFETCH_KEYS_MAX, RESERVED_PER_KEY_MAX};
 use crate::storage::live::{AccessPolicy, ExpiryPolicy, Upkeep, View};
-use crate::storage::{EncodingLimits, Item, Keyspace, LiveDb, Value};
+use crate::storage::{EncodingLimits, Item, Keyspace, LiveDb};
+use partition::{Partition, Waiting};
 
 /// What a file says of itself before its keys.
 pub type Aux = Vec<(&'static str, String)>;
@@ -82,6 +86,10 @@ fn usage_of(item: &Item<'_>, policy: Option<AccessPolicy>) -> Option<KeyUsage> {
     }
 }
 
+/// How many entries of one partition are stored together: some for each of its segments.
+const WAITING_KEYS_MAX: usize = 512;
+const WAITING_BYTES_MAX: usize = 64 * 1024;
+
 /// What to do with a key that the data set has already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Duplicates {
@@ -128,13 +136,13 @@ pub fn read(
         rng: fastrand::Rng::with_seed(0),
         upkeep: Upkeep::default(),
         promised_keys: 0,
-        pending: Vec::with_capacity(PREFETCH_KEYS_MAX),
-        bytes: Vec::new(),
+        partition_bits: 0,
+        partitions: vec![Partition::default()],
         each_key,
     };
     let summary = rdb::read(source, &options.limits, &mut loader)?;
     let end = summary.bytes;
-    loader.store_pending().map_err(|why| RdbError { offset: end, reason: Reason::Refused(why) })?;
+    loader.store_all().map_err(|why| RdbError { offset: end, reason: Reason::Refused(why) })?;
     let Loader { keyspace, keys, expired_keys, .. } = loader;
     Ok(Loaded { keyspace, summary, keys, expired: expired_keys.len() as u64, expired_keys })
 }
@@ -150,27 +158,16 @@ struct Loader<'a, F> {
     upkeep: Upkeep,
     /// How many keys the file says that the present database has.
     promised_keys: usize,
-    /// Read, and not stored yet: many at a time are looked for in memory at once.
-    pending: Vec<Pending>,
-    bytes: Vec<u8>,
+    /// What is read waits in the partition of its key's hash, by so many of its leading bits, until many can be stored
+    /// next to each other.
+    partition_bits: u32,
+    partitions: Vec<Partition>,
     each_key: F,
 }
 
-/// An entry for the present database. Its key, and a short string, lie in the loader's `bytes`.
-struct Pending {
-    key: Range<usize>,
-    value: PendingValue,
-    expires_at: Option<UnixMillis>,
-    stamp: Option<u32>,
-}
-
-enum PendingValue {
-    Short(Range<usize>),
-    Whole(Value),
-}
-
 impl<F> Loader<'_, F> {
-    fn store_pending(&mut self) -> Result<(), String> {
+    /// Stores what waits in one partition.
+    fn store(&mut self, partition: usize) -> Result<(), String> {
         let options = self.options;
         let view = View {
             now: options.now,
@@ -179,53 +176,78 @@ impl<F> Loader<'_, F> {
             limits: &options.limits,
         };
         let db = self.keyspace.db_mut(self.db_index);
-        if self.promised_keys > 0 && db.len() >= self.promised_keys.div_ceil(RESERVED_PER_KEY_MAX) {
-            db.reserve(std::mem::take(&mut self.promised_keys));
-        }
         let mut live = LiveDb::new(db, view, &mut self.rng, &mut self.upkeep);
-        let bytes = &self.bytes;
-        live.prefetch(self.pending.iter().map(|pending| &bytes[pending.key.clone()]));
-        for Pending { key, value, expires_at, stamp } in self.pending.drain(..) {
-            let (key, before) = (&bytes[key], live.len());
-            match value {
-                PendingValue::Short(string) => live.insert_string(key, &bytes[string], expires_at),
-                PendingValue::Whole(value) => live.insert(key, value, expires_at),
+        let mut entries = self.partitions[partition].drain();
+        let mut batch: SmallVec<[Waiting<'_>; PREFETCH_KEYS_MAX]> = SmallVec::new();
+        loop {
+            batch.extend(entries.by_ref().take(PREFETCH_KEYS_MAX));
+            if batch.is_empty() {
+                break;
             }
-            if live.len() == before && options.duplicates == Duplicates::Refuse {
-                return Err(format!("key '{}' is there twice", key.escape_ascii()));
+            live.prefetch(batch.iter().map(|entry| entry.key));
+            for Waiting { key, value, expires_at, stamp } in batch.drain(..) {
+                let before = live.len();
+                match value {
+                    RdbValue::Short(string) => live.insert_string(key, string, expires_at),
+                    RdbValue::Whole(value) => live.insert(key, value, expires_at),
+                }
+                if live.len() == before && options.duplicates == Duplicates::Refuse {
+                    return Err(format!("key '{}' is there twice", key.escape_ascii()));
+                }
+                if let Some(stamp) = stamp {
+                    live.set_access_stamp(key, stamp);
+                }
+                self.keys += 1;
             }
-            if let Some(stamp) = stamp {
-                live.set_access_stamp(key, stamp);
-            }
-            self.keys += 1;
         }
-        self.bytes.clear();
+        drop((batch, entries));
+        self.partitions[partition].clear();
         self.upkeep.garbage.clear();
+        if self.promised_keys > 0 && self.len() >= self.promised_keys.div_ceil(RESERVED_PER_KEY_MAX) {
+            let promised_keys = std::mem::take(&mut self.promised_keys);
+            self.store_all()?;
+            self.reserve(promised_keys);
+        }
         Ok(())
     }
 
-    /// Keeps bytes until what is pending is stored.
-    fn keep(&mut self, bytes: &[u8]) -> Range<usize> {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(bytes);
-        start..self.bytes.len()
+    fn store_all(&mut self) -> Result<(), String> {
+        (0..self.partitions.len()).try_for_each(|partition| self.store(partition))
+    }
+
+    fn len(&self) -> usize {
+        self.keyspace.db(self.db_index).len()
+    }
+
+    /// Makes room for so many keys in the present database. Nothing waits.
+    fn reserve(&mut self, keys: usize) {
+        self.keyspace.db_mut(self.db_index).reserve(keys);
+        self.partition_bits = self.keyspace.db(self.db_index).partition_bits();
+        self.partitions.resize_with(1 << self.partition_bits, Partition::default);
     }
 }
 
 impl<F: FnMut()> RdbSink for Loader<'_, F> {
     fn select_db(&mut self, db: u64) -> Result<(), String> {
-        self.store_pending()?;
+        self.store_all()?;
         let databases = self.keyspace.len();
         self.db_index = usize::try_from(db)
             .ok()
             .filter(|&index| index < databases)
             .ok_or_else(|| format!("database {db}, but this server has {databases} databases"))?;
         self.promised_keys = 0;
+        self.reserve(0);
         Ok(())
     }
 
-    fn resize(&mut self, keys: u64, _expires: u64) {
-        self.promised_keys = usize::try_from(keys).unwrap_or(usize::MAX);
+    fn resize(&mut self, keys: u64, expires: u64) -> Result<(), String> {
+        self.store_all()?;
+        let keys = usize::try_from(keys).unwrap_or(usize::MAX);
+        // Those with an expiry may have expired.
+        let lasting = keys.saturating_sub(usize::try_from(expires).unwrap_or(usize::MAX));
+        self.promised_keys = keys;
+        self.reserve(lasting);
+        Ok(())
     }
 
     fn function(&mut self, code: Vec<u8>) -> Result<(), String> {
@@ -248,13 +270,15 @@ impl<F: FnMut()> RdbSink for Loader<'_, F> {
             return Ok(());
         }
         let stamp = stamp_of(usage, options.access);
-        let key = self.keep(key);
-        let value = match value {
-            RdbValue::Short(string) => PendingValue::Short(self.keep(string)),
-            RdbValue::Whole(value) => PendingValue::Whole(value),
+        let index = self.keyspace.db(self.db_index).partition_of(key, self.partition_bits);
+        let partition = &mut self.partitions[index];
+        partition.push(Waiting { key, value, expires_at, stamp })?;
+        let is_full = if self.partition_bits == 0 {
+            partition.len() >= PREFETCH_KEYS_MAX
+        } else {
+            partition.len() >= WAITING_KEYS_MAX || partition.bytes_len() >= WAITING_BYTES_MAX
         };
-        self.pending.push(Pending { key, value, expires_at, stamp });
-        if self.pending.len() >= PREFETCH_KEYS_MAX { self.store_pending() } else { Ok(()) }
+        if is_full { self.store(index) } else { Ok(()) }
     }
 }
 
@@ -372,7 +396,7 @@ mod tests {
         let loaded = read(&file[..], Keyspace::new(4, 1), &load_options(), || ()).unwrap();
         assert_eq!(loaded.keys, 1000);
         assert_eq!(digest::of_keyspace(&loaded.keyspace), digest::of_keyspace(&keyspace));
-        assert!(loaded.keyspace.db(2).segments_len() < 100);
+        assert!(loaded.keyspace.db(2).table_bytes() < 12 << 20);
     }
 
     #[test]

@@ -135,7 +135,13 @@ fn scan(text: &mut Text<File>) -> anyhow::Result<Scan> {
                 return Ok(scan);
             }
             Step::Corrupt { at, expected } => {
-                scan.damage = Some(format!("offset {}: expected {expected}", text.offset + at as u64));
+                let damage = format!("offset {}: expected {expected}", text.offset + at as u64);
+                scan.damage = Some(match text.is_lost_from(text.used)? {
+                    true => {
+                        format!("nothing but zeros at the end, which is lost from offset {} on", text.offset)
+                    }
+                    false => damage,
+                });
                 return Ok(scan);
             }
         };

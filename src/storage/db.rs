@@ -659,12 +659,20 @@ impl Db {
         if end == self.segments.len() { 0 } else { end }
     }
 
-    /// Splits segments until there are as many as `keys` will need, so that each key is put into its place once. Room is
-    /// made for some times as many keys as there are, not for more, whatever is claimed.
+    /// Splits segments until there are as many as `keys` will need, so that each key is put into its place once. Whatever is
+    /// claimed, room is made for no more than some times as many keys as there are, and where there are none for as many as
+    /// cost little.
     pub fn reserve(&mut self, keys: usize) {
-        let keys = keys.min(RESERVED_PER_KEY_MAX * self.len);
+        let most = match self.len {
+            0 => RESERVED_AT_ONCE_MAX,
+            len => RESERVED_PER_KEY_MAX * len,
+        };
+        let keys = keys.min(most);
         let fits = |depth: u8| keys.checked_shr(depth.into()).unwrap_or(0) <= ENTRIES_MAX * 7 / 8;
         let depth = (0..48).find(|&depth| fits(depth)).unwrap_or(0);
+        if self.len == 0 {
+            return self.lay_out(depth, keys >> depth);
+        }
         let mut index = 0;
         while index < self.segments.len() {
             match self.segments[index].depth < depth && self.can_split(index) {
@@ -672,6 +680,28 @@ impl Db {
                 false => index += 1,
             }
         }
+    }
+
+    /// The segments of an empty database, all of one depth, each with room for so many keys in its table.
+    fn lay_out(&mut self, depth: u8, keys_per_segment: usize) {
+        let count = 1 << depth;
+        self.depth = depth;
+        self.directory = (0..count).collect();
+        self.segments = (0..count).map(|_| Cow::new(Segment::with_room(depth, keys_per_segment))).collect();
+        let count = self.segments.len();
+        (self.next_expiry, self.next_field_expiry) = (vec![NEVER; count], vec![NEVER; count]);
+        self.volatile = vec![0; count];
+    }
+
+    /// Into how many parts a loader divides the keys that it has yet to store: so many that those of one part share a few
+    /// segments.
+    pub fn partition_bits(&self) -> u32 {
+        u32::from(self.depth).saturating_sub(PARTITION_SEGMENT_BITS).min(PARTITION_BITS_MAX)
+    }
+
+    /// The part that a key belongs to, by so many leading bits of its hash.
+    pub fn partition_of(&self, key: &[u8], bits: u32) -> usize {
+        if bits == 0 { 0 } else { (self.hash(key) >> (64 - bits)) as usize }
     }
 
     fn can_split(&self, index: usize) -> bool {
@@ -765,6 +795,12 @@ impl Db {
 
 /// For how many keys `reserve` makes room at most, for each that is there.
 pub const RESERVED_PER_KEY_MAX: usize = 8;
+/// The segments of so many keys take some 10 MB when they are empty.
+const RESERVED_AT_ONCE_MAX: usize = 1 << 20;
+
+/// A part of the keys to be stored covers so many segments, so that they stay in the processor's cache.
+const PARTITION_SEGMENT_BITS: u32 = 4;
+const PARTITION_BITS_MAX: u32 = 8;
 
 /// A segment with fewer entries looks for a buddy to merge with.
 const MERGE_BELOW: usize = 48;

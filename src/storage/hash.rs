@@ -63,6 +63,17 @@ impl Hash {
         Self::default()
     }
 
+    /// The small hash of these strings (a field, its value, the next field...), put together at once; none if it is not
+    /// small, or a field is there twice.
+    pub fn of_strings(strings: &[&[u8]], limits: &EncodingLimits) -> Option<Self> {
+        let is_small = strings.len() / 2 <= limits.hash_max_listpack_entries
+            && strings.iter().all(|string| string.len() <= limits.hash_max_listpack_value);
+        let fields = || strings.iter().step_by(2);
+        let is_new = |(index, field): (usize, &&[u8])| !fields().take(index).any(|before| before == field);
+        (is_small && fields().enumerate().all(is_new))
+            .then(|| Self { repr: Repr::Packed(Packed::from_values(strings)) })
+    }
+
     /// Fields, those included that are due but were not removed yet.
     pub fn len(&self) -> usize {
         match self.form() {

@@ -20,7 +20,7 @@ pub mod list;
 pub mod listpack;
 pub mod live;
 pub mod packed;
-mod prefetch;
+pub mod prefetch;
 mod segment;
 pub mod set;
 pub mod sorted_set;

@@ -6,7 +6,7 @@
 
 /// Begins to load the cache line of `*place`. Never faults and never reads for the program, so any address will do.
 #[inline(always)]
-pub(super) fn prefetch<T>(place: *const T) {
+pub fn prefetch<T>(place: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: PREFETCHT0 is a hint: it has no architectural effect, whatever the address.
     unsafe {

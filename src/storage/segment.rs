@@ -119,6 +119,14 @@ impl Segment {
         Self { depth, ..Self::default() }
     }
 
+    /// With a table for so many entries.
+    pub fn with_room(depth: u8, entries: usize) -> Self {
+        Self {
+            slots: if entries == 0 { Vec::new() } else { vec![EMPTY; slots_for(entries)] },
+            ..Self::new(depth)
+        }
+    }
+
     pub fn len(&self) -> usize {
         usize::from(self.len)
     }
@@ -414,7 +422,7 @@ impl Segment {
         let mut old = std::mem::take(self);
         let (mut low, mut high) = (Segment::new(depth), Segment::new(depth));
         // Each with as many slots as half of the entries need.
-        let slots = (old.len() * 2 / 3).next_power_of_two().clamp(SLOTS_MIN, SLOTS_MAX);
+        let slots = slots_for(old.len() / 2);
         (low.slots, high.slots) = (vec![EMPTY; slots], vec![EMPTY; slots]);
         old.drain(|key, value, expires_at, access| {
             let hash = hash(key);
@@ -631,6 +639,11 @@ impl Segment {
         }
         &entry[start..start + usize::from(entry[0])]
     }
+}
+
+/// The size of a table in which so many entries fill no more than three quarters.
+fn slots_for(entries: usize) -> usize {
+    (entries * 4 / 3).next_power_of_two().clamp(SLOTS_MIN, SLOTS_MAX)
 }
 
 fn access(entry: &[u8]) -> u32 {

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use russet::resp::value::Value;
 use tempfile::TempDir;
@@ -136,6 +138,24 @@ fn the_file_is_empty_until_the_first_write_and_selects_its_database_once() {
 }
 
 #[test]
+fn what_is_no_effect_leaves_no_time_in_the_file() {
+    let args = ["--appendonly", "yes", "--appendfsync", "always", "--aof-timestamp-enabled", "yes"];
+    let server = Server::russet(&args);
+    let mut client = server.client();
+    client.call("SET a 1");
+    let written = Instant::now();
+    while written.elapsed() < Duration::from_millis(1100) {
+        // Asks replicas, of which there are none, for an acknowledgement.
+        client.call("WAITAOF 1 1 50");
+    }
+    let text = std::fs::read_to_string(last_incr(&server)).unwrap();
+    assert!(text.starts_with("#TS:") && text.matches("#TS:").count() == 1, "{text}");
+    client.call("SET a 2");
+    let text = std::fs::read_to_string(last_incr(&server)).unwrap();
+    assert_eq!(text.matches("#TS:").count(), 2, "{text}");
+}
+
+#[test]
 fn it_is_switched_on_and_off_while_clients_write() {
     let mut server = Server::russet(&[]);
     let mut client = server.client();
@@ -155,6 +175,76 @@ fn it_is_switched_on_and_off_while_clients_write() {
     server.kill();
     let again = Server::russet_in(&["--appendonly", "yes"], folder_with_aof(server.folder()));
     assert_eq!(digest(&mut again.client()), with_aof);
+}
+
+/// Writes what depends on the order of all writers, in pipelines, until it is told to stop.
+fn write_pipelines(port: u16, seed: u64, is_over: &AtomicBool) {
+    let mut client = Client::connect(port);
+    let mut rng = fastrand::Rng::with_seed(seed);
+    while !is_over.load(Ordering::Relaxed) {
+        let mut requests = Vec::new();
+        for _ in 0..PIPELINE {
+            let (key, text) = (rng.u32(..500), rng.u64(..));
+            let line = match rng.u32(..8) {
+                0 => format!("SET string:{key} {text}"),
+                1 => format!("APPEND string:{key} {text}"),
+                2 => format!("RPUSH list:{key} {text}"),
+                3 => format!("LPOP list:{key}"),
+                4 => format!("ZINCRBY sorted:{key} {} {}", text % 100, key % 7),
+                5 => format!("SPOP set:{key}"),
+                6 => format!("SADD set:{key} {text} {seed}"),
+                _ => format!("DEL string:{key} list:{key}"),
+            };
+            requests.extend_from_slice(format!("{line}\r\n").as_bytes());
+        }
+        client.send_raw(&requests);
+        for _ in 0..PIPELINE {
+            let reply = client.read();
+            assert!(!reply.is_error(), "{reply:?}");
+        }
+    }
+}
+
+const PIPELINE: usize = 64;
+
+/// What Redis' suite tries with a load generator of its own (integration/aof-race).
+#[test]
+fn it_is_switched_on_and_rewritten_while_clients_write_in_pipelines() {
+    let mut server = Server::russet(&["--auto-aof-rewrite-percentage", "0"]);
+    let mut client = server.client();
+    let is_over = AtomicBool::new(false);
+    let digest_before = std::thread::scope(|scope| {
+        let writers = [1, 2, 3].map(|seed| {
+            let (port, is_over) = (server.port, &is_over);
+            scope.spawn(move || write_pipelines(port, seed, is_over))
+        });
+        let commands = |client: &mut Client| client.info("total_commands_processed").parse::<u64>().unwrap();
+        let wait_for_writes = |client: &mut Client| {
+            let before = commands(client);
+            eventually("they write", || commands(client) > before + 20_000);
+        };
+        wait_for_writes(&mut client);
+        assert_eq!(client.call("CONFIG SET appendonly yes"), ok());
+        for rewrites in 1..=4 {
+            becomes("a base is there", &rewrites.to_string(), || client.info("aof_rewrites"));
+            wait_for_writes(&mut client);
+            if rewrites < 4 {
+                client.call("BGREWRITEAOF");
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        digest(&mut client)
+    });
+    assert_eq!(client.call("DEBUG LOADAOF"), ok());
+    assert_eq!(digest(&mut client), digest_before);
+    assert_eq!(client.call("WAITAOF 1 0 0").elements().unwrap()[0].as_integer(), Some(1));
+    server.kill();
+    let again = Server::russet_in(&["--appendonly", "yes"], folder_with_aof(server.folder()));
+    assert_eq!(digest(&mut again.client()), digest_before);
+    // A real server reads the same out of it.
+    let theirs = Server::redis_in(&["--appendonly", "yes"], folder_with_aof(server.folder()));
+    assert_eq!(digest(&mut theirs.client()), digest_before);
 }
 
 #[test]
@@ -290,6 +380,23 @@ fn an_end_that_is_missing_is_cut_off_with_its_open_transaction() {
     }
 }
 
+#[test]
+fn an_end_of_zeros_is_cut_off_as_one_that_is_missing() {
+    // What a machine that lost power may leave of bytes that were not forced to disk.
+    for kept in [0, 4, MULTI.len() - 1] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = write_aof(folder.path(), &[WHOLE, &MULTI[..kept], &[0; 5000]].concat());
+        let said = refused(folder.path(), &["--aof-load-truncated", "no"]);
+        assert!(said.contains("Unexpected end of file"), "{said}");
+        assert!(said.contains(&format!("whole up to offset {}", WHOLE.len())), "{said}");
+        let (is_valid, said) = check(&[], &path);
+        assert!(!is_valid && said.contains("nothing but zeros at the end"), "{said}");
+        let server = Server::russet_in(&["--appendonly", "yes"], folder);
+        assert_eq!(server.client().integer("DBSIZE"), 1, "{kept} bytes before the zeros");
+        assert_eq!(std::fs::read(path).unwrap(), WHOLE);
+    }
+}
+
 /// Runs our server in a folder that it cannot use; what it says.
 fn refused(folder: &Path, args: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_russet"))
@@ -306,10 +413,13 @@ fn refused(folder: &Path, args: &[&str]) -> String {
 #[test]
 fn damage_is_refused_with_file_and_offset() {
     let middle = [WHOLE, b"!!!", WHOLE].concat();
-    let cases: [(&[u8], &[&str], &[&str]); 3] = [
+    let cut_argument = [WHOLE, b"*2\r\n$3\r\nSET\r\n$1\r\na\r\n"].concat();
+    let cases: [(&[u8], &[&str], &[&str]); 4] = [
         (&middle, &[], &["Bad file format", "appendonly.aof.1.incr.aof", &format!("offset {}", WHOLE.len())]),
         (&MULTI[..40], &["--aof-load-truncated", "no"], &["Unexpected end of file", "offset 0"]),
         (b"*1\r\n$3\r\nbla\r\n", &[], &["Unknown command 'bla' reading the append only file"]),
+        // Redis runs it, and reads what is not there.
+        (&cut_argument, &[], &["Wrong number of arguments for 'SET'", &format!("offset {}", WHOLE.len())]),
     ];
     for (text, args, expected) in cases {
         let folder = tempfile::tempdir().unwrap();

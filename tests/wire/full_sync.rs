@@ -121,3 +121,29 @@ fn with_flush_before_load_old_data_make_room_first() {
     become_equal(&mut master.client(), &mut reader);
     assert_eq!(reader.integer("EXISTS own"), 0);
 }
+
+#[test]
+fn with_flush_before_load_memory_never_holds_both_data_sets() {
+    const BYTES: u64 = 64 << 20;
+    let fill_with = |server: &Server, text: &str| {
+        let mut client = server.client();
+        for i in 0..BYTES >> 20 {
+            client.call_args(&["SET", &format!("big:{i}"), &text.repeat(1 << 20)]);
+        }
+    };
+    let master = Server::russet(&["--rdbcompression", "no"]);
+    fill_with(&master, "m");
+    let peak_with = |load: &str| {
+        let replica = Server::russet(&["--repl-diskless-load", load]);
+        fill_with(&replica, "r");
+        let mut reader = replica.client();
+        reader.call("CONFIG RESETSTAT");
+        reader.call(&format!("REPLICAOF 127.0.0.1 {}", master.port));
+        wait_until_linked(&mut reader);
+        become_equal(&mut master.client(), &mut reader);
+        reader.info("used_memory_peak").parse::<u64>().unwrap()
+    };
+    let (both, one) = (peak_with("swapdb"), peak_with("flush-before-load"));
+    assert!(both > BYTES * 2, "{both} bytes at most with swapdb: the measure is wrong");
+    assert!(one < BYTES * 5 / 4, "{one} bytes at most with flush-before-load, of a data set of {BYTES}");
+}

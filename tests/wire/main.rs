@@ -12,6 +12,7 @@ mod abuse;
 mod aof;
 mod aof_crash;
 mod aof_disk;
+mod aof_sync;
 mod chains;
 mod clients;
 mod command_table;

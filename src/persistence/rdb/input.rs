@@ -152,9 +152,19 @@ impl<R: Read> Input<R> {
         let start = self.offset();
         let compressed_length = self.length()?;
         let length = self.length()?;
-        let mut compressed = Vec::new();
-        self.append(compressed_length, &mut compressed)?;
-        lzf::decompress(&compressed, length, out).map_err(|reason| reason.at(start))
+        let available = &self.buffer[self.position..self.end];
+        let decompressed = match available.get(..compressed_length as usize) {
+            Some(compressed) => {
+                self.position += compressed.len();
+                lzf::decompress(compressed, length, out)
+            }
+            None => {
+                let mut compressed = Vec::new();
+                self.append_in_pieces(compressed_length, &mut compressed)?;
+                lzf::decompress(&compressed, length, out)
+            }
+        };
+        decompressed.map_err(|reason| reason.at(start))
     }
 
     /// Appends the next `length` bytes to `out`.

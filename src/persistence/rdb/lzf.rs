@@ -22,7 +22,7 @@ pub(super) fn decompress(input: &[u8], length: u64, out: &mut Vec<u8>) -> Result
             format!("a claim of {length}"),
         ));
     };
-    out.reserve_exact(length);
+    out.reserve(length);
     let mut rest = input;
     while let [control, tail @ ..] = rest {
         rest = tail;
@@ -67,6 +67,9 @@ pub(super) fn decompress(input: &[u8], length: u64, out: &mut Vec<u8>) -> Result
 
 /// Appends `count` bytes that start at `from`; they may overlap those being appended.
 fn copy_within(out: &mut Vec<u8>, from: usize, count: usize) {
+    if from + 1 == out.len() {
+        return out.resize(out.len() + count, out[from]);
+    }
     let mut remaining = count;
     while remaining > 0 {
         // The run between `from` and the end repeats, so what is there may be copied whole, doubling it.

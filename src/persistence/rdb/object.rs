@@ -2,6 +2,8 @@
 
 use std::io::Read;
 
+use smallvec::SmallVec;
+
 use super::error::{RdbError, Reason};
 use super::field_expiry;
 use super::input::Input;
@@ -230,14 +232,31 @@ fn packed_set<'a>(mut packed: impl Packed<'a>, limits: &EncodingLimits) -> Resul
 }
 
 fn packed_hash<'a>(mut packed: impl Packed<'a>, limits: &EncodingLimits) -> Result<Hash, Reason> {
-    let mut hash = Hash::default();
-    let (mut field_digits, mut value_digits) = (itoa::Buffer::new(), itoa::Buffer::new());
+    let mut elements: SmallVec<[Element<'a>; 64]> = SmallVec::new();
     while let Some(field) = packed.next()? {
-        let value = partner(&mut packed)?;
-        let (field, value) = (field.as_bytes(&mut field_digits), value.as_bytes(&mut value_digits));
-        values::insert_field(&mut hash, field, value, limits)?;
+        elements.extend([field, partner(&mut packed)?]);
     }
-    Ok(hash)
+    let mut numbers = Vec::new();
+    let mut number_lens: SmallVec<[usize; 64]> = SmallVec::new();
+    for element in &elements {
+        if let Element::Int(number) = element {
+            let mut digits = itoa::Buffer::new();
+            let digits = digits.format(*number).as_bytes();
+            numbers.extend_from_slice(digits);
+            number_lens.push(digits.len());
+        }
+    }
+    let (mut numbers, mut number_lens) = (&numbers[..], number_lens.iter());
+    let strings = elements.iter().map(|element| match *element {
+        Element::Bytes(bytes) => bytes,
+        Element::Int(_) => {
+            let (digits, rest) = numbers.split_at(*number_lens.next().expect("each number has a length"));
+            numbers = rest;
+            digits
+        }
+    });
+    let strings: SmallVec<[&[u8]; 64]> = strings.collect();
+    values::hash_of(&strings, limits)
 }
 
 fn packed_sorted_set<'a>(mut packed: impl Packed<'a>, limits: &EncodingLimits) -> Result<SortedSet, Reason> {

@@ -26,7 +26,9 @@ pub trait RdbSink {
 
     /// How many keys, and keys with an expiry, the writer counted in this database: a hint, not to be
     /// believed.
-    fn resize(&mut self, _keys: u64, _expires: u64) {}
+    fn resize(&mut self, _keys: u64, _expires: u64) -> Result<(), String> {
+        Ok(())
+    }
 
     /// One key; it may have expired already.
     fn entry(&mut self, entry: RdbEntry<'_>) -> Result<(), String>;
@@ -161,8 +163,9 @@ impl<R: Read, S: RdbSink> Reader<'_, R, S> {
             opcode::EOF => return Ok(Record::End),
             opcode::SELECTDB => self.select_db()?,
             opcode::RESIZEDB => {
+                let start = self.input.offset();
                 let (keys, expires) = (self.input.length()?, self.input.length()?);
-                self.sink.resize(keys, expires);
+                self.sink.resize(keys, expires).map_err(|why| Reason::Refused(why).at(start))?;
             }
             opcode::AUX => {
                 let (key, value) = (self.input.string()?, self.input.string()?);

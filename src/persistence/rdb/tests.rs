@@ -52,8 +52,9 @@ impl RdbSink for Transcript {
         Ok(())
     }
 
-    fn resize(&mut self, keys: u64, expires: u64) {
+    fn resize(&mut self, keys: u64, expires: u64) -> Result<(), String> {
         self.lines.push(format!("db{} resize {keys} {expires}", self.db));
+        Ok(())
     }
 
     fn entry(&mut self, entry: RdbEntry<'_>) -> Result<(), String> {
@@ -668,7 +669,7 @@ proptest! {
         let keys = entries.len() as u64;
         writer.select_db(7, keys, 2).unwrap();
         counter.select_db(7, keys, 2).unwrap();
-        expected.resize(keys, 2);
+        expected.resize(keys, 2).unwrap();
         for (key, model, expires_at, usage) in &entries {
             let value = model.build(&limits);
             let expires_at = expires_at.map(UnixMillis);

@@ -26,6 +26,18 @@ pub(super) fn insert_field(
     refuse_duplicate(before, hash.len(), "field")
 }
 
+/// The hash of these strings: a field, its value, the next field...
+pub(super) fn hash_of(strings: &[&[u8]], limits: &EncodingLimits) -> Result<Hash, Reason> {
+    if let Some(hash) = Hash::of_strings(strings, limits) {
+        return Ok(hash);
+    }
+    let mut hash = Hash::default();
+    for pair in strings.chunks_exact(2) {
+        insert_field(&mut hash, pair[0], pair[1], limits)?;
+    }
+    Ok(hash)
+}
+
 /// [`insert_field`] with an expiry, `NEVER` for none.
 pub(super) fn insert_timed_field(
     hash: &mut Hash,

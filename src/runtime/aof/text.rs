@@ -1,6 +1,8 @@
 //! A part of an append-only file while it is read from disk.
 
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
+
+use crate::persistence::aof::reader::{self, Step};
 
 const READ_BYTES: usize = 1 << 20;
 /// What an RDB file begins with.
@@ -36,5 +38,51 @@ impl<F: Read> Text<F> {
         let n = (&mut self.file).take(wanted).read_to_end(&mut self.buffer)?;
         self.is_at_end = (n as u64) < wanted;
         Ok(())
+    }
+
+    /// Whether the command that begins at `start` in the buffer is wrong because the end of the file is lost: where nothing
+    /// but zeros stands, a machine has stopped before it forced to disk what was written. Reads the file to its end.
+    pub fn is_lost_from(&mut self, start: usize) -> io::Result<bool> {
+        let rest = &self.buffer[start..];
+        let kept = rest.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+        let is_cut_short =
+            kept == 0 || matches!(reader::step(&rest[..kept], &mut Vec::new()), Step::Incomplete { .. });
+        if kept == rest.len() || !is_cut_short {
+            return Ok(false);
+        }
+        let mut bytes = vec![0; READ_BYTES];
+        loop {
+            match self.file.read(&mut bytes) {
+                Ok(0) => return Ok(true),
+                Ok(n) if bytes[..n].iter().all(|&byte| byte == 0) => {}
+                Ok(_) => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_of_zeros_is_lost_and_anything_else_is_damage() {
+        let is_lost = |head: &[u8], zeros: usize, tail: &[u8]| {
+            let file = [head, &vec![0; zeros], tail].concat();
+            let mut text = Text::begin(&file[..]).unwrap();
+            text.read_more(1).unwrap();
+            text.is_lost_from(0).unwrap()
+        };
+        let command = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n";
+        for cut in 0..command.len() {
+            for zeros in [1, 5000, 3 * READ_BYTES] {
+                assert!(is_lost(&command[..cut], zeros, b""), "{cut} bytes and {zeros} zeros");
+                assert!(!is_lost(&command[..cut], zeros, b"x"), "{cut} bytes, {zeros} zeros and more");
+            }
+        }
+        assert!(!is_lost(b"bla", 0, b""));
+        assert!(!is_lost(b"bla", 10, b""));
     }
 }

@@ -190,7 +190,8 @@ impl<W: World> Writer<W> {
         self.policy = policy;
         match taken {
             Taken::Bytes { prefix, pieces, end, own } => {
-                let prefix = self.with_timestamp(prefix);
+                // Pings and the like are left out: nothing has happened at their time.
+                let prefix = if pieces.is_empty() { prefix } else { self.with_timestamp(prefix) };
                 self.pending.push_back(Batch { prefix, pieces, end, own });
                 Next::Bytes
             }

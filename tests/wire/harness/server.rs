@@ -21,6 +21,7 @@ pub struct Server {
     process: Child,
     pub port: u16,
     args: Vec<String>,
+    environment: Vec<(String, String)>,
     folder: TempDir,
 }
 
@@ -60,6 +61,13 @@ impl Server {
         Self::start_in(Kind::Russet, args, folder)
     }
 
+    /// Our server with more in its environment.
+    #[track_caller]
+    pub fn russet_with_environment(args: &[&str], environment: &[(String, String)]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self::start_with(Kind::Russet, args, environment.to_vec(), folder)
+    }
+
     #[track_caller]
     pub fn redis_in(args: &[&str], folder: TempDir) -> Self {
         Self::start_in(Kind::Redis, args, folder)
@@ -67,10 +75,15 @@ impl Server {
 
     #[track_caller]
     fn start_in(kind: Kind, args: &[&str], folder: TempDir) -> Self {
+        Self::start_with(kind, args, Vec::new(), folder)
+    }
+
+    #[track_caller]
+    fn start_with(kind: Kind, args: &[&str], environment: Vec<(String, String)>, folder: TempDir) -> Self {
         let port = free_port();
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        let process = spawn(kind, port, folder.path(), &args);
-        let mut server = Self { kind, process, port, args, folder };
+        let process = spawn(kind, port, folder.path(), &args, &environment);
+        let mut server = Self { kind, process, port, args, environment, folder };
         server.wait_until_ready();
         server
     }
@@ -171,7 +184,7 @@ impl Server {
         self.kill();
         // What the log tells is told anew.
         let _ = std::fs::rename(self.folder().join("log"), self.folder().join("log of the last run"));
-        self.process = spawn(self.kind, self.port, self.folder.path(), &self.args);
+        self.process = spawn(self.kind, self.port, self.folder.path(), &self.args, &self.environment);
         self.wait_until_ready();
     }
 }
@@ -194,7 +207,7 @@ fn folder_with_dump(dump: &Path) -> TempDir {
     folder
 }
 
-fn spawn(kind: Kind, port: u16, folder: &Path, args: &[String]) -> Child {
+fn spawn(kind: Kind, port: u16, folder: &Path, args: &[String], environment: &[(String, String)]) -> Child {
     let log = File::options().create(true).append(true).open(folder.join("log")).expect("a log file");
     let program = match kind {
         Kind::Russet => env!("CARGO_BIN_EXE_russet"),
@@ -203,7 +216,7 @@ fn spawn(kind: Kind, port: u16, folder: &Path, args: &[String]) -> Child {
     let mut command = Command::new(program);
     command.args(["--port", &port.to_string(), "--dir"]).arg(folder);
     command.args(["--save", "", "--repl-diskless-sync-delay", "0", "--enable-debug-command", "yes"]);
-    command.args(args).stdin(Stdio::null());
+    command.args(args).envs(environment.iter().cloned()).stdin(Stdio::null());
     command.stdout(log.try_clone().expect("a file can be shared")).stderr(log);
     command.spawn().unwrap_or_else(|error| panic!("{program}: {error} (does ./test.sh install it?)"))
 }
