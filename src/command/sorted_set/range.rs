@@ -309,8 +309,13 @@ fn zrangestore(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     let limits = ctx.db.limits;
     let mut result = SortedSet::default();
     if let Some(set) = ctx.db.read::<SortedSet>(args.bytes(2))? {
-        for (member, score) in set.range(query.ranks(set)) {
-            insert(&mut result, score, member, limits);
+        let ranks = query.ranks(set);
+        if ranks.len() > limits.zset_max_listpack_entries {
+            result = set.subset(ranks, limits);
+        } else {
+            for (member, score) in set.range(ranks) {
+                insert(&mut result, score, member, limits);
+            }
         }
     }
     store(ctx, args.bytes(1), result, "zrangestore");
