@@ -125,11 +125,12 @@ fn run(ctx: &mut Ctx<'_>, key: &[u8], mut options: SortOptions<'_>) -> CommandRe
     } else if kind != Kind::Set && options.is_descending {
         elements.reverse();
     }
-    let elements = &elements[options.range(elements.len())];
+    let range = options.range(elements.len());
     let rows: Vec<Option<Vec<u8>>> = if options.get.is_empty() {
-        elements.iter().cloned().map(Some).collect()
+        elements.truncate(range.end);
+        elements.into_iter().skip(range.start).map(Some).collect()
     } else {
-        let patterns = &options.get;
+        let (elements, patterns) = (&elements[range], &options.get);
         let pairs =
             elements.iter().flat_map(|element| patterns.iter().map(move |&pattern| (pattern, element)));
         pairs.map(|(pattern, element)| look_up(ctx, pattern, element)).collect()
