@@ -12,6 +12,8 @@ use crate::storage::set::{Member, Set};
 
 /// SPOP with a count tells replicas of this many members per SREM.
 const SREM_MEMBERS_MAX: usize = 1024;
+/// In the time in which one member is drawn and removed so many are walked through.
+const WALKED_PER_DRAW: usize = 200;
 /// So many members SPOP draws one by one, to take them out or to keep them; more than that are taken out together.
 const DRAWN_ONE_BY_ONE_MAX: usize = if cfg!(test) { 3 } else { 1000 };
 
@@ -175,6 +177,7 @@ fn pop_one(ctx: &mut Ctx<'_>, key: &[u8]) -> CommandResult {
 }
 
 fn pop_several(ctx: &mut Ctx<'_>, key: &[u8], count: usize) -> CommandResult {
+    let is_propagating = ctx.is_propagating();
     let Some(set) = ctx.db.write::<Set>(key)?.filter(|_| count > 0) else {
         ctx.reply.set(0);
         return Ok(Flow::Done);
@@ -194,18 +197,20 @@ fn pop_several(ctx: &mut Ctx<'_>, key: &[u8], count: usize) -> CommandResult {
         ctx.propagate_removal(key, ctx.config.lazyfree_lazy_server_del);
         return Ok(Flow::Done);
     }
-    let kept = set.len() - count;
-    if count < DRAWN_ONE_BY_ONE_MAX {
+    let len = set.len();
+    // Whoever tells replicas what has gone walks through all of the segments that have lost some, and at once.
+    let together_min = if is_propagating { len / WALKED_PER_DRAW } else { 0 };
+    if count < together_min.max(DRAWN_ONE_BY_ONE_MAX) {
         return pop_few(ctx, key, count);
     }
-    if kept < DRAWN_ONE_BY_ONE_MAX {
+    if len - count < DRAWN_ONE_BY_ONE_MAX {
         return pop_most(ctx, key, count);
     }
     let Some(lost) = set.pop_many(count, ctx.rng) else { return pop_few(ctx, key, count) };
     ctx.modified(key, "spop");
     ctx.add_dirty(count as u64 - 1);
     ctx.db.clean_up(key, None::<Set>);
-    if ctx.is_propagating() {
+    if is_propagating {
         let mut removal = Removal::new(key);
         lost.each(|member, _| removal.add(ctx, member));
         removal.end(ctx);
@@ -214,7 +219,8 @@ fn pop_several(ctx: &mut Ctx<'_>, key: &[u8], count: usize) -> CommandResult {
         reply.set(lost.count());
         lost.each(|member, _| reply.bulk(member));
     };
-    if ctx.late.take_elements(count) {
+    // All of the segments that have lost some are walked through.
+    if ctx.late.take_elements(len) {
         ctx.late.leave(write);
     } else {
         write(&mut ctx.reply);
