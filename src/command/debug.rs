@@ -297,7 +297,8 @@ fn object(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
 /// `DEBUG LISTPACK key`
 fn listpack(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     let encoding = ctx.db.encoding(args.bytes(2)).ok_or(ErrorReply::NO_SUCH_KEY)?;
-    if encoding != "listpack" {
+    // `listpackex` is that of small hashes whose fields expire.
+    if !encoding.starts_with("listpack") {
         return Err(ErrorReply::fixed("ERR Not a listpack encoded object."));
     }
     ctx.reply.simple("Listpack structure printed on stdout");

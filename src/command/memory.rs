@@ -241,8 +241,10 @@ fn purge(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
 fn malloc_stats(engine: &mut Engine, id: ClientId, _: &Args<'_>) -> CommandResult {
     engine.measure_memory();
     let memory = engine.stats.memory;
-    let text =
-        format!("allocated {}\nactive {}\nresident {}\n", memory.allocated, memory.active, memory.resident);
+    let text = format!(
+        "jemalloc\nallocated {}\nactive {}\nresident {}\n",
+        memory.allocated, memory.active, memory.resident
+    );
     if let Some(client) = engine.clients.get_mut(id) {
         client.reply().verbatim("txt", text);
     }

@@ -12,6 +12,10 @@ use crate::storage::set::{Member, Set};
 
 /// SPOP with a count tells replicas of this many members per SREM.
 const SREM_MEMBERS_MAX: usize = 1024;
+/// In the time in which one member is drawn and removed so many are walked through.
+const WALKED_PER_DRAW: usize = 200;
+/// So many members SPOP draws one by one, to take them out or to keep them; more than that are taken out together.
+const DRAWN_ONE_BY_ONE_MAX: usize = if cfg!(test) { 3 } else { 1000 };
 
 pub(super) const COMMANDS: &[CommandSpec] =
     &[
@@ -173,6 +177,7 @@ fn pop_one(ctx: &mut Ctx<'_>, key: &[u8]) -> CommandResult {
 }
 
 fn pop_several(ctx: &mut Ctx<'_>, key: &[u8], count: usize) -> CommandResult {
+    let is_propagating = ctx.is_propagating();
     let Some(set) = ctx.db.write::<Set>(key)?.filter(|_| count > 0) else {
         ctx.reply.set(0);
         return Ok(Flow::Done);
@@ -192,9 +197,40 @@ fn pop_several(ctx: &mut Ctx<'_>, key: &[u8], count: usize) -> CommandResult {
         ctx.propagate_removal(key, ctx.config.lazyfree_lazy_server_del);
         return Ok(Flow::Done);
     }
-    if ctx.late.take_elements(count) && set.len() - count < count {
+    let len = set.len();
+    // Whoever tells replicas what has gone walks through all of the segments that have lost some, and at once.
+    let together_min = if is_propagating { len / WALKED_PER_DRAW } else { 0 };
+    if count < together_min.max(DRAWN_ONE_BY_ONE_MAX) {
+        return pop_few(ctx, key, count);
+    }
+    if len - count < DRAWN_ONE_BY_ONE_MAX {
         return pop_most(ctx, key, count);
     }
+    let Some(lost) = set.pop_many(count, ctx.rng) else { return pop_few(ctx, key, count) };
+    ctx.modified(key, "spop");
+    ctx.add_dirty(count as u64 - 1);
+    ctx.db.clean_up(key, None::<Set>);
+    if is_propagating {
+        let mut removal = Removal::new(key);
+        lost.each(|member, _| removal.add(ctx, member));
+        removal.end(ctx);
+    }
+    let write = move |reply: &mut Reply<'_>| {
+        reply.set(lost.count());
+        lost.each(|member, _| reply.bulk(member));
+    };
+    // All of the segments that have lost some are walked through.
+    if ctx.late.take_elements(len) {
+        ctx.late.leave(write);
+    } else {
+        write(&mut ctx.reply);
+    }
+    Ok(Flow::Done)
+}
+
+/// Draws members and removes them, one after the other.
+fn pop_few(ctx: &mut Ctx<'_>, key: &[u8], count: usize) -> CommandResult {
+    let Some(set) = ctx.db.write::<Set>(key)? else { return Ok(Flow::Done) };
     let drawn: Vec<Vec<u8>> = set.random_distinct(count, ctx.rng).into_iter().map(Member::to_vec).collect();
     ctx.reply.set(drawn.len());
     for member in &drawn {
@@ -203,15 +239,13 @@ fn pop_several(ctx: &mut Ctx<'_>, key: &[u8], count: usize) -> CommandResult {
     }
     ctx.modified(key, "spop");
     ctx.add_dirty(drawn.len() as u64 - 1);
-    for members in drawn.chunks(SREM_MEMBERS_MAX) {
-        let mut srem: Vec<&[u8]> = vec![b"SREM", key];
-        srem.extend(members.iter().map(Vec::as_slice));
-        ctx.propagate_as(srem);
-    }
+    let mut removal = Removal::new(key);
+    drawn.iter().for_each(|member| removal.add(ctx, member));
+    removal.end(ctx);
     Ok(Flow::Done)
 }
 
-/// Pops so many that fewer stay: those are drawn, and make a set of their own in the place of the old one.
+/// Pops so many that few stay: those are drawn, and make a set of their own in the place of the old one.
 fn pop_most(ctx: &mut Ctx<'_>, key: &[u8], count: usize) -> CommandResult {
     let limits = ctx.db.limits;
     let Some(set) = ctx.db.write::<Set>(key)? else { return Ok(Flow::Done) };
@@ -224,25 +258,59 @@ fn pop_most(ctx: &mut Ctx<'_>, key: &[u8], count: usize) -> CommandResult {
     ctx.modified(key, "spop");
     ctx.add_dirty(count as u64 - 1);
     if ctx.is_propagating() {
-        let members: Vec<Member<'_>> =
-            popped.iter().filter(|member| !kept.contains_member(*member)).collect();
-        propagate_removal(ctx, key, &members);
+        let mut removal = Removal::new(key);
+        for member in popped.iter().filter(|member| !kept.contains_member(*member)) {
+            removal.add(ctx, member.as_bytes(&mut number));
+        }
+        removal.end(ctx);
     }
-    ctx.late.leave(move |reply| {
+    let write = move |reply: &mut Reply<'_>| {
         reply.set(count);
         let members = popped.iter().filter(|member| !kept.contains_member(*member));
         let mut number = itoa::Buffer::new();
         members.for_each(|member| reply.bulk(member.as_bytes(&mut number)));
-    });
+    };
+    if ctx.late.take_elements(count) {
+        ctx.late.leave(write);
+    } else {
+        write(&mut ctx.reply);
+    }
     Ok(Flow::Done)
 }
 
-fn propagate_removal(ctx: &mut Ctx<'_>, key: &[u8], members: &[Member<'_>]) {
-    for members in members.chunks(SREM_MEMBERS_MAX) {
-        let members: Vec<Vec<u8>> = members.iter().map(|member| member.to_vec()).collect();
-        let mut srem: Vec<&[u8]> = vec![b"SREM", key];
-        srem.extend(members.iter().map(Vec::as_slice));
-        ctx.propagate_as(srem);
+/// The effect of what SPOP has drawn: SREM, with some members each.
+struct Removal<'k> {
+    key: &'k [u8],
+    members: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl<'k> Removal<'k> {
+    fn new(key: &'k [u8]) -> Self {
+        Self { key, members: Vec::new(), ends: Vec::new() }
+    }
+
+    fn add(&mut self, ctx: &mut Ctx<'_>, member: &[u8]) {
+        self.members.extend_from_slice(member);
+        self.ends.push(self.members.len());
+        if self.ends.len() == SREM_MEMBERS_MAX {
+            self.end(ctx);
+        }
+    }
+
+    fn end(&mut self, ctx: &mut Ctx<'_>) {
+        let mut srem: Vec<&[u8]> = Vec::with_capacity(2 + self.ends.len());
+        srem.extend([&b"SREM"[..], self.key]);
+        let mut start = 0;
+        for &end in &self.ends {
+            srem.push(&self.members[start..end]);
+            start = end;
+        }
+        if !self.ends.is_empty() {
+            ctx.propagate_as(srem);
+        }
+        self.members.clear();
+        self.ends.clear();
     }
 }
 

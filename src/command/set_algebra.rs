@@ -76,7 +76,11 @@ fn sinter(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
 /// `SINTERSTORE destination key [key ...]`
 fn sinterstore(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     let sets = read_sets(ctx, args.from(2).iter())?;
-    let result = collect(ctx.db.limits, |tell| intersection(sets, tell));
+    let limits = ctx.db.limits;
+    let result = match &sets[..] {
+        [_] => united(sets, limits),
+        _ => collect(limits, |tell| intersection(sets, tell)),
+    };
     store(ctx, args.bytes(1), result, "sinterstore");
     Ok(Flow::Done)
 }
@@ -125,7 +129,7 @@ fn sunion(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
 /// `SUNIONSTORE destination key [key ...]`
 fn sunionstore(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     let sets = read_sets(ctx, args.from(2).iter())?;
-    let result = collect(ctx.db.limits, |tell| union(&sets, tell));
+    let result = united(sets, ctx.db.limits);
     store(ctx, args.bytes(1), result, "sunionstore");
     Ok(Flow::Done)
 }
@@ -142,7 +146,7 @@ fn sdiff(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
 fn sdiffstore(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     let sets = read_sets(ctx, args.from(2).iter())?;
     let limits = ctx.db.limits;
-    let result = collect(limits, |tell| difference(sets, limits, tell));
+    let result = remaining(sets, limits);
     store(ctx, args.bytes(1), result, "sdiffstore");
     Ok(Flow::Done)
 }
@@ -196,6 +200,42 @@ fn difference(mut sets: Vec<Set>, limits: &EncodingLimits, tell: Tell<'_>) {
             return;
         }
     }
+}
+
+/// The union as a set: the largest one with the members of the others, so that most is shared with it and not copied.
+fn united(mut sets: Vec<Set>, limits: &EncodingLimits) -> Set {
+    let largest = (0..sets.len()).max_by_key(|&i| sets[i].len());
+    let Some(largest) = largest.filter(|&i| stays_large(&sets[i], 0, limits)) else {
+        return collect(limits, |tell| union(&sets, tell));
+    };
+    let mut result = sets.swap_remove(largest);
+    let mut number = itoa::Buffer::new();
+    for member in sets.iter().flat_map(Set::iter) {
+        result.insert(member.as_bytes(&mut number), limits);
+    }
+    result
+}
+
+/// The difference as a set: the first one without the members of the others, if those are few.
+fn remaining(mut sets: Vec<Set>, limits: &EncodingLimits) -> Set {
+    let others_len: usize = sets.iter().skip(1).map(Set::len).sum();
+    let are_few = |first: &Set| others_len < first.len() / 2 && stays_large(first, others_len, limits);
+    if !sets.first().is_some_and(are_few) {
+        return collect(limits, |tell| difference(sets, limits, tell));
+    }
+    let mut result = sets.swap_remove(0);
+    let mut number = itoa::Buffer::new();
+    for member in sets.iter().flat_map(Set::iter) {
+        result.remove(member.as_bytes(&mut number));
+    }
+    result
+}
+
+/// Whether a set that loses `fewer` of its members has the large form whatever they are, as one would that is put together
+/// member by member.
+fn stays_large(set: &Set, fewer: usize, limits: &EncodingLimits) -> bool {
+    let small_max = limits.set_max_intset_entries.max(limits.set_max_listpack_entries);
+    set.large_root().is_some() && set.len() - fewer > small_max
 }
 
 /// The members that `combine` tells of, as a set.

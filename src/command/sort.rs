@@ -1,5 +1,7 @@
 //! SORT and SORT_RO: the elements of a list, set or sorted set in an order of the client's choice.
 
+use std::cmp::Ordering;
+
 use super::context::Ctx;
 use super::options::integer;
 use super::spec::*;
@@ -125,11 +127,12 @@ fn run(ctx: &mut Ctx<'_>, key: &[u8], mut options: SortOptions<'_>) -> CommandRe
     } else if kind != Kind::Set && options.is_descending {
         elements.reverse();
     }
-    let elements = &elements[options.range(elements.len())];
+    let range = options.range(elements.len());
     let rows: Vec<Option<Vec<u8>>> = if options.get.is_empty() {
-        elements.iter().cloned().map(Some).collect()
+        elements.truncate(range.end);
+        elements.into_iter().skip(range.start).map(Some).collect()
     } else {
-        let patterns = &options.get;
+        let (elements, patterns) = (&elements[range], &options.get);
         let pairs =
             elements.iter().flat_map(|element| patterns.iter().map(move |&pattern| (pattern, element)));
         pairs.map(|(pattern, element)| look_up(ctx, pattern, element)).collect()
@@ -169,53 +172,44 @@ fn elements_of(ctx: &mut Ctx<'_>, key: &[u8]) -> Result<(Vec<Vec<u8>>, Kind), Er
     })
 }
 
-/// By what an element is sorted.
-enum Weight {
-    Number(f64),
-    Text(Option<Vec<u8>>),
-    /// The element itself.
-    Itself,
-}
-
 fn sorted(
     ctx: &mut Ctx<'_>,
-    elements: Vec<Vec<u8>>,
+    mut elements: Vec<Vec<u8>>,
     options: &SortOptions<'_>,
 ) -> Result<Vec<Vec<u8>>, ErrorReply> {
-    let mut weighted = Vec::with_capacity(elements.len());
-    for element in elements {
-        weighted.push((weight_of(ctx, &element, options)?, element));
+    let directed = |order: Ordering| if options.is_descending { order.reverse() } else { order };
+    match options.by {
+        None if options.is_alpha => elements.sort_unstable_by(|a, b| directed(a.cmp(b))),
+        Some(pattern) if options.is_alpha => {
+            let weights = elements.iter().map(|element| look_up(ctx, pattern, element)).collect::<Vec<_>>();
+            let mut weighted: Vec<_> = weights.into_iter().zip(elements).collect();
+            weighted.sort_by(|(a, _), (b, _)| directed(a.cmp(b)));
+            elements = weighted.into_iter().map(|(_, element)| element).collect();
+        }
+        by => {
+            let mut order = Vec::with_capacity(elements.len());
+            for (place, element) in elements.iter().enumerate() {
+                let weight = match by {
+                    None => number(element)?,
+                    Some(pattern) => number(&look_up(ctx, pattern, element).unwrap_or_default())?,
+                };
+                order.push((weight, place));
+            }
+            order.sort_unstable_by(|&(a, left), &(b, right)| {
+                directed(a.total_cmp(&b).then_with(|| elements[left].cmp(&elements[right])))
+            });
+            elements = order.into_iter().map(|(_, place)| std::mem::take(&mut elements[place])).collect();
+        }
     }
-    weighted.sort_by(|(a, left), (b, right)| {
-        let order = match (a, b) {
-            (Weight::Number(a), Weight::Number(b)) => a.total_cmp(b).then_with(|| left.cmp(right)),
-            (Weight::Text(a), Weight::Text(b)) => a.cmp(b),
-            _ => left.cmp(right),
-        };
-        if options.is_descending { order.reverse() } else { order }
-    });
-    Ok(weighted.into_iter().map(|(_, element)| element).collect())
+    Ok(elements)
 }
 
-fn weight_of(ctx: &mut Ctx<'_>, element: &[u8], options: &SortOptions<'_>) -> Result<Weight, ErrorReply> {
-    let text = match options.by {
-        Some(pattern) => look_up(ctx, pattern, element),
-        None if options.is_alpha => return Ok(Weight::Itself),
-        None => Some(element.to_vec()),
-    };
-    if options.is_alpha {
-        return Ok(Weight::Text(text));
-    }
-    match text {
-        None => Ok(Weight::Number(0.0)),
-        // C's strtod, which Redis calls here, ends at a zero byte and reads nothing as zero.
-        Some(text) => match text.split(|byte| *byte == 0).next() {
-            None | Some([]) => Ok(Weight::Number(0.0)),
-            // Minus zero equals zero.
-            Some(text) => parse_f64(text.trim_ascii_start())
-                .map(|n| Weight::Number(n + 0.0))
-                .ok_or(ErrorReply::SORT_NOT_NUMERIC),
-        },
+/// The number that an element weighs. C's strtod, which Redis calls here, ends at a zero byte and reads nothing as zero.
+fn number(text: &[u8]) -> Result<f64, ErrorReply> {
+    match text.split(|byte| *byte == 0).next() {
+        None | Some([]) => Ok(0.0),
+        // Minus zero equals zero.
+        Some(text) => parse_f64(text.trim_ascii_start()).map(|n| n + 0.0).ok_or(ErrorReply::SORT_NOT_NUMERIC),
     }
 }
 

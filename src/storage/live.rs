@@ -15,7 +15,6 @@ use super::db::{Db, Displaced, Found, Item};
 use super::embedded::Scratch;
 use super::limits::EncodingLimits;
 use super::segment::{NewValue, VALUE_INLINE_MAX};
-use super::sorted_set::SortedSet;
 use super::value::{Collection, Value, ValueRef, WrongType};
 use crate::base::clock::UnixMillis;
 
@@ -477,7 +476,7 @@ impl<'a> LiveDb<'a> {
 
     /// Replaces whatever is at `key`.
     pub fn insert(&mut self, key: &[u8], value: Value, expires_at: Option<UnixMillis>) {
-        if matches!(&value, Value::SortedSet(set) if set.has_strays()) {
+        if value.is_unswept() {
             self.sweep_later(key);
         }
         let access = self.access.initial();
@@ -503,13 +502,11 @@ impl<'a> LiveDb<'a> {
         self.upkeep.discard(rest.map(Collection::into_value));
     }
 
-    /// Cleans up behind a removal from the sorted set at `key`, which has left `rest` to be freed.
-    pub fn clean_up(&mut self, key: &[u8], rest: Option<SortedSet>) {
+    /// Cleans up behind a removal of many elements from the value at `key`, which has left `rest` to be freed.
+    pub fn clean_up(&mut self, key: &[u8], rest: Option<impl Collection>) {
         self.discard(rest);
         let found = self.db.find(key);
-        if let Some(Value::SortedSet(set)) = found.and_then(|found| self.db.object(found))
-            && set.has_strays()
-        {
+        if found.and_then(|found| self.db.object(found)).is_some_and(Value::is_unswept) {
             self.sweep_later(key);
         }
     }

@@ -6,6 +6,8 @@
 use super::cow::Cow;
 use super::{intset, intset::IntSet};
 use super::{limits::EncodingLimits, packed, packed::Packed, table, table::Table};
+
+pub use super::table::Lost;
 use crate::base::number::parse_i64;
 
 #[derive(Clone, Default)]
@@ -190,6 +192,27 @@ impl Set {
         let member = self.random(rng)?.to_vec();
         self.remove(&member);
         Some(member)
+    }
+
+    /// Takes `count` members out at once; every choice has the same chance. None while the set is small: then they are
+    /// to be drawn and removed.
+    pub fn pop_many(&mut self, count: usize, rng: &mut fastrand::Rng) -> Option<Lost> {
+        match &mut self.repr {
+            Repr::Small(_) => None,
+            Repr::Table(table) => Some(table.make_mut().thin(count, rng)),
+        }
+    }
+
+    /// Whether `pop_many` has left something for `settle`.
+    pub fn is_unsettled(&self) -> bool {
+        matches!(&self.repr, Repr::Table(table) if table.is_unsettled())
+    }
+
+    /// Cleans up behind `pop_many`: `max` segments at most.
+    pub fn settle(&mut self, max: usize) {
+        if let Repr::Table(table) = &mut self.repr {
+            table.make_mut().settle(max);
+        }
     }
 
     /// `count` distinct members, or all if there are no more; every choice has the same chance.

@@ -5,18 +5,23 @@
 //! nothing else moves, so no insertion ever pauses for a rehash. Sparse neighbours merge. A directory covers
 //! seven bits and doubles up to that; a segment deeper than its directory gets a directory of its own.
 //! Segments and directories are shared with clones: a change copies one segment (at most 32 KiB) and the
-//! directories above it.
+//! directories above it. Many entries are taken out at random at once (`thinned.rs`); `settle` cleans up behind that.
 //!
 //! A scan's cursor is a place in the order of hashes (prefix, then tag), which splits do not disturb; where a
 //! merge has, the segment is told again from its start.
 
 mod segment;
+mod thinned;
 
 use super::cow::Cow;
 use ahash::RandomState;
 use segment::{ARENA_BYTES_MAX, ENTRIES_MAX, Segment, Stored};
 use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use thinned::Thinned;
+
+pub use thinned::Lost;
 
 /// The bits of hash that one directory covers.
 const NODE_BITS: u32 = 7;
@@ -43,6 +48,8 @@ pub struct Table {
     /// How many segments there are at depth 1, 2, 3...
     depths: Vec<u32>,
     root: Node,
+    /// From where on segments may be thinned, and sparse.
+    unsettled_from: Option<u64>,
 }
 
 /// A directory of 1 to 128 slots. A segment of few bits covers several: it lies in the first, the others are
@@ -57,6 +64,11 @@ enum Slot {
         depth: u32,
         segment: Cow<Segment>,
     },
+    /// A segment that has lost entries, and nobody may have seen which.
+    Thinned {
+        depth: u32,
+        thinned: Arc<Thinned>,
+    },
     Node(Cow<Node>),
 }
 
@@ -66,7 +78,7 @@ impl Default for Table {
         // The three constants are digits of pi: nothing up the sleeve.
         let hasher = RandomState::with_seeds(seed, 0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344, !seed);
         let first = Slot::Segment { depth: 0, segment: Cow::default() };
-        Self { hasher, len: 0, depths: Vec::new(), root: vec![first] }
+        Self { hasher, len: 0, depths: Vec::new(), root: vec![first], unsettled_from: None }
     }
 }
 
@@ -137,12 +149,36 @@ impl Table {
         segment.remove(hash as u16, field);
         self.len -= 1;
         if segment.len() < MERGE_BELOW {
-            while let Some(depth) = merge(&mut self.root, hash, 0) {
-                self.count_segments(depth, -2);
-                self.count_segments(depth - 1, 1);
-            }
+            self.merge_at(hash);
         }
         true
+    }
+
+    /// Merges the segment of a hash with its neighbours, as long as both are sparse.
+    fn merge_at(&mut self, hash: u64) {
+        while let Some(depth) = merge(&mut self.root, hash, 0) {
+            self.count_segments(depth, -2);
+            self.count_segments(depth - 1, 1);
+        }
+    }
+
+    /// Whether `thin` has left something for `settle`.
+    pub fn is_unsettled(&self) -> bool {
+        self.unsettled_from.is_some()
+    }
+
+    /// Cleans up to `max` segments behind `thin`: what they have lost is freed, and sparse ones are merged.
+    pub fn settle(&mut self, max: usize) {
+        for _ in 0..max {
+            let Some(prefix) = self.unsettled_from else { return };
+            let (node, i, _) = slot_mut(&mut self.root, prefix);
+            if let Slot::Segment { segment, .. } = &node[i]
+                && segment.len() < MERGE_BELOW
+            {
+                self.merge_at(prefix);
+            }
+            self.unsettled_from = next_prefix(prefix, self.locate(prefix).1);
+        }
     }
 
     /// [`Table::insert`] into a table that may be shared; what changes nothing copies nothing.
@@ -246,6 +282,7 @@ impl Table {
         loop {
             match &node[slot_index(node, hash, bits_above)] {
                 Slot::Segment { depth, segment } => return (segment, bits_above + depth),
+                Slot::Thinned { depth, thinned } => return (thinned.rest(), bits_above + depth),
                 Slot::Node(below) => (node, bits_above) = (below, bits_above + NODE_BITS),
                 Slot::Alias => unreachable!("an alias leads to the slot before it"),
             }
@@ -357,7 +394,8 @@ fn slot_mut(root: &mut Node, hash: u64) -> (&mut Node, usize, u32) {
     let (mut node, mut bits_above) = (root, 0);
     loop {
         let i = slot_index(node, hash, bits_above);
-        if let Slot::Segment { .. } = node[i] {
+        if !matches!(node[i], Slot::Node(_)) {
+            node[i].settle();
             return (node, i, bits_above);
         }
         let Slot::Node(below) = &mut node[i] else { unreachable!("an alias leads to the slot before it") };
@@ -391,6 +429,7 @@ fn split(node: &mut Node, mut i: usize, bits_above: u32, hasher: &RandomState) -
 /// Merges the segment of a hash with its neighbour if both are sparse, and returns the depth they had.
 fn merge(node: &mut Node, hash: u64, bits_above: u32) -> Option<u32> {
     let i = slot_index(node, hash, bits_above);
+    node[i].settle();
     let depth = match &mut node[i] {
         Slot::Node(below) => {
             let below = below.make_mut();
@@ -403,10 +442,12 @@ fn merge(node: &mut Node, hash: u64, bits_above: u32) -> Option<u32> {
         }
         Slot::Segment { depth: 0, .. } => return None,
         Slot::Segment { depth, .. } => *depth,
+        Slot::Thinned { .. } => unreachable!("it was settled"),
         Slot::Alias => unreachable!("an alias leads to the slot before it"),
     };
     let neighbour = i ^ 1 << (node_bits(node) - depth);
     let (low, high) = (i.min(neighbour), i.max(neighbour));
+    node[neighbour].settle();
     let [
         Slot::Segment { depth: low_depth, segment: low_segment },
         Slot::Segment { depth: high_depth, segment: high_segment },

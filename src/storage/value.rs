@@ -73,6 +73,15 @@ impl Value {
         }
     }
 
+    /// Whether a removal of many elements has left something to be cleaned up: `Db::sweep`.
+    pub fn is_unswept(&self) -> bool {
+        match self {
+            Self::Set(set) => set.is_unsettled(),
+            Self::SortedSet(sorted_set) => sorted_set.has_strays(),
+            _ => false,
+        }
+    }
+
     /// Begins to load the place where a large collection looks for a member; answers the member's hash there.
     pub(super) fn prefetch_slot(&self, member: &[u8]) -> Option<u64> {
         match self {

@@ -6,7 +6,8 @@
 //!
 //! - `RUSSET_DIFF_COMMANDS=5000000` sends so many commands, 200,000 otherwise.
 //! - `RUSSET_DIFF_SCRIPTS=200000` sends so many commands of the rounds that are made of scripts, 20,000 otherwise.
-//! - `RUSSET_SEED=123` runs the one round that follows from this seed, as a failure prints it.
+//! - `RUSSET_SEED=123` runs the one round that follows from this seed, as a failure prints it; with a number of commands, the
+//!   rounds from this seed on.
 //!
 //! `commands.txt` says which commands are sent, in a notation that `template.rs` reads, and `scripts.txt` which scripts.
 
@@ -51,11 +52,13 @@ fn random_scripts_are_answered_as_redis_answers_them() {
 
 /// The seeds of about so many commands as the environment says.
 fn rounds(variable: &str, default: usize) -> Range<u64> {
-    let commands = number(variable).map_or(default, |count| count as usize);
-    match number("RUSSET_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => FIRST_SEED..FIRST_SEED + commands.div_ceil(round::COMMANDS) as u64,
+    let (first, commands) = (number("RUSSET_SEED"), number(variable));
+    if let (Some(seed), None) = (first, commands) {
+        return seed..seed + 1;
     }
+    let first = first.unwrap_or(FIRST_SEED);
+    let commands = commands.map_or(default, |count| count as usize);
+    first..first + commands.div_ceil(round::COMMANDS) as u64
 }
 
 fn play(seeds: Range<u64>, round_of: impl Fn(u64) -> round::Round) {

@@ -138,14 +138,13 @@ fn search(ctx: &mut Ctx<'_>, args: &Args<'_>, key: &[u8], family: Family) -> Com
         write_hits(&mut ctx.reply, &hits, &options);
         return Ok(Flow::Done);
     };
-    let mut result = SortedSet::default();
-    for hit in &hits {
-        let score = if stores_distance { hit.distance } else { hit.score };
-        if score.is_nan() {
-            return Err(ErrorReply::fixed("ERR resulting score is not a number (NaN)"));
-        }
-        sorted_set::insert(&mut result, score, hit.member, limits);
+    let score_of = |hit: &Hit<'_>| if stores_distance { hit.distance } else { hit.score };
+    if hits.iter().any(|hit| score_of(hit).is_nan()) {
+        return Err(ErrorReply::fixed("ERR resulting score is not a number (NaN)"));
     }
+    let mut members: Vec<(&[u8], f64)> = hits.iter().map(|hit| (hit.member, score_of(hit))).collect();
+    members.sort_unstable_by(|a, b| a.1.total_cmp(&b.1).then_with(|| a.0.cmp(b.0)));
+    let result = SortedSet::from_ordered(members.into_iter(), limits);
     let stored = result.len() as u64;
     sorted_set::store(ctx, key, result, if family.is_search() { "geosearchstore" } else { "georadiusstore" });
     ctx.add_dirty(stored.saturating_sub(1));

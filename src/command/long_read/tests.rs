@@ -250,21 +250,35 @@ fn what_is_taken_out_is_answered_beside_the_engine() {
 }
 
 #[test]
-fn a_pop_of_most_members_leaves_the_others() {
-    let mut server = Server::new(5);
-    assert_eq!(server.send("SPOP set 5"), Executed::Blocked);
-    let read = server.take_read().unwrap();
-    server.finish(read);
-    let popped = String::from_utf8(server.take_output()).unwrap();
-    assert!(popped.starts_with("*5\r\n"), "{popped}");
-    let other = connect(&mut server.engine);
-    server.send_as(other, "SMEMBERS set");
-    let out = std::mem::take(&mut server.engine.clients.get_mut(other).unwrap().out);
-    let kept = String::from_utf8(out).unwrap();
-    assert!(kept.starts_with("*1\r\n"), "{kept}");
-    for member in ["a", "b", "c", "d", "e", "f"] {
-        let bulk = format!("$1\r\n{member}\r\n");
-        assert_ne!(popped.contains(&bulk), kept.contains(&bulk), "{member}");
+fn a_pop_of_several_members_leaves_the_others_and_replicas_remove_the_same() {
+    // Drawn one by one; taken out together; all but a few of them.
+    for (count, expected) in [(2, Executed::Done), (3, Executed::Blocked), (5, Executed::Blocked)] {
+        let mut server = Server::new(3);
+        let stream = server.engine.role.stream_mut();
+        stream.begin_backlog(&mut server.engine.rng);
+        let offset = stream.log.end_offset();
+        server.engine.refresh_propagation();
+        assert_eq!(server.send(&format!("SPOP set {count}")), expected);
+        let log = &mut server.engine.role.stream_mut().log;
+        let effect = String::from_utf8(log.read_from(offset, usize::MAX).unwrap().concat()).unwrap();
+        assert!(effect.contains(&format!("*{}\r\n$4\r\nSREM\r\n$3\r\nset\r\n", count + 2)), "{effect}");
+        let other = connect(&mut server.engine);
+        let ask = |server: &mut Server, request: &str| {
+            server.send_as(other, request);
+            String::from_utf8(std::mem::take(&mut server.engine.clients.get_mut(other).unwrap().out)).unwrap()
+        };
+        assert_eq!(ask(&mut server, "SCARD set"), format!(":{}\r\n", 6 - count));
+        if let Some(read) = server.take_read() {
+            server.finish(read);
+        }
+        let popped = String::from_utf8(server.take_output()).unwrap();
+        assert!(popped.starts_with(&format!("*{count}\r\n")), "{popped}");
+        for member in ["a", "b", "c", "d", "e", "f"] {
+            let bulk = format!("$1\r\n{member}\r\n");
+            let is_kept = ask(&mut server, &format!("SISMEMBER set {member}")) == ":1\r\n";
+            assert_ne!(popped.contains(&bulk), is_kept, "{member}");
+            assert_eq!(popped.contains(&bulk), effect.contains(&bulk), "{member}");
+        }
     }
 }
 

@@ -11,9 +11,9 @@ use super::{Scores, store, write_members};
 use crate::base::number::{parse_f64, parse_i64};
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
+use crate::storage::ValueRef;
 use crate::storage::set::Set;
 use crate::storage::sorted_set::SortedSet;
-use crate::storage::{EncodingLimits, ValueRef};
 
 const STORE_KEYS: &[KeySpec] = &[KeySpec::range(1, 1, 1, OW | UPDATE), KeySpec::counted(2, RO | ACCESS)];
 const READ_KEYS: &[KeySpec] = &[KeySpec::counted(1, RO | ACCESS)];
@@ -278,8 +278,31 @@ impl Combination {
         result
     }
 
+    /// The one input that is the result as it is, if there is such a one.
+    fn only_source(&self) -> Option<&SortedSet> {
+        let is_alone = match (self.operation, &self.sources[..]) {
+            (_, [_]) => true,
+            (Operation::Inter, _) => false,
+            // Sorted by size, but for a difference.
+            (Operation::Union, [others @ .., _]) | (Operation::Diff, [_, others @ ..]) => {
+                others.iter().all(|(source, _)| source.len() == 0)
+            }
+            (_, []) => false,
+        };
+        let (source, weight) = match self.operation {
+            Operation::Union => self.sources.last()?,
+            Operation::Inter | Operation::Diff => self.sources.first()?,
+        };
+        match source {
+            #[expect(clippy::float_cmp, reason = "the weight that changes nothing is 1 to the bit")]
+            Source::SortedSet(set) if is_alone && *weight == 1.0 => Some(set),
+            _ => None,
+        }
+    }
+
     fn union(&self) -> Vec<(Cow<'_, [u8]>, f64)> {
-        let mut scores: HashMap<Cow<'_, [u8]>, f64> = HashMap::new();
+        let most = self.sources.iter().map(|(source, _)| source.len()).max().unwrap_or(0);
+        let mut scores: HashMap<Cow<'_, [u8]>, f64> = HashMap::with_capacity(most);
         for (source, weight) in &self.sources {
             source.each(|member, score| {
                 let score = number_or_zero(weight * score);
@@ -384,19 +407,18 @@ fn store_result(
     operation: Operation,
 ) -> CommandResult {
     let combination = Combination::parse(ctx, name, args.from(2), operation, Purpose::Store)?;
-    let result = sorted_set(&combination.result(), ctx.db.limits);
+    let limits = ctx.db.limits;
+    let mut result = match combination.only_source() {
+        Some(set) => set.subset(0..set.len(), limits),
+        None => {
+            let members = combination.result();
+            SortedSet::from_ordered(members.iter().map(|(member, score)| (&**member, *score)), limits)
+        }
+    };
+    // Redis puts the result together in its large form.
+    result.settle_zeros(limits);
     // The inputs go first, so that a destination that is one of them is not kept alive.
     drop(combination);
     store(ctx, args.bytes(1), result, name);
     Ok(Flow::Done)
-}
-
-fn sorted_set(members: &[(Cow<'_, [u8]>, f64)], limits: &EncodingLimits) -> SortedSet {
-    let mut set = SortedSet::default();
-    for (member, score) in members {
-        set.insert(*score, member, limits);
-    }
-    // Redis puts the result together in its large form.
-    set.settle_zeros(limits);
-    set
 }

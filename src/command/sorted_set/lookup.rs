@@ -176,8 +176,14 @@ fn zrandmember(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
         // All of them come in the order in which Redis walks: from the highest score down.
         write_members(&mut ctx.reply, set.iter().rev(), scores);
     } else {
-        let ranks = distinct_ranks(set.len(), wanted, ctx.rng);
-        let drawn = ranks.into_iter().filter_map(|rank| set.get_by_rank(rank)).collect::<Vec<_>>();
+        let mut ranks: Vec<(usize, usize)> =
+            distinct_ranks(set.len(), wanted, ctx.rng).into_iter().enumerate().collect();
+        // Looked up in the order of ranks, where one is near to the next.
+        ranks.sort_unstable_by_key(|&(_, rank)| rank);
+        let mut drawn: Vec<(&[u8], f64)> = vec![(b"", 0.0); ranks.len()];
+        for (place, rank) in ranks {
+            drawn[place] = set.get_by_rank(rank).expect("the rank is below the length");
+        }
         write_members(&mut ctx.reply, drawn.into_iter(), scores);
     }
     Ok(Flow::Done)

@@ -309,12 +309,24 @@ fn zrangestore(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     let limits = ctx.db.limits;
     let mut result = SortedSet::default();
     if let Some(set) = ctx.db.read::<SortedSet>(args.bytes(2))? {
-        for (member, score) in set.range(query.ranks(set)) {
-            insert(&mut result, score, member, limits);
+        let ranks = query.ranks(set);
+        // Where it is not known beforehand how many there are, Redis begins with a listpack.
+        let begins_large = matches!(query.interval, Interval::Rank(..))
+            || !set.range(ranks.clone()).take(limits.zset_max_listpack_entries).any(is_negative_zero);
+        if begins_large && ranks.len() > limits.zset_max_listpack_entries {
+            result = set.subset(ranks, limits);
+        } else {
+            for (member, score) in set.range(ranks) {
+                insert(&mut result, score, member, limits);
+            }
         }
     }
     store(ctx, args.bytes(1), result, "zrangestore");
     Ok(Flow::Done)
+}
+
+fn is_negative_zero((_, score): (&[u8], f64)) -> bool {
+    score == 0.0 && score.is_sign_negative()
 }
 
 /// `ZCOUNT key min max`

@@ -277,6 +277,10 @@ fn xreadgroup(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
         wanted.push(wanted_by(id)?);
     }
     ctx.propagate_nothing();
+    let writing = match wanted[..] {
+        [Wanted::New] => Writing::LateIfLong,
+        _ => Writing::AtOnce,
+    };
     let streams = ctx.reply.defer();
     let mut served = 0;
     for (key, &wanted) in request.keys.iter().zip(&wanted) {
@@ -291,7 +295,7 @@ fn xreadgroup(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
                 false
             }
             Wanted::New => {
-                let delivery = read_new(ctx, key, &request)?;
+                let delivery = read_new(ctx, key, &request, writing)?;
                 served += usize::from(delivery.is_some());
                 delivery.is_some_and(|delivery| delivery.conclude(ctx, key, group))
             }
@@ -399,8 +403,21 @@ struct Delivery {
     moved: Option<Group>,
 }
 
+/// When the entries of a delivery are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writing {
+    AtOnce,
+    /// Beside the engine, if they are many: nothing is written behind them.
+    LateIfLong,
+}
+
 /// Writes the entries behind the group's place and gives them to the consumer; none if there are none.
-fn read_new(ctx: &mut Ctx<'_>, key: &[u8], request: &Request<'_>) -> Result<Option<Delivery>, ErrorReply> {
+fn read_new(
+    ctx: &mut Ctx<'_>,
+    key: &[u8],
+    request: &Request<'_>,
+    writing: Writing,
+) -> Result<Option<Delivery>, ErrorReply> {
     let (name, consumer) = request.group.unwrap_or_default();
     let now = ctx.now.0;
     let Some(stream) = ctx.db.write::<Stream>(key)? else { return Ok(None) };
@@ -412,16 +429,27 @@ fn read_new(ctx: &mut Ctx<'_>, key: &[u8], request: &Request<'_>) -> Result<Opti
         return Ok(None);
     };
     begin_stream(&mut ctx.reply, key);
+    let count = request.count;
+    let len_max = || stream.entries_len_max(start, StreamId::MAX, ctx.late.elements_min()).min(count);
+    let frozen =
+        (writing == Writing::LateIfLong && ctx.late.take_elements(len_max())).then(|| stream.clone());
     let array = ctx.reply.defer();
     let (mut last_id, mut entries_read) = (group.last_id, group.entries_read);
     let mut ids = Vec::new();
-    for entry in stream.range(start, StreamId::MAX).take(request.count) {
-        write_entry(&mut ctx.reply, &entry);
+    for entry in stream.range(start, StreamId::MAX).take(count) {
+        if frozen.is_none() {
+            write_entry(&mut ctx.reply, &entry);
+        }
         entries_read = stream.entries_read_after(entries_read, last_id, entry.id);
         last_id = entry.id;
         ids.push(entry.id);
     }
     ctx.reply.end_array(array, ids.len());
+    if let Some(frozen) = frozen {
+        ctx.late.leave(move |reply| {
+            frozen.range(start, StreamId::MAX).take(count).for_each(|entry| write_entry(reply, &entry));
+        });
+    }
 
     let Some(group) = stream.group_mut(name) else { return Ok(None) };
     (group.last_id, group.entries_read) = (last_id, entries_read);

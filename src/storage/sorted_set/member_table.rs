@@ -6,9 +6,10 @@
 //!
 //! A scan's cursor is a prefix of the hash, which neither cuts nor joins disturb.
 
-use super::packed::{MemberRef, Packed};
+use super::packed::{Entry, MemberRef, Packed};
 use crate::storage::cow::Cow;
 use crate::storage::prefetch::prefetch;
+use std::ops::Range;
 use std::sync::OnceLock;
 
 /// A segment heavier than this is cut in two.
@@ -70,7 +71,33 @@ struct Segment {
     index: Box<[u32]>,
 }
 
+/// Entries in the order of their members' hashes, on their way into a table.
+struct Hashed<'e, 'm> {
+    entries: &'e [Entry<'m>],
+    /// The hash, and the place in `entries`.
+    order: Vec<(u64, u32)>,
+    /// The weight of those before each place in `order`.
+    weights: Vec<usize>,
+}
+
 impl MemberTable {
+    /// The table of these members, which differ from each other.
+    pub fn from_entries(entries: &[Entry<'_>]) -> Self {
+        let hash_of_entry = |(i, (member, _)): (usize, &Entry<'_>)| (hash_of(member.bytes()), i as u32);
+        let mut order: Vec<(u64, u32)> = entries.iter().enumerate().map(hash_of_entry).collect();
+        order.sort_unstable();
+        let mut weights = Vec::with_capacity(order.len() + 1);
+        let mut weight = 0;
+        weights.push(0);
+        weights.extend(order.iter().map(|&(_, i)| {
+            weight += entries[i as usize].0.weight_max();
+            weight
+        }));
+        let hashed = Hashed { entries, order, weights };
+        let root = hashed.branch(0..entries.len(), 0);
+        Self { root: Cow::new(root), len: entries.len() }
+    }
+
     pub fn len(&self) -> usize {
         self.len
     }
@@ -169,6 +196,49 @@ impl MemberTable {
     #[cfg(test)]
     pub fn check(&self) {
         assert_eq!(self.root.check(0, 0), self.len);
+    }
+}
+
+impl Hashed<'_, '_> {
+    /// The branch of the entries in `range`, which share the hash's bits of the levels above.
+    fn branch(&self, range: Range<usize>, level: u8) -> Branch {
+        let mut branch = Branch { slots: [0; SLOTS], children: Vec::new() };
+        self.add_children(&mut branch, range, level, 0, 0);
+        branch
+    }
+
+    /// Adds what stands for `depth` bits of the hash, those of slot `first`.
+    fn add_children(&self, branch: &mut Branch, range: Range<usize>, level: u8, first: usize, depth: u8) {
+        let weight = self.weights[range.end] - self.weights[range.start];
+        let node = if weight <= SEGMENT_BYTES_MAX || (level + 1 == LEVELS_MAX && depth == BITS_PER_LEVEL) {
+            Node::Segment(Cow::new(self.segment(range)))
+        } else if depth == BITS_PER_LEVEL {
+            Node::Branch(Cow::new(self.branch(range, level + 1)))
+        } else {
+            let bit = 1 << (BITS_PER_LEVEL - 1 - depth);
+            let zeros =
+                self.order[range.clone()].partition_point(|&(hash, _)| slot_of(hash, level) & bit == 0);
+            let middle = range.start + zeros;
+            self.add_children(branch, range.start..middle, level, first, depth + 1);
+            self.add_children(branch, middle..range.end, level, first | bit, depth + 1);
+            return;
+        };
+        let named = first..first + (1 << (BITS_PER_LEVEL - depth));
+        branch.slots[named].fill(branch.children.len() as u8);
+        branch.children.push(Child { node, depth });
+    }
+
+    fn segment(&self, range: Range<usize>) -> Segment {
+        let order = &self.order[range];
+        let entries = order.iter().map(|&(_, i)| &self.entries[i as usize]);
+        // They lie anywhere: all are asked for before the first is read.
+        entries.clone().for_each(|entry| prefetch(entry));
+        entries.clone().for_each(|(member, _)| member.prefetch());
+        let mut index = vec![0; (order.len() * 4).div_ceil(3).max(4)].into_boxed_slice();
+        for (number, &(hash, _)) in (1..).zip(order) {
+            place(&mut index, tag_of(hash) << 16 | number);
+        }
+        Segment { entries: Packed::of(entries), index }
     }
 }
 

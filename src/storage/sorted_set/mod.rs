@@ -10,6 +10,7 @@
 //! Which of the two it is says nothing about `OBJECT ENCODING`: that follows Redis' thresholds, however they
 //! are set. Scores are never NaN; the two zeros are equal.
 
+mod bulk;
 mod iter;
 mod member_table;
 mod packed;

@@ -47,7 +47,30 @@ impl<'a> MemberRef<'a> {
             Self::Long(bytes) => bytes,
         }
     }
+
+    /// The bytes that lie in a list's buffer.
+    fn inline(&self) -> &[u8] {
+        match self {
+            Self::Inline(bytes) => bytes,
+            Self::Long(_) => &[],
+        }
+    }
+
+    /// Bytes that an entry takes in a list with the widest scores.
+    pub fn weight_max(&self) -> usize {
+        self.inline().len() + 2 + size_of::<f64>()
+    }
+
+    /// Begins to load the member's bytes.
+    pub fn prefetch(&self) {
+        if let Self::Inline(bytes) = self {
+            prefetch(bytes.as_ptr());
+        }
+    }
 }
+
+/// An entry on its way into a list.
+pub(super) type Entry<'a> = (MemberRef<'a>, f64);
 
 impl Default for Packed {
     fn default() -> Self {
@@ -64,6 +87,39 @@ impl std::fmt::Debug for Packed {
 }
 
 impl Packed {
+    /// A list of these entries, in this order.
+    pub fn of<'e, 'm: 'e>(entries: impl Iterator<Item = &'e Entry<'m>> + Clone) -> Self {
+        let (mut len, mut inline, mut width) = (0usize, 0, 2);
+        for (member, score) in entries.clone() {
+            len += 1;
+            inline += member.inline().len();
+            width = width.max(width_of(*score));
+        }
+        assert!(
+            inline < usize::from(LONG) && len < usize::from(u16::MAX),
+            "a packed list outgrew its offsets"
+        );
+        let scores_at = inline + 2 * len;
+        let mut buf = Vec::with_capacity(scores_at + usize::from(width) * len);
+        entries.clone().for_each(|(member, _)| buf.extend_from_slice(member.inline()));
+        let (mut end, mut long) = (0, Vec::new());
+        for (member, _) in entries.clone() {
+            end += member.inline().len() as u16;
+            let flag = if let MemberRef::Long(bytes) = member {
+                long.push(Arc::clone(bytes));
+                LONG
+            } else {
+                0
+            };
+            buf.extend_from_slice(&(end | flag).to_le_bytes());
+        }
+        buf.resize(scores_at + usize::from(width) * len, 0);
+        let slots = buf[scores_at..].chunks_exact_mut(usize::from(width));
+        slots.zip(entries).for_each(|(slot, (_, score))| write_score(slot, *score));
+        let long = (!long.is_empty()).then(|| Box::new(LongMembers(long)));
+        Self { buf: buf.into_boxed_slice(), long, len: len as u16, width }
+    }
+
     pub fn len(&self) -> usize {
         usize::from(self.len)
     }

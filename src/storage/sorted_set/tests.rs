@@ -379,3 +379,67 @@ fn strays_are_no_members_come_back_as_new_ones_and_go_in_slices() {
     assert_same(&whole.0, &whole.1);
     assert_same(&midway.0, &midway.1);
 }
+
+/// Members in order, some of them long, from scores that repeat.
+fn ordered_members(len: usize, scores: u64, member_len: usize) -> Model {
+    let mut model: Model = (0..len as u64)
+        .map(|i| {
+            let spread = i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
+            let score = (spread % scores) as f64 / if scores.is_multiple_of(3) { 8.0 } else { 1.0 };
+            let long = if i % 97 == 5 { 300 } else { member_len };
+            (score, format!("{i:0long$}").into_bytes())
+        })
+        .collect();
+    model.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
+    model
+}
+
+fn from_model(model: &Model, limits: &EncodingLimits) -> SortedSet {
+    let members: Vec<(&[u8], f64)> = model.iter().map(|(score, member)| (&member[..], *score)).collect();
+    SortedSet::from_ordered(members.into_iter(), limits)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn a_set_that_is_built_at_once_equals_one_that_has_grown(
+        len in 0usize..12_000,
+        scores in 1u64..100_000,
+        member_len in 0usize..40,
+        ranks in (0usize..12_000, 0usize..12_000),
+        listpack_max in prop::sample::select(vec![0, 128, 20_000]),
+    ) {
+        let limits = EncodingLimits { zset_max_listpack_entries: listpack_max, ..EncodingLimits::default() };
+        let mut model = ordered_members(len, scores, member_len);
+        let mut set = from_model(&model, &limits);
+        assert_same(&set, &model);
+        let mut grown = SortedSet::default();
+        for (score, member) in &model {
+            grown.insert(*score, member, &limits);
+        }
+        prop_assert_eq!(set.encoding(), grown.encoding());
+
+        let ranks = ranks.0.min(ranks.1).min(len)..ranks.0.max(ranks.1).min(len);
+        let part = model[ranks.clone()].to_vec();
+        let mut subset = set.subset(ranks, &limits);
+        assert_same(&subset, &part);
+        prop_assert_eq!(subset.encoding(), from_model(&part, &limits).encoding());
+
+        // What was built changes as any other, and neither of the two knows of the other's changes.
+        for i in 0..200 {
+            let member = format!("new:{i}").into_bytes();
+            prop_assert_eq!(set.insert(f64::from(i), &member, &limits), model_insert(&mut model, f64::from(i), &member));
+            if i % 2 == 0 && !model.is_empty() {
+                let at = i as usize * 7 % model.len();
+                let (score, member) = model.remove(at);
+                prop_assert_eq!(set.remove(&member), Some(score));
+            }
+        }
+        assert_same(&set, &model);
+        assert_same(&subset, &part);
+        while subset.has_strays() {
+            drop(subset.sweep(1000));
+        }
+        assert_same(&subset, &part);
+    }
+}

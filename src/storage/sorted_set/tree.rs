@@ -4,7 +4,7 @@
 //! every entry left of child `i` and not greater than any entry in it (separator 0 is never looked at).
 //! Nodes are shared between clones: a change copies the nodes on its path, and nothing else.
 
-use super::packed::{MemberRef, Packed};
+use super::packed::{Entry, MemberRef, Packed};
 use crate::storage::cow::Cow;
 use std::{mem, ops::Range};
 
@@ -15,9 +15,13 @@ const LEAF_BYTES_MIN: usize = LEAF_BYTES_MAX / 4;
 /// Two leaves that are joined stay one up to this weight, so that the next insertion does not cut them again.
 const LEAF_BYTES_JOINED: usize = LEAF_BYTES_MAX * 3 / 4;
 
+/// How full a leaf is made of entries that come in order.
+const LEAF_BYTES_FILLED: usize = LEAF_BYTES_MAX * 15 / 16;
+
 const FANOUT_MAX: usize = 64;
 const FANOUT_MIN: usize = FANOUT_MAX / 4;
 const FANOUT_JOINED: usize = FANOUT_MAX * 3 / 4;
+const FANOUT_FILLED: usize = FANOUT_MAX * 15 / 16;
 
 #[derive(Debug, Clone)]
 pub(super) struct Tree {
@@ -47,6 +51,37 @@ impl Tree {
     /// A tree of entries that are in order already.
     pub fn from_sorted(entries: Packed) -> Self {
         Self { root: Node::Leaf(Cow::new(entries)) }
+    }
+
+    /// The same of any number of entries, at least one.
+    pub fn from_ordered(entries: &[Entry<'_>]) -> Self {
+        let mut nodes = Vec::new();
+        let mut rest = entries;
+        while !rest.is_empty() {
+            let mut weight = 0;
+            let fitting = rest.iter().take_while(|(member, _)| {
+                weight += member.weight_max();
+                weight <= LEAF_BYTES_FILLED
+            });
+            let (leaf, others) = rest.split_at(fitting.count().max(1));
+            nodes.push(Node::Leaf(Cow::new(Packed::of(leaf.iter()))));
+            rest = others;
+        }
+        while nodes.len() > 1 {
+            let parents = nodes.len().div_ceil(FANOUT_FILLED);
+            let mut above = Vec::with_capacity(parents);
+            let mut left = nodes.len();
+            let mut nodes_below = nodes.into_iter();
+            for parent in (1..=parents).rev() {
+                let share = left.div_ceil(parent);
+                left -= share;
+                let mut inner = Inner::default();
+                nodes_below.by_ref().take(share).for_each(|node| inner.push(node));
+                above.push(Node::Inner(Cow::new(inner)));
+            }
+            nodes = above;
+        }
+        Self { root: nodes.pop().expect("there are entries") }
     }
 
     /// Inserts an entry that is not there yet.

@@ -50,6 +50,11 @@ impl Segment {
         self.len
     }
 
+    /// Where the number of entries lies, for a prefetch.
+    pub(super) fn place_of_len(segment: *const Self) -> *const u8 {
+        segment.cast::<u8>().wrapping_add(std::mem::offset_of!(Self, len))
+    }
+
     /// The bytes of the arena in use.
     pub(super) fn live_bytes(&self) -> usize {
         self.arena.len() - self.garbage_bytes
@@ -169,6 +174,21 @@ impl Segment {
             half.arena.shrink_to(round_to_allocation(half.arena.len()));
         }
         halves
+    }
+
+    /// The entries for which `keeps` says yes, which is asked once for each, in order; they are `len`.
+    pub(super) fn filtered(&self, len: usize, mut keeps: impl FnMut() -> bool) -> Self {
+        let mut rest = Self::default();
+        let bytes = self.live_bytes() * len / self.len.max(1);
+        rest.arena.reserve_exact(round_to_allocation(bytes));
+        rest.slots = vec![FREE; slots_for(len)];
+        for slot in self.used_slots() {
+            if keeps() {
+                rest.adopt(self, slot);
+            }
+        }
+        rest.arena.shrink_to(round_to_allocation(rest.arena.len()));
+        rest
     }
 
     /// Takes all entries of `other` in too.
@@ -341,7 +361,7 @@ impl Segment {
         }
         self.arena = arena;
         self.garbage_bytes = 0;
-        let ideal = (self.len * 8 / 7 + 1).next_power_of_two().max(SLOTS_MIN);
+        let ideal = slots_for(self.len);
         // One step of slack, or a set that hovers around a power of two would resize all the time.
         if self.slots.len() > 2 * ideal {
             self.resize_index(ideal);
@@ -367,6 +387,11 @@ impl<'a> Iterator for Iter<'a> {
         let slot = *self.slots.find(|&&slot| slot != FREE)?;
         Some(self.segment.entry(slot))
     }
+}
+
+/// The index for so many entries.
+fn slots_for(len: usize) -> usize {
+    (len * 8 / 7 + 1).next_power_of_two().max(SLOTS_MIN)
 }
 
 fn slot_of(tag: u16, offset: usize) -> u32 {

@@ -10,6 +10,9 @@ enum Step {
     InsertMany(u32, u32, usize),
     Remove(u32),
     RemoveMany(u32, u32),
+    /// Takes so many of a thousand out at random, so many times.
+    Thin(usize, usize),
+    Settle(usize),
     Clone,
 }
 
@@ -25,6 +28,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (key(), 0u32..2000, value_len()).prop_map(|(key, n, len)| Step::InsertMany(key, n, len)),
         3 => key().prop_map(Step::Remove),
         3 => (key(), 0u32..3000).prop_map(|(key, n)| Step::RemoveMany(key, n)),
+        2 => (0usize..=1000, 1usize..12).prop_map(|(of_thousand, draws)| Step::Thin(of_thousand, draws)),
+        2 => (1usize..30).prop_map(Step::Settle),
         2 => Just(Step::Clone),
     ]
 }
@@ -48,12 +53,69 @@ fn check(table: &Table, model: &HashMap<Vec<u8>, Vec<u8>>) {
     assert_eq!(segments, table.free_effort() / 3);
 }
 
+fn told(lost: &Lost) -> HashMap<Vec<u8>, Vec<u8>> {
+    let mut told = HashMap::new();
+    lost.each(|field, value| assert!(told.insert(field.to_vec(), value.to_vec()).is_none()));
+    told
+}
+
+#[test]
+fn what_a_table_loses_is_drawn_with_equal_chances_together_and_alone() {
+    const LEN: u32 = 3000;
+    const ROUNDS: u32 = 2000;
+    for count in [30, 1000, 1500, 2900] {
+        let mut table = Table::new();
+        (0..LEN).for_each(|key| assert!(table.insert(&key.to_be_bytes(), b"")));
+        let beside: HashSet<Vec<u8>> = table.iter().take(100).map(|(field, _)| field.to_vec()).collect();
+        let (mut times, mut sum, mut sum_of_squares) = (HashMap::new(), 0.0, 0.0);
+        let mut rng = fastrand::Rng::with_seed(7);
+        for _ in 0..ROUNDS {
+            let (mut of_beside, lost) = (0.0, table.clone().thin(count, &mut rng));
+            lost.each(|field, _| {
+                *times.entry(field.to_vec()).or_insert(0.0) += 1.0;
+                of_beside += if beside.contains(field) { 1.0 } else { 0.0 };
+            });
+            sum += of_beside;
+            sum_of_squares += of_beside * of_beside;
+        }
+        let (len, rounds, chance) = (f64::from(LEN), f64::from(ROUNDS), count as f64 / f64::from(LEN));
+        // Alone: how often each was drawn, against the binomial distribution.
+        let (mean, variance) = (rounds * chance, rounds * chance * (1.0 - chance));
+        let chi_square: f64 = times.values().map(|&n: &f64| (n - mean).powi(2) / variance).sum();
+        let never = (len - times.len() as f64) * mean * mean / variance;
+        assert!((chi_square + never - len).abs() < 5.0 * (2.0 * len).sqrt(), "{count}: {chi_square} {never}");
+        // Together: how many of a hundred that lie side by side, against the hypergeometric distribution.
+        let (group, mean) = (100.0, sum / rounds);
+        let expected = group * chance * (1.0 - chance) * (len - group) / (len - 1.0);
+        let variance = sum_of_squares / rounds - mean * mean;
+        assert!((mean - group * chance).abs() < 5.0 * (expected / rounds).sqrt(), "{count}: mean {mean}");
+        assert!(
+            (variance / expected - 1.0).abs() < 5.0 * (2.0 / rounds).sqrt(),
+            "{count}: {variance} {expected}"
+        );
+    }
+}
+
+#[test]
+fn a_table_that_has_lost_nearly_all_is_small_again_when_it_is_settled() {
+    let mut table = Table::new();
+    (0..20_000).for_each(|key| assert!(table.insert(&field(key), b"")));
+    drop(table.thin(19_000, &mut fastrand::Rng::with_seed(1)));
+    assert!(table.is_unsettled() && table.segments().count() > 40);
+    while table.is_unsettled() {
+        table.settle(3);
+    }
+    assert!(table.segments().count() < 12, "{}", table.segments().count());
+    assert_eq!(table.iter().count(), 1000);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
     #[test]
     fn a_table_is_a_map_and_its_clones_never_change(steps in prop::collection::vec(step(), 0..40)) {
         let (mut table, mut model) = (Table::new(), HashMap::new());
         let mut frozen = (table.clone(), model.clone());
+        let mut rng = fastrand::Rng::with_seed(5);
         for step in steps {
             match step {
                 Step::Insert(key, len) => {
@@ -70,6 +132,24 @@ proptest! {
                 Step::RemoveMany(first, count) => for key in first..first + count {
                     prop_assert_eq!(table.remove(&field(key)), model.remove(&field(key)).is_some());
                 }
+                Step::Thin(of_thousand, draws) => {
+                    // Nobody looks at what is left in between, so that the draws wait for each other.
+                    let mut len = table.len();
+                    let draws: Vec<Lost> = (0..draws)
+                        .map(|_| {
+                            let count = len * of_thousand / 1000;
+                            len -= count;
+                            table.thin(count, &mut rng)
+                        })
+                        .collect();
+                    for lost in draws.iter().rev() {
+                        prop_assert_eq!(told(lost).len(), lost.count());
+                    }
+                    for (field, value) in draws.iter().flat_map(told) {
+                        prop_assert_eq!(model.remove(&field), Some(value));
+                    }
+                }
+                Step::Settle(max) => table.settle(max),
                 Step::Clone => {
                     check(&frozen.0, &frozen.1);
                     frozen = (table.clone(), model.clone());
