@@ -107,7 +107,8 @@ impl<'a> ReplyReader<'a> {
         // SAFETY: the caller's; four slots are the outer and the inner table, a key and its value.
         unsafe {
             ffi::lua_createtable(state, 0, 1);
-            ffi::lua_createtable(state, 0, c_int::try_from(len).ok()?);
+            // It grows as it is filled, as in Redis: in which order a script finds what is in it depends on that.
+            ffi::lua_createtable(state, 0, 0);
             for _ in 0..len {
                 self.push(state)?;
                 match name == c"map" {
