@@ -131,8 +131,8 @@ parameters! {
     "watchdog-period" => watchdog_period: u32 = 0, int(0, INT), HIDDEN NO_EFFECT;
     /// Locale of the order of SORT ALPHA
     "locale-collate" => locale_collate: String = String::new(), Rule::Any, NO_EFFECT;
-    /// Switch transparent huge pages off
-    "disable-thp" => disable_thp: bool = true, Rule::Any, IMMUTABLE NO_EFFECT;
+    /// Keep the data in small pages; huge ones take less time, but now and then a longer moment
+    "disable-thp" => disable_thp: bool = false, Rule::Any, IMMUTABLE;
     /// Change the score by which the kernel chooses a victim when memory runs out
     "oom-score-adj" => oom_score_adj: OomScoreAdj = OomScoreAdj::No, Rule::Any;
     /// The scores of a master and of a replica; there is no saving child that would have the third

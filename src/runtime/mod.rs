@@ -14,6 +14,7 @@ mod doors;
 mod environment;
 mod figures;
 mod hub;
+mod huge_pages;
 mod jobs;
 mod listener;
 mod loader;
@@ -130,6 +131,9 @@ async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {
     command::rename_commands(config.renamed_commands.clone()).map_err(anyhow::Error::msg)?;
     environment::enter_dir(&mut config)?;
     environment::fit_maxclients(&mut config);
+    if config.disable_thp {
+        huge_pages::disable();
+    }
     let (doors, unix) = listener::bind(&config)?;
     let pid_file = PidFile::create(&config.pidfile);
 

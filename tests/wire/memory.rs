@@ -192,3 +192,23 @@ fn a_replica_keeps_no_more_than_its_master_once_a_large_value_has_arrived() {
     become_equal(&mut writer, &mut reader);
     becomes("the replica's memory", &true, || used(&mut reader) <= used(&mut writer) + (10 << 20));
 }
+
+/// As the system tells it: whether the process gets huge pages.
+fn gets_huge_pages(server: &Server) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("THP_enabled:"));
+    line.expect("the kernel tells of huge pages").trim() == "1"
+}
+
+#[test]
+fn there_are_huge_pages_but_for_who_does_not_want_them_and_while_a_snapshot_is_written() {
+    assert!(!gets_huge_pages(&Server::russet(&["--disable-thp", "yes"])));
+    let server = Server::russet(&["--rdb-key-save-delay", "1000000"]);
+    let mut client = server.client();
+    client.call("SET key value");
+    assert!(gets_huge_pages(&server));
+    assert_eq!(client.text("BGSAVE"), "Background saving started");
+    becomes("meanwhile there are none", &false, || gets_huge_pages(&server));
+    becomes("there are some again", &true, || gets_huge_pages(&server));
+    assert_eq!(client.info("rdb_last_bgsave_status"), "ok");
+}
