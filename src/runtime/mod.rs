@@ -163,7 +163,7 @@ async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {
         .name("jobs".to_owned())
         .spawn(move || jobs::run(&jobs, &reads, hub, &exit_of_jobs))
         .context("cannot start a thread")?;
-    aof::start(hub)?;
+    aof::start(hub, aof.is_some())?;
     log::notice("Server initialized");
 
     hub.doors.open(hub, doors);

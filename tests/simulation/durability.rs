@@ -222,9 +222,14 @@ impl Durability {
             match opened {
                 Ok(opened) => {
                     self.disk.crash_after(u32::MAX);
-                    let mut writer = Writer::new(seat.clone());
-                    writer.open(opened);
+                    let mut writer = Writer::new(seat.clone(), true);
                     self.look(&seat);
+                    // Clients are let in before the writer has learned of its file: what it took then went nowhere.
+                    if self.rng.bool() {
+                        self.append(0, &seat);
+                        writer.turn();
+                    }
+                    writer.open(opened);
                     return (seat, writer);
                 }
                 Err(error) => {

@@ -92,20 +92,20 @@ impl Line {
     }
 }
 
-/// Starts the thread, which has nothing to do until the file is opened.
-pub fn start(hub: &'static Hub) -> anyhow::Result<()> {
+/// Starts the thread, which has nothing to do until a file is opened: by `load`, if that `is_awaited`.
+pub fn start(hub: &'static Hub, is_awaited: bool) -> anyhow::Result<()> {
     let handle = std::thread::Builder::new()
         .name("aof".to_owned())
-        .spawn(move || run(hub))
+        .spawn(move || run(hub, is_awaited))
         .context("cannot start a thread")?;
     hub.aof.thread.get_or_init(|| handle.thread().clone());
     hub.aof.wake();
     Ok(())
 }
 
-fn run(hub: &'static Hub) {
+fn run(hub: &'static Hub, is_awaited: bool) {
     memory::settle();
-    let mut writer = Writer::new(Server::new(hub));
+    let mut writer = Writer::new(Server::new(hub), is_awaited);
     loop {
         hub.aof.is_woken.swap(false, Ordering::SeqCst);
         for message in hub.aof.take_messages() {

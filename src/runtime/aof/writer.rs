@@ -54,6 +54,8 @@ pub struct Writer<W: World> {
     folder: Folder<W::Disk>,
     manifest: Manifest,
     incr: Option<Incr<<W::Disk as Disk>::File>>,
+    /// The file that the server starts with is still to come.
+    is_awaited: bool,
     epoch: u64,
     written: ReplOffset,
     /// Bytes of own effects that are written besides.
@@ -90,8 +92,9 @@ enum Next {
 }
 
 impl<W: World> Writer<W> {
-    /// It has nothing to write into until a file is opened.
-    pub fn new(world: W) -> Self {
+    /// It has nothing to write into until a file is opened. Where the server starts with one, that `is_awaited`: the engine
+    /// lets clients in a moment before, and what they write in it must not be taken while it could go nowhere.
+    pub fn new(world: W, is_awaited: bool) -> Self {
         let disk = world.disk();
         let (folder, policy) =
             world.enter(|engine| (Folder::of(disk, &engine.config), engine.aof_take(None).1));
@@ -101,6 +104,7 @@ impl<W: World> Writer<W> {
             folder,
             manifest: Manifest::default(),
             incr: None,
+            is_awaited,
             epoch: 0,
             written: ReplOffset::default(),
             own: 0,
@@ -122,6 +126,7 @@ impl<W: World> Writer<W> {
     pub fn open(&mut self, opened: Opened<W::Disk>) {
         let Opened { folder, manifest, incr, place, other_bytes } = opened;
         (self.folder, self.manifest, self.other_bytes) = (folder, manifest, other_bytes);
+        self.is_awaited = false;
         self.begin_epoch(place, incr);
     }
 
@@ -185,6 +190,9 @@ impl<W: World> Writer<W> {
 
     /// Tells the engine how far it is, and takes what comes next.
     fn take(&mut self) -> Next {
+        if self.is_awaited {
+            return Next::Nothing;
+        }
         let report = self.report();
         let (taken, policy) = self.world.enter(|engine| engine.aof_take(Some(report)));
         self.policy = policy;
