@@ -387,11 +387,9 @@ impl Engine {
     }
 
     /// What the writer has to do next, after it has said how far it is.
-    pub fn aof_take(&mut self, report: Option<WriterReport>) -> (Taken, WritePolicy) {
-        if let Some(report) = report {
-            self.aof_report(report);
-        }
-        let policy = self.write_policy();
+    pub fn aof_take(&mut self, report: WriterReport) -> (Taken, WritePolicy) {
+        self.aof_report(report);
+        let policy = self.aof_write_policy();
         let limit = self.aof.orders.front().map(|&(at, own, _)| (at, own));
         if limit.is_some_and(|(at, own)| at <= self.aof.taken && own <= self.aof.own.taken) {
             let order = self.aof.orders.pop_front().map(|(.., order)| order);
@@ -480,7 +478,7 @@ impl Engine {
         kept
     }
 
-    fn write_policy(&self) -> WritePolicy {
+    pub fn aof_write_policy(&self) -> WritePolicy {
         let config = &self.config;
         let is_saving = self.aof.rewrite.is_some() || self.persistence.save.is_some();
         WritePolicy {
@@ -668,7 +666,7 @@ mod tests {
 
     /// What the writer is handed next, as text or as the name of an order.
     fn take(engine: &mut Engine) -> String {
-        match engine.aof_take(None).0 {
+        match engine.aof_take(WriterReport::default()).0 {
             Taken::Nothing => String::new(),
             Taken::Bytes { prefix, pieces, .. } => {
                 let text = [prefix, pieces.concat()].concat();

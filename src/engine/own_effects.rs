@@ -101,11 +101,11 @@ mod tests {
     use crate::base::clock::{ManualClock, UnixMillis};
     use crate::config::Config;
     use crate::engine::Engine;
-    use crate::engine::aof::Taken;
+    use crate::engine::aof::{Taken, WriterReport};
     use crate::replication::replica::MasterAddr;
 
     fn take(engine: &mut Engine) -> String {
-        match engine.aof_take(None).0 {
+        match engine.aof_take(WriterReport::default()).0 {
             Taken::Nothing => String::new(),
             Taken::Bytes { prefix, pieces, .. } => {
                 let text = String::from_utf8([prefix, pieces.concat()].concat()).unwrap();

@@ -222,13 +222,15 @@ impl Durability {
             match opened {
                 Ok(opened) => {
                     self.disk.crash_after(u32::MAX);
-                    let mut writer = Writer::new(seat.clone(), true);
                     self.look(&seat);
-                    // Clients are let in before the writer has learned of its file: what it took then went nowhere.
+                    // Clients are let in before the writer has learned of its file, or even begun: what it took then went
+                    // nowhere.
+                    let early = self.rng.bool().then(|| Writer::new(seat.clone(), true));
                     if self.rng.bool() {
                         self.append(0, &seat);
-                        writer.turn();
                     }
+                    let mut writer = early.unwrap_or_else(|| Writer::new(seat.clone(), true));
+                    writer.turn();
                     writer.open(opened);
                     return (seat, writer);
                 }
@@ -361,7 +363,15 @@ impl Durability {
             2..=5 => self.disk.set_fault(Fault::None),
             6 if self.rng.u8(..4) == 0 => {
                 self.tell(|| "off".to_owned());
-                seat.enter(|engine| engine.stop_aof());
+                let had_error = seat.enter(|engine| {
+                    let had_error = engine.aof.write_error.is_some();
+                    engine.stop_aof();
+                    had_error
+                });
+                // What could not be written so far is tried once more, and may be lost to the end of the process.
+                for client in self.clients.iter_mut().filter(|_| had_error) {
+                    client.written = client.durable;
+                }
             }
             7 => seat.enter(|engine| engine.start_aof()),
             _ => {}

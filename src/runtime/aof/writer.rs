@@ -97,7 +97,7 @@ impl<W: World> Writer<W> {
     pub fn new(world: W, is_awaited: bool) -> Self {
         let disk = world.disk();
         let (folder, policy) =
-            world.enter(|engine| (Folder::of(disk, &engine.config), engine.aof_take(None).1));
+            world.enter(|engine| (Folder::of(disk, &engine.config), engine.aof_write_policy()));
         let now = world.uptime();
         Self {
             world,
@@ -164,6 +164,12 @@ impl<W: World> Writer<W> {
             let report = self.report();
             let order = self.world.enter(|engine| engine.aof_take_close(report));
             if let Some(order) = order {
+                // The file is done with, and may be able to take what is left by now. An fsync that has failed is another
+                // matter: what may be lost before it cannot be made good here.
+                if !self.must_rewrite {
+                    // If not, `fail` has said so.
+                    let _ = self.write();
+                }
                 self.pending.clear();
                 self.obey(order);
                 return Pace::AtOnce;
@@ -194,7 +200,7 @@ impl<W: World> Writer<W> {
             return Next::Nothing;
         }
         let report = self.report();
-        let (taken, policy) = self.world.enter(|engine| engine.aof_take(Some(report)));
+        let (taken, policy) = self.world.enter(|engine| engine.aof_take(report));
         self.policy = policy;
         match taken {
             Taken::Bytes { prefix, pieces, end, own } => {

@@ -1,7 +1,7 @@
 //! A server process of ours or of Redis, in a folder and on a port of its own.
 
 use std::fs::File;
-use std::net::TcpListener;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -222,6 +222,9 @@ fn spawn(kind: Kind, port: u16, folder: &Path, args: &[String], environment: &[(
 }
 
 /// A port that nobody listens on. Below the range from which the system takes ports of outgoing connections.
+///
+/// To listen on it for a moment would be no proof that it is free afterwards: a process that another thread is starting has
+/// a copy of every open file until it is loaded.
 pub fn free_port() -> u16 {
     const FIRST: u16 = 10_000;
     const COUNT: u16 = 20_000;
@@ -229,7 +232,7 @@ pub fn free_port() -> u16 {
     let offset = (std::process::id() % 97) as u16 * 200;
     loop {
         let port = FIRST + (offset + NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        if TcpStream::connect(("127.0.0.1", port)).is_err() {
             return port;
         }
     }
