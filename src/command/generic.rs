@@ -4,9 +4,9 @@
 
 use super::context::Ctx;
 use super::options::integer;
+use super::scan_options;
 use super::spec::*;
 use crate::base::glob::{self, Case};
-use crate::base::number::parse_u64;
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
 use crate::storage::db::PREFETCH_KEYS_MAX;
@@ -173,7 +173,7 @@ impl<'a> ScanOptions<'a> {
 
 /// `SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]`
 fn scan(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
-    let cursor = parse_u64(args.bytes(1)).ok_or(ErrorReply::INVALID_CURSOR)?;
+    let cursor = scan_options::cursor(args.bytes(1))?;
     let options = ScanOptions::parse(args.from(2))?;
     let mut found: Vec<Vec<u8>> = Vec::new();
     let next = ctx.db.scan_live(cursor, options.count, |item| {
