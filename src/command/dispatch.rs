@@ -160,12 +160,13 @@ fn admit(
     let client = engine.clients.get(id).expect("the caller has found the client");
 
     if row.has(PROTECTED) && !engine.allows_protected(row.name, client) {
+        let name = row.name.split('|').next().unwrap_or_default();
         return Err(ErrorReply::new(format!(
             "ERR {} command not allowed. If the enable-{}-command option is set to \"local\", you can run it from a \
              local connection, otherwise you need to set this option in the configuration file, and then restart \
              the server.",
-            row.name.to_ascii_uppercase(),
-            row.name,
+            name.to_ascii_uppercase(),
+            name,
         )));
     }
     if !client.is_authenticated && !row.has(NO_AUTH) {

@@ -39,6 +39,7 @@ mod list;
 mod long_read;
 mod memory;
 mod migrate;
+mod module;
 mod object;
 mod persistence;
 mod pubsub;
@@ -89,6 +90,7 @@ const GROUPS: &[&[CommandSpec]] = &[
     list::COMMANDS,
     memory::COMMANDS,
     migrate::COMMANDS,
+    module::COMMANDS,
     object::COMMANDS,
     list::MOVE_COMMANDS,
     list::POP_COMMANDS,
