@@ -313,10 +313,6 @@ impl Host for LoadingHost<'_> {
         self.engine.time.monotonic_nanos()
     }
 
-    fn last_nanos(&self) -> u64 {
-        self.engine.time.mark()
-    }
-
     fn attend(&mut self) -> Result<(), &'static str> {
         let elapsed = self.engine.time.monotonic_nanos().saturating_sub(self.started_nanos);
         self.is_late |= elapsed > LOAD_NANOS_MAX;

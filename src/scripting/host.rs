@@ -60,8 +60,6 @@ pub trait Host {
     fn may_run(&mut self, args: &Args<'_>) -> Option<bool>;
     /// A monotonic reading in nanoseconds.
     fn nanos(&self) -> u64;
-    /// The last of these readings that somebody has taken: the start of what runs, or the end of the last command in it.
-    fn last_nanos(&self) -> u64;
     /// Called every now and then, and between commands that take long. An error line ends the script, whatever it does to go on.
     fn attend(&mut self) -> Result<(), &'static str>;
     /// Takes a function that the library being loaded registers.

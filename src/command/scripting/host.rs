@@ -180,10 +180,6 @@ impl Host for ScriptHost<'_> {
         self.engine.time.monotonic_nanos()
     }
 
-    fn last_nanos(&self) -> u64 {
-        self.engine.time.mark()
-    }
-
     fn attend(&mut self) -> Result<(), &'static str> {
         let engine = &mut *self.engine;
         let threshold_ms = engine.config.busy_reply_threshold;

@@ -107,7 +107,7 @@ impl Runner {
                 // SAFETY: nothing runs in this state but what is called here, so the stack has its guaranteed room. The keys
                 // are of this state's registry, as `new` and the compiler put them there. `request` outlives the call.
                 unsafe {
-                    if let Some(now) = host::with(|host| host.last_nanos()) {
+                    if let Some(now) = host::with(|host| host.nanos()) {
                         call_hook_in(state, pace::begin(now));
                     }
                     registered(state, &self.handler);
