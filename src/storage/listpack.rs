@@ -3,6 +3,8 @@
 //! A listpack is six bytes of header (total bytes, count), elements, `0xff`. An element is an encoding byte with its
 //! data, and then the size of both, written so that it can be read backwards.
 
+use bytes::BufMut;
+
 use crate::base::number::parse_i64;
 
 pub const HEADER_BYTES: usize = 6;
@@ -30,20 +32,24 @@ impl<'a> Element<'a> {
     }
 }
 
+/// The most bytes that an element takes besides those of its string, whatever it is.
+pub const ELEMENT_OVERHEAD_MAX: usize = 10;
+
 /// Appends a string as an element; a canonical integer is written as one, since Redis looks for it so.
-pub fn push(bytes: &mut Vec<u8>, element: &[u8]) {
+pub fn push(out: &mut impl BufMut, element: &[u8]) {
     match parse_i64(element) {
-        Some(number) => push_int(bytes, number),
-        None => push_bytes(bytes, element),
+        Some(number) => push_int(out, number),
+        None => push_bytes(out, element),
     }
 }
 
 /// Appends an integer in its shortest encoding.
-pub fn push_int(bytes: &mut Vec<u8>, number: i64) {
-    let start = bytes.len();
+pub fn push_int(out: &mut impl BufMut, number: i64) {
     let mut append = |encoding: u8, data: &[u8]| {
-        bytes.push(encoding);
-        bytes.extend_from_slice(data);
+        out.put_u8(encoding);
+        out.put_slice(data);
+        // One byte is enough for the length of any integer.
+        out.put_u8(1 + data.len() as u8);
     };
     match number {
         0..=127 => append(number as u8, &[]),
@@ -56,26 +62,26 @@ pub fn push_int(bytes: &mut Vec<u8>, number: i64) {
         -0x8000_0000..=0x7fff_ffff => append(0xf3, &(number as i32).to_le_bytes()),
         _ => append(0xf4, &number.to_le_bytes()),
     }
-    close(bytes, start);
 }
 
-fn push_bytes(bytes: &mut Vec<u8>, element: &[u8]) {
-    let start = bytes.len();
-    match element.len() {
-        length @ 0..=63 => bytes.push(0x80 | length as u8),
-        length @ 64..=4095 => bytes.extend((0xe000 | length as u16).to_be_bytes()),
-        length => {
-            bytes.push(0xf0);
-            bytes.extend((length as u32).to_le_bytes());
+fn push_bytes(out: &mut impl BufMut, element: &[u8]) {
+    let prefix = match element.len() {
+        length @ 0..=63 => {
+            out.put_u8(0x80 | length as u8);
+            1
         }
-    }
-    bytes.extend_from_slice(element);
-    close(bytes, start);
-}
-
-fn close(bytes: &mut Vec<u8>, start: usize) {
-    let size = bytes.len() - start;
-    bytes.extend_from_slice(backward_length(size, &mut [0; 5]));
+        length @ 64..=4095 => {
+            out.put_u16(0xe000 | length as u16);
+            2
+        }
+        length => {
+            out.put_u8(0xf0);
+            out.put_u32_le(length as u32);
+            5
+        }
+    };
+    out.put_slice(element);
+    out.put_slice(backward_length(prefix + element.len(), &mut [0; 5]));
 }
 
 /// The size of an element as it stands behind it: seven bits a byte, the highest first.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 const HEADER_BYTES: usize = 12;
 /// The two counters in front of the bytes of an `Arc<[u8]>`.
-const ARC_BYTES: usize = 16;
+pub(super) const ARC_BYTES: usize = 16;
 /// What a buffer takes besides its entries.
 pub const OVERHEAD_BYTES: usize = HEADER_BYTES + ARC_BYTES;
 

@@ -10,17 +10,22 @@
 //! are differences from the block's master id, which the block does not know. A deleted entry stays, with a flag.
 //! The listpack is Redis' to the byte, so that it can be saved as it is.
 
+use std::sync::Arc;
+
+use bytes::BufMut as _;
+
 use super::id::StreamId;
 use crate::storage::listpack::{
-    COUNT_UNKNOWN, END, Element, HEADER_BYTES, checked_element_at, element_at, push, push_int,
-    start_of_element_before,
+    COUNT_UNKNOWN, ELEMENT_OVERHEAD_MAX, END, Element, HEADER_BYTES, checked_element_at, element_at, push,
+    push_int, start_of_element_before,
 };
+use crate::storage::packed::{ARC_BYTES, round_to_allocation};
 
 const DELETED: u8 = 1;
 /// The entry has the names of the block.
 const SAME_FIELDS: u8 = 2;
 /// Elements of an entry besides names, values and their number: flags, ms, seq.
-const ENTRY_ELEMENTS: i64 = 3;
+const ENTRY_ELEMENTS: usize = 3;
 /// A listpack larger than this is not written to.
 pub const BYTES_MAX: usize = 1 << 30;
 
@@ -37,9 +42,13 @@ impl Default for BlockLimits {
     }
 }
 
+/// Clones share the listpack; a change after that is made to a copy.
 #[derive(Clone)]
 pub(super) struct Block {
-    bytes: Vec<u8>,
+    /// The listpack, whose header says where it ends, and room for more entries.
+    buf: Arc<[u8]>,
+    /// How many live entries are there: so that counting those of many blocks looks at none of them.
+    live: u64,
 }
 
 /// What stands in front of the entries.
@@ -85,28 +94,29 @@ impl Block {
         fields.iter().for_each(|(name, _)| push(&mut bytes, name));
         push_int(&mut bytes, 0);
         bytes.push(END);
-        let mut block = Self { bytes };
-        block.close(fields.len() + 4);
-        block
+        write_header(&mut bytes, fields.len() + 4);
+        Self { buf: bytes.into(), live: 0 }
     }
 
     /// The listpack.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.buf[..listpack_bytes(&self.buf)]
     }
 
     pub fn memory_bytes(&self) -> usize {
-        self.bytes.capacity()
+        ARC_BYTES + self.buf.len()
     }
 
-    /// Gives back what was reserved for more entries.
+    /// Gives back the room for more entries, unless a clone shares it.
     pub fn shrink(&mut self) {
-        self.bytes.shrink_to_fit();
+        if self.bytes().len() < self.buf.len() && Arc::get_mut(&mut self.buf).is_some() {
+            self.buf = self.bytes().into();
+        }
     }
 
     /// How many entries are there.
     pub fn live(&self) -> u64 {
-        self.int(&mut { HEADER_BYTES }) as u64
+        self.live
     }
 
     pub fn master(&self) -> Master {
@@ -114,14 +124,14 @@ impl Block {
         let (live, deleted) = (self.int(&mut at) as u64, self.int(&mut at) as u64);
         let fields = self.int(&mut at) as usize;
         let names_at = at;
-        let entries_at = skip(&self.bytes, at, fields + 1);
+        let entries_at = skip(&self.buf, at, fields + 1);
         Master { live, deleted, fields, names_at, entries_at }
     }
 
     /// Whether another entry of `data_bytes` fits.
     pub fn has_room(&self, data_bytes: usize, limits: BlockLimits) -> bool {
         let bytes_max = if limits.bytes == 0 { BYTES_MAX } else { limits.bytes.min(BYTES_MAX) };
-        if self.bytes.len() + data_bytes >= bytes_max {
+        if self.bytes().len() + data_bytes >= bytes_max {
             return false;
         }
         let mut at = HEADER_BYTES;
@@ -132,30 +142,48 @@ impl Block {
     pub fn append(&mut self, master_id: StreamId, id: StreamId, fields: &[(&[u8], &[u8])]) {
         let master = self.master();
         let same = master.fields == fields.len() && self.has_names(master.names_at, fields);
-        self.bytes.pop();
-        push_int(&mut self.bytes, i64::from(if same { SAME_FIELDS } else { 0 }));
-        push_int(&mut self.bytes, id.ms.wrapping_sub(master_id.ms) as i64);
-        push_int(&mut self.bytes, id.seq.wrapping_sub(master_id.seq) as i64);
-        let mut elements = ENTRY_ELEMENTS as usize + fields.len();
+        let own_names = if same { 0 } else { 1 + fields.len() };
+        let elements = ENTRY_ELEMENTS + own_names + fields.len();
+        let strings =
+            fields.iter().map(|(name, value)| value.len() + if same { 0 } else { name.len() }).sum::<usize>();
+        let end = self.bytes().len();
+        let buf = self.room_for(strings + (elements + 1) * ELEMENT_OVERHEAD_MAX);
+        let mut out = &mut buf[end - 1..];
+        push_int(&mut out, i64::from(if same { SAME_FIELDS } else { 0 }));
+        push_int(&mut out, id.ms.wrapping_sub(master_id.ms) as i64);
+        push_int(&mut out, id.seq.wrapping_sub(master_id.seq) as i64);
         if !same {
-            push_int(&mut self.bytes, fields.len() as i64);
-            elements += fields.len() + 1;
+            push_int(&mut out, fields.len() as i64);
         }
         for (name, value) in fields {
             if !same {
-                push(&mut self.bytes, name);
+                push(&mut out, name);
             }
-            push(&mut self.bytes, value);
+            push(&mut out, value);
         }
-        push_int(&mut self.bytes, elements as i64);
-        self.bytes.push(END);
-        self.close(elements + 1);
+        push_int(&mut out, elements as i64);
+        out.put_u8(END);
+        let room = out.len();
+        let end = buf.len() - room;
+        write_header(&mut buf[..end], elements + 1);
         self.set_counts(master.live + 1, master.deleted);
+    }
+
+    /// The buffer, unshared, with so many bytes behind the listpack.
+    fn room_for(&mut self, more: usize) -> &mut [u8] {
+        let used = self.bytes().len();
+        if self.buf.len() < used + more {
+            let mut grown = Vec::with_capacity(round_to_allocation(used + more.max(used / 2)));
+            grown.extend_from_slice(self.bytes());
+            grown.resize(grown.capacity(), 0);
+            self.buf = grown.into();
+        }
+        Arc::make_mut(&mut self.buf)
     }
 
     fn has_names(&self, mut at: usize, fields: &[(&[u8], &[u8])]) -> bool {
         fields.iter().all(|(name, _)| {
-            let (element, next) = element(&self.bytes, at);
+            let (element, next) = element(&self.buf, at);
             at = next;
             element.as_bytes(&mut itoa::Buffer::new()) == *name
         })
@@ -163,7 +191,7 @@ impl Block {
 
     /// Flags the live entry whose flags are at `at` as deleted.
     pub fn delete(&mut self, at: usize) {
-        self.bytes[at] |= DELETED;
+        Arc::make_mut(&mut self.buf)[at] |= DELETED;
         let master = self.master();
         self.set_counts(master.live - 1, master.deleted + 1);
     }
@@ -173,15 +201,16 @@ impl Block {
     pub fn delete_front(&mut self, master_id: StreamId, max: u64, end: Option<StreamId>) -> u64 {
         let master = self.master();
         let (mut at, mut deleted) = (master.entries_at, 0);
+        let buf = Arc::make_mut(&mut self.buf);
         while deleted < max {
-            let Some(entry) = entry_at(&self.bytes, &master, master_id, at) else { break };
+            let Some(entry) = entry_at(buf, &master, master_id, at) else { break };
             if end.is_some_and(|end| entry.id >= end) {
                 break;
             }
             let is_deleted = entry.is_deleted;
             let next = entry.end();
             if !is_deleted {
-                self.bytes[at] |= DELETED;
+                buf[at] |= DELETED;
                 deleted += 1;
             }
             at = next;
@@ -195,7 +224,7 @@ impl Block {
         let master = self.master();
         let mut at = master.entries_at;
         std::iter::from_fn(move || {
-            let entry = entry_at(&self.bytes, &master, master_id, at)?;
+            let entry = entry_at(&self.buf, &master, master_id, at)?;
             at = entry.end();
             Some(entry)
         })
@@ -213,18 +242,18 @@ impl Block {
 
     fn all_back(&self, master_id: StreamId) -> impl Iterator<Item = Entry<'_>> {
         let master = self.master();
-        let mut end = self.bytes.len() - 1;
+        let mut end = self.bytes().len() - 1;
         std::iter::from_fn(move || {
             if end <= master.entries_at {
                 return None;
             }
-            let mut at = start_of_element_before(&self.bytes, end);
+            let mut at = start_of_element_before(&self.buf, end);
             let elements = self.int(&mut at.clone());
             for _ in 0..elements {
-                at = start_of_element_before(&self.bytes, at);
+                at = start_of_element_before(&self.buf, at);
             }
             end = at;
-            entry_at(&self.bytes, &master, master_id, at)
+            entry_at(&self.buf, &master, master_id, at)
         })
     }
 
@@ -240,7 +269,7 @@ impl Block {
 
     /// The integer at `at`, which moves behind it.
     fn int(&self, at: &mut usize) -> i64 {
-        let (number, next) = int_at(&self.bytes, *at);
+        let (number, next) = int_at(&self.buf, *at);
         *at = next;
         number
     }
@@ -248,45 +277,39 @@ impl Block {
     /// Writes the numbers of live and deleted entries, which are the first elements.
     fn set_counts(&mut self, live: u64, deleted: u64) {
         const BYTE_MAX: u64 = 127;
+        self.live = live;
         // As a rule both are of one byte, with one of backward length, before and after.
-        if let [old_live @ 0..=127, _, old_deleted @ 0..=127, ..] = &mut self.bytes[HEADER_BYTES..]
+        if let [old_live @ 0..=127, _, old_deleted @ 0..=127, ..] =
+            &mut Arc::make_mut(&mut self.buf)[HEADER_BYTES..]
             && live.max(deleted) <= BYTE_MAX
         {
             (*old_live, *old_deleted) = (live as u8, deleted as u8);
             return;
         }
-        let mut counts = Vec::with_capacity(24);
+        let mut counts = Vec::with_capacity(2 * ELEMENT_OVERHEAD_MAX);
         push_int(&mut counts, live as i64);
         push_int(&mut counts, deleted as i64);
-        let end = skip(&self.bytes, HEADER_BYTES, 2);
-        if end - HEADER_BYTES == counts.len() {
-            self.bytes[HEADER_BYTES..end].copy_from_slice(&counts);
-            return;
-        }
-        self.bytes.splice(HEADER_BYTES..end, counts);
-        self.close(0);
-    }
-
-    /// Writes the header after `added` elements were added.
-    fn close(&mut self, added: usize) {
-        let total = self.bytes.len() as u32;
-        self.bytes[..4].copy_from_slice(&total.to_le_bytes());
-        let count = usize::from(u16::from_le_bytes([self.bytes[4], self.bytes[5]]));
-        let count = (count + added).min(COUNT_UNKNOWN) as u16;
-        self.bytes[4..HEADER_BYTES].copy_from_slice(&count.to_le_bytes());
+        let old = HEADER_BYTES..skip(&self.buf, HEADER_BYTES, 2);
+        let end = self.bytes().len();
+        let new_end = end - old.len() + counts.len();
+        let buf = self.room_for(new_end.saturating_sub(end));
+        buf.copy_within(old.end..end, old.start + counts.len());
+        buf[old.start..old.start + counts.len()].copy_from_slice(&counts);
+        write_header(&mut buf[..new_end], 0);
     }
 
     /// Takes foreign bytes as a block once everything about them is in order: the listpack, the counts, the layout of
     /// each entry, and that ids ascend. The error is what was expected.
     pub fn parse(master_id: StreamId, bytes: Vec<u8>) -> Result<(Self, Contents), &'static str> {
         check_listpack(&bytes).ok_or("a well-formed listpack")?;
-        let block = Self { bytes };
+        let mut block = Self { buf: bytes.into(), live: 0 };
         let contents = block.check(master_id).ok_or("the entries of a stream")?;
+        block.live = contents.live;
         Ok((block, contents))
     }
 
     fn check(&self, master_id: StreamId) -> Option<Contents> {
-        let bytes = &self.bytes[..];
+        let bytes = self.bytes();
         let mut at = HEADER_BYTES;
         let number = |at: &mut usize| {
             let (Element::Int(number), next) = element_at(bytes, *at)? else { return None };
@@ -321,6 +344,20 @@ impl Block {
         let has_entries = seen_live + seen_deleted > 0;
         (has_entries && seen_live == live && seen_deleted == deleted).then_some(Contents { live, ids })
     }
+}
+
+/// How many bytes of a buffer are the listpack at its start, as its header says.
+fn listpack_bytes(buf: &[u8]) -> usize {
+    u32::from_le_bytes([buf[0], buf[1], buf[2], buf[3]]) as usize
+}
+
+/// Writes the header of a listpack that has got `added` elements.
+fn write_header(listpack: &mut [u8], added: usize) {
+    let total = listpack.len() as u32;
+    listpack[..4].copy_from_slice(&total.to_le_bytes());
+    let count = usize::from(u16::from_le_bytes([listpack[4], listpack[5]]));
+    let count = (count + added).min(COUNT_UNKNOWN) as u16;
+    listpack[4..HEADER_BYTES].copy_from_slice(&count.to_le_bytes());
 }
 
 /// Whether the bytes are a listpack, all of whose elements are in order.

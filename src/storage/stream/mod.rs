@@ -22,35 +22,7 @@ pub use group::{Consumer, Group, Name, Pending};
 pub use id::StreamId;
 use tree::{Goes, Tree};
 
-type StreamBlocks = Tree<StreamId, Shared>;
-
-/// A block that clones may share, and how many live entries it has: so that counting those of many looks at none of them.
-#[derive(Clone)]
-struct Shared {
-    block: Arc<Block>,
-    live: u64,
-}
-
-impl Shared {
-    fn new(block: Block) -> Self {
-        Self { live: block.live(), block: Arc::new(block) }
-    }
-
-    fn edit<R>(&mut self, edit: impl FnOnce(&mut Block) -> R) -> R {
-        let block = Arc::make_mut(&mut self.block);
-        let result = edit(block);
-        self.live = block.live();
-        result
-    }
-}
-
-impl std::ops::Deref for Shared {
-    type Target = Block;
-
-    fn deref(&self) -> &Block {
-        &self.block
-    }
-}
+type StreamBlocks = Tree<StreamId, Block>;
 
 /// More blocks than this are cut off at once, and freed elsewhere.
 const CUT_ONE_BY_ONE_MAX: usize = if cfg!(test) { 3 } else { 32 };
@@ -161,7 +133,7 @@ impl Stream {
         let first = blocks.floor(&start).map_or(start, |(&id, _)| id);
         let mut entries = 0;
         for (_, block) in blocks.iter_from(&first).take_while(|&(&master_id, _)| master_id <= end) {
-            entries += block.live as usize;
+            entries += block.live() as usize;
             if entries >= enough {
                 break;
             }
@@ -184,15 +156,14 @@ impl Stream {
         let data_bytes = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
         let has_room = inner.blocks.last().is_some_and(|(_, block)| block.has_room(data_bytes, limits));
         match inner.blocks.last_mut() {
-            Some((&master_id, block)) if has_room => block.edit(|block| block.append(master_id, id, fields)),
+            Some((&master_id, block)) if has_room => block.append(master_id, id, fields),
             last => {
-                // A block that a clone shares is left as it is.
-                if let Some(full) = last.and_then(|(_, shared)| Arc::get_mut(&mut shared.block)) {
+                if let Some((_, full)) = last {
                     full.shrink();
                 }
                 let mut block = Block::new(fields);
                 block.append(id, id, fields);
-                inner.blocks.insert(id, Shared::new(block));
+                inner.blocks.insert(id, block);
             }
         }
         inner.len += 1;
@@ -205,10 +176,10 @@ impl Stream {
         let Some(at) = self.entry(id).map(|entry| entry.at()) else { return false };
         let inner = self.inner_mut();
         let Some((&master_id, block)) = inner.blocks.floor(&id) else { return false };
-        if block.live == 1 {
+        if block.live() == 1 {
             inner.blocks.remove(&master_id);
         } else if let Some(block) = inner.blocks.get_mut(&master_id) {
-            block.edit(|block| block.delete(at));
+            block.delete(at);
         }
         inner.len -= 1;
         inner.max_deleted_id = inner.max_deleted_id.max(id);
@@ -219,7 +190,7 @@ impl Stream {
     pub fn trim(&mut self, trim: Trim) -> (u64, Option<Self>) {
         let (mut removed, rest) = if trim.entries_max == 0 { self.cut_front(trim.keep) } else { (0, None) };
         while let Some((&master_id, block)) = self.inner.blocks.first() {
-            let live = block.live;
+            let live = block.live();
             let len = self.inner.len;
             if matches!(trim.keep, Keep::Len(max) if len <= max) {
                 break;
@@ -257,8 +228,8 @@ impl Stream {
                 if goes { Some(master_id) } else { master_id.previous() }
             }),
         };
-        let goes_whole = |before: u64, master_id: StreamId, block: &Shared| match keep {
-            Keep::Len(max) => len - before - block.live >= max,
+        let goes_whole = |before: u64, master_id: StreamId, block: &Block| match keep {
+            Keep::Len(max) => len - before - block.live() >= max,
             Keep::From(_) => Some(master_id) <= last_going,
         };
         let mut few = blocks.iter().take(CUT_ONE_BY_ONE_MAX);
@@ -274,13 +245,13 @@ impl Stream {
                     first_kept = Some(id);
                     break 'found gone;
                 }
-                gone += block.live;
+                gone += block.live();
                 let Some((&id, block)) = back.next() else { break };
-                let before = len - kept - block.live;
+                let before = len - kept - block.live();
                 if goes_whole(before, id, block) {
                     break 'found len - kept;
                 }
-                kept += block.live;
+                kept += block.live();
                 first_kept = Some(id);
             }
             len
@@ -318,7 +289,7 @@ impl Stream {
         }
         let inner = self.inner_mut();
         let Some(block) = inner.blocks.get_mut(&master_id) else { return 0 };
-        let removed = block.edit(|block| block.delete_front(master_id, max, end));
+        let removed = block.delete_front(master_id, max, end);
         inner.len -= removed;
         removed
     }
@@ -383,7 +354,7 @@ impl Stream {
 
     /// Adds a block of foreign bytes behind the others, once it is in order. The error is what was expected.
     pub fn push_block(&mut self, master_id: StreamId, listpack: Vec<u8>) -> Result<(), &'static str> {
-        let follows = |(&id, _): (&StreamId, &Shared)| id < master_id;
+        let follows = |(&id, _): (&StreamId, &Block)| id < master_id;
         if !self.inner.blocks.last().is_none_or(follows)
             || self.last_entry_id().is_some_and(|id| id >= master_id)
         {
@@ -394,7 +365,7 @@ impl Stream {
         inner.len = inner.len.checked_add(contents.live).ok_or("a sensible number of entries")?;
         // Until the figures are restored, the last id is that of the last entry.
         inner.last_id = contents.ids.map_or(inner.last_id, |(_, last)| last);
-        inner.blocks.insert(master_id, Shared::new(block));
+        inner.blocks.insert(master_id, block);
         Ok(())
     }
 
@@ -421,8 +392,7 @@ impl Stream {
         const SAMPLED_MAX: usize = 64;
         let sampled = self.blocks_len().min(SAMPLED_MAX);
         let blocks = self.inner.blocks.iter().take(sampled);
-        let blocks =
-            blocks.map(|(_, block)| ARC_BYTES + size_of::<Block>() + block.memory_bytes()).sum::<usize>();
+        let blocks = blocks.map(|(_, block)| block.memory_bytes()).sum::<usize>();
         ARC_BYTES
             + size_of::<Inner>()
             + self.inner.blocks.memory_bytes(|_, _| 0)

@@ -5,8 +5,8 @@ use super::block::Entry;
 use super::id::StreamId;
 use super::tree::{Iter, IterBack};
 
-type Blocks<'a> = Iter<'a, StreamId, super::Shared>;
-type BlocksBack<'a> = IterBack<'a, StreamId, super::Shared>;
+type Blocks<'a> = Iter<'a, StreamId, super::Block>;
+type BlocksBack<'a> = IterBack<'a, StreamId, super::Block>;
 
 /// The live entries with ids from `start` to `end`, in order.
 pub(super) fn forward(
