@@ -3,12 +3,10 @@
 //! What gives a key another name or place is in `relocate`, what asks about its representation in `object`.
 
 use super::context::Ctx;
-use super::options::integer;
-use super::scan_options;
+use super::scan_options::{Page, ScanOf, ScanOptions, cursor};
 use super::spec::*;
 use crate::base::glob::{self, Case};
 use crate::resp::args::Args;
-use crate::resp::error::ErrorReply;
 use crate::storage::db::PREFETCH_KEYS_MAX;
 
 const ONE_KEY_READ: &[KeySpec] = &[KeySpec::range(1, 1, 1, RO)];
@@ -141,56 +139,17 @@ fn keys(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
     Ok(Flow::Done)
 }
 
-/// What SCAN is asked for besides the cursor.
-struct ScanOptions<'a> {
-    pattern: Option<&'a [u8]>,
-    /// A type's name in any case; that of no type matches nothing.
-    type_name: Option<&'a [u8]>,
-    count: usize,
-}
-
-impl<'a> ScanOptions<'a> {
-    fn parse(args: Args<'a>) -> Result<Self, ErrorReply> {
-        let mut options = Self { pattern: None, type_name: None, count: 10 };
-        let mut at = 0;
-        while at < args.len() {
-            let value = args.get(at + 1).ok_or(ErrorReply::SYNTAX)?;
-            if args.is(at, "count") {
-                let count = integer(value)?;
-                options.count = usize::try_from(count).ok().filter(|&n| n > 0).ok_or(ErrorReply::SYNTAX)?;
-            } else if args.is(at, "match") {
-                options.pattern = Some(value);
-            } else if args.is(at, "type") {
-                options.type_name = Some(value);
-            } else {
-                return Err(ErrorReply::SYNTAX);
-            }
-            at += 2;
-        }
-        Ok(options)
-    }
-}
-
 /// `SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]`
 fn scan(ctx: &mut Ctx<'_>, args: &Args<'_>) -> CommandResult {
-    let cursor = scan_options::cursor(args.bytes(1))?;
-    let options = ScanOptions::parse(args.from(2))?;
-    let mut found: Vec<Vec<u8>> = Vec::new();
+    let cursor = cursor(args.bytes(1))?;
+    let options = ScanOptions::parse(args.from(2), ScanOf::Keys)?;
+    let mut page = Page::new(&ctx.reply);
     let next = ctx.db.scan_live(cursor, options.count, |item| {
-        let wanted = options.pattern.is_none_or(|pattern| glob::matches(pattern, item.key, Case::Sensitive))
-            && options
-                .type_name
-                .is_none_or(|name| name.eq_ignore_ascii_case(item.value.type_name().as_bytes()));
-        if wanted {
-            found.push(item.key.to_vec());
+        if options.matches(item.key) && options.matches_type(item.value.type_name()) {
+            page.push(item.key);
         }
     });
-    ctx.reply.array(2);
-    ctx.reply.bulk(itoa::Buffer::new().format(next));
-    ctx.reply.array(found.len());
-    for key in found {
-        ctx.reply.bulk(key);
-    }
+    page.write(&mut ctx.reply, next);
     Ok(Flow::Done)
 }
 

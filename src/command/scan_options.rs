@@ -1,4 +1,4 @@
-//! What HSCAN, SSCAN and ZSCAN have in common: their cursor, their options, and the page they reply.
+//! What SCAN, HSCAN, SSCAN and ZSCAN have in common: their cursor, their options, and the page they reply.
 
 use super::options::integer;
 use crate::base::glob::{self, Case};
@@ -10,24 +10,28 @@ use crate::resp::reply::{Protocol, Reply};
 /// Elements per call unless COUNT says otherwise.
 const COUNT_DEFAULT: usize = 10;
 
-/// `[MATCH pattern] [COUNT count] [NOVALUES]`
+/// `[MATCH pattern] [COUNT count] [TYPE type] [NOVALUES]`
 #[derive(Debug, Clone, Copy)]
 pub struct ScanOptions<'a> {
     pattern: Option<&'a [u8]>,
+    /// A type's name in any case; that of no type matches nothing.
+    type_name: Option<&'a [u8]>,
     pub count: usize,
     pub has_values: bool,
 }
 
-/// Whether the collection has values that NOVALUES could leave out.
+/// What is gone through: only fields have values that NOVALUES could leave out, and only keys are of a type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScanOf {
+    Keys,
     Fields,
     Members,
 }
 
 impl<'a> ScanOptions<'a> {
     pub fn parse(args: Args<'a>, of: ScanOf) -> Result<Self, ErrorReply> {
-        let mut options = Self { pattern: None, count: COUNT_DEFAULT, has_values: of == ScanOf::Fields };
+        let mut options =
+            Self { pattern: None, type_name: None, count: COUNT_DEFAULT, has_values: of == ScanOf::Fields };
         let mut i = 0;
         while i < args.len() {
             if args.is(i, "COUNT") && i + 1 < args.len() {
@@ -37,8 +41,11 @@ impl<'a> ScanOptions<'a> {
             } else if args.is(i, "MATCH") && i + 1 < args.len() {
                 options.pattern = Some(args.bytes(i + 1)).filter(|&pattern| pattern != b"*");
                 i += 2;
+            } else if of == ScanOf::Keys && args.is(i, "TYPE") && i + 1 < args.len() {
+                options.type_name = Some(args.bytes(i + 1));
+                i += 2;
             } else if args.is(i, "NOVALUES") {
-                if of == ScanOf::Members {
+                if of != ScanOf::Fields {
                     return Err(ErrorReply::NOVALUES_OUTSIDE_HSCAN);
                 }
                 options.has_values = false;
@@ -52,6 +59,10 @@ impl<'a> ScanOptions<'a> {
 
     pub fn matches(&self, name: &[u8]) -> bool {
         self.pattern.is_none_or(|pattern| glob::matches(pattern, name, Case::Sensitive))
+    }
+
+    pub fn matches_type(&self, type_name: &str) -> bool {
+        self.type_name.is_none_or(|wanted| wanted.eq_ignore_ascii_case(type_name.as_bytes()))
     }
 }
 

@@ -21,6 +21,8 @@
 //! - *Guards call in their own frame.* The function behind a guard is native and finds its arguments where Lua left them; none
 //!   of those that are guarded uses what lies beside it, where the guard has its own.
 //! - *Bytes of strings are read only while the string is on the stack*, where the collector sees it.
+//! - *Tables of keys and arguments are used again* ([`run_body`]), but only those that a script has left as it has found them:
+//!   what else has seen them is gone, since scripts have no place where they could keep a value.
 //! - *A panic does not cross Lua.* The server's own ends the process; the functions here have none of theirs.
 
 #![allow(unsafe_code)]
@@ -80,9 +82,11 @@ struct Request<'a> {
 impl Runner {
     /// `globals` is the table that scripts read their globals from.
     pub fn new(lua: &Lua, globals: Table, handler: Function) -> mlua::Result<Self> {
-        // SAFETY: the two values are on the stack in this order, and become what the function finds beside itself.
+        // SAFETY: the values are on the stack in this order, and become what the function finds beside itself.
         let body: Function = unsafe {
-            lua.exec_raw((globals, "KEYS", "ARGV"), |state| ffi::lua_pushcclosure(state, run_body, 3))
+            lua.exec_raw((globals, "KEYS", "ARGV", Value::Nil, Value::Nil), |state| {
+                ffi::lua_pushcclosure(state, run_body, 5);
+            })
         }?;
         Ok(Self {
             body: lua.create_registry_value(body)?,
@@ -140,19 +144,17 @@ unsafe fn registered(state: *mut lua_State, key: &RegistryKey) {
     unsafe { ffi::lua_rawgeti_(state, ffi::LUA_REGISTRYINDEX, key.id()) }
 }
 
-/// Builds the tables of keys and arguments and calls the script or function. Beside it lie the globals and two names.
+/// Builds the tables of keys and arguments and calls the script or function. Beside it lie the globals, two names, and the
+/// tables of the last script.
 unsafe extern "C-unwind" fn run_body(state: *mut lua_State) -> c_int {
     // SAFETY: the one argument is the request of `Runner::run`, which waits for this to end. This frame owns nothing.
     unsafe {
         let request = &*ffi::lua_touserdata(state, 1).cast::<Request<'_>>();
         match request.runnable {
             Runnable::Script(function) => {
+                set_global_list(state, (2, 4), request.keys);
+                set_global_list(state, (3, 5), request.args);
                 registered(state, function);
-                for (name, items) in [(2, request.keys), (3, request.args)] {
-                    ffi::lua_pushvalue(state, ffi::lua_upvalueindex(name));
-                    push_list(state, items);
-                    ffi::lua_rawset(state, ffi::lua_upvalueindex(1));
-                }
                 ffi::lua_call(state, 0, 1);
             }
             Runnable::Function(function) => {
@@ -164,6 +166,61 @@ unsafe extern "C-unwind" fn run_body(state: *mut lua_State) -> c_int {
         }
     }
     1
+}
+
+/// Lists that are longer than this, or whose strings are longer together, are not kept for the next script.
+const LIST_LEN_KEPT: usize = 16;
+const LIST_BYTES_KEPT: usize = 1024;
+
+/// Sets the global whose name lies at the first place beside the running function to a table of strings: to that at the
+/// second place, if it fits. May raise.
+unsafe fn set_global_list(state: *mut lua_State, (name, table): (c_int, c_int), items: Args<'_>) {
+    let table = ffi::lua_upvalueindex(table);
+    let is_kept = items.len() <= LIST_LEN_KEPT && items.iter().map(<[u8]>::len).sum::<usize>() <= LIST_BYTES_KEPT;
+    // SAFETY: the caller runs under `lua_pcall`, and is `run_body`, beside which the values lie.
+    unsafe {
+        if is_kept && list_len(state, table) == Some(items.len()) {
+            for (index, item) in items.iter().enumerate() {
+                push_bytes(state, item);
+                ffi::lua_rawseti_(state, table, index as c_int + 1);
+            }
+            return;
+        }
+        ffi::lua_pushvalue(state, ffi::lua_upvalueindex(name));
+        push_list(state, items);
+        if is_kept {
+            ffi::lua_pushvalue(state, -1);
+        } else {
+            ffi::lua_pushnil(state);
+        }
+        ffi::lua_replace(state, table);
+        ffi::lua_rawset(state, ffi::lua_upvalueindex(1));
+    }
+}
+
+/// How many items a table has that is a list and nothing else, or none if it is not. Raises nothing.
+unsafe fn list_len(state: *mut lua_State, table: c_int) -> Option<usize> {
+    // SAFETY: there is room for two values, and `lua_next` is given the keys that it has answered.
+    unsafe {
+        if ffi::lua_type(state, table) != ffi::LUA_TTABLE {
+            return None;
+        }
+        if ffi::lua_getmetatable(state, table) != 0 {
+            ffi::lua_settop(state, -2);
+            return None;
+        }
+        let mut len = 0;
+        ffi::lua_pushnil(state);
+        while ffi::lua_next(state, table) != 0 {
+            ffi::lua_settop(state, -2);
+            len += 1;
+            if ffi::lua_type(state, -1) != ffi::LUA_TNUMBER || ffi::lua_tonumber(state, -1) != len as f64 {
+                ffi::lua_settop(state, -2);
+                return None;
+            }
+        }
+        Some(len)
+    }
 }
 
 /// Pushes a table of strings. May raise.
