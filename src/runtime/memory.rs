@@ -8,7 +8,7 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use super::allocator;
+use super::{allocator, ready_pages};
 use tikv_jemalloc_ctl::thread::{ThreadLocal, allocatedp, deallocatedp};
 
 static SETTLED: AtomicI64 = AtomicI64::new(0);
@@ -25,6 +25,7 @@ struct Account {
 
 impl Account {
     fn open() -> Self {
+        ready_pages::serve_thread();
         let counters = allocatedp::read().and_then(|allocated| Ok((allocated, deallocatedp::read()?)));
         Self { counters: counters.ok(), settled: Cell::new(0) }
     }

@@ -14,7 +14,6 @@ mod doors;
 mod environment;
 mod figures;
 mod hub;
-mod huge_pages;
 mod jobs;
 mod listener;
 mod loader;
@@ -25,6 +24,7 @@ mod migrate;
 mod oom_score;
 mod payload;
 mod reads;
+mod ready_pages;
 mod replica_feed;
 mod saver;
 mod socket;
@@ -131,9 +131,7 @@ async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {
     command::rename_commands(config.renamed_commands.clone()).map_err(anyhow::Error::msg)?;
     environment::enter_dir(&mut config)?;
     environment::fit_maxclients(&mut config);
-    if config.disable_thp {
-        huge_pages::disable();
-    }
+    ready_pages::start(!config.disable_thp)?;
     let (doors, unix) = listener::bind(&config)?;
     let pid_file = PidFile::create(&config.pidfile);
 

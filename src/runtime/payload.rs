@@ -15,7 +15,7 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::background::{self, Turns, Urgency};
 use super::hub::Hub;
-use super::{huge_pages, log, saver};
+use super::{log, ready_pages, saver};
 use crate::engine::{ClientId, FullSync};
 use crate::persistence::snapshot;
 use crate::replication::replica_manager::ReplicaId;
@@ -105,7 +105,7 @@ fn open(hub: &Hub, replicas: &[ClientId], size: Option<u64>) -> Vec<Taker> {
 }
 
 fn encode(hub: &'static Hub, sync: Arc<FullSync>, takers: Vec<Taker>, skipped_bytes: u64) {
-    let _small_pages = huge_pages::Pause::begin();
+    let _nothing_is_touched = ready_pages::Pause::begin();
     let (mut keys, mut delay_micros, mut turns) = (0, sync.key_delay_micros, Turns::default());
     let each_key = || {
         keys += 1;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use super::background::Turns;
-use super::{huge_pages, log};
+use super::{log, ready_pages};
 use crate::engine::persistence::{SaveKind, SaveRequest};
 use crate::persistence::snapshot;
 
@@ -38,7 +38,7 @@ pub fn save(request: &SaveRequest) -> anyhow::Result<()> {
         }
         Ok(())
     };
-    let _small_pages = huge_pages::Pause::begin();
+    let _nothing_is_touched = ready_pages::Pause::begin();
     let temporary = temporary_name();
     replace_file(&request.dir, &request.filename, &temporary, |file| {
         snapshot::write(&request.snapshot, &request.options, file, &mut each_key).map(drop)

@@ -193,22 +193,35 @@ fn a_replica_keeps_no_more_than_its_master_once_a_large_value_has_arrived() {
     becomes("the replica's memory", &true, || used(&mut reader) <= used(&mut writer) + (10 << 20));
 }
 
-/// As the system tells it: whether the process gets huge pages.
-fn gets_huge_pages(server: &Server) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("THP_enabled:"));
-    line.expect("the kernel tells of huge pages").trim() == "1"
+/// Kilobytes of a server that are resident, and of those in huge pages, as the system tells.
+fn resident_kb(server: &Server) -> (u64, u64) {
+    let maps = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", server.pid())).expect("it runs");
+    let field = |name: &str| {
+        let line = maps.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel counts them");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number")
+    };
+    (field("Rss:"), field("AnonHugePages:"))
 }
 
 #[test]
-fn there_are_huge_pages_but_for_who_does_not_want_them_and_while_a_snapshot_is_written() {
-    assert!(!gets_huge_pages(&Server::russet(&["--disable-thp", "yes"])));
-    let server = Server::russet(&["--rdb-key-save-delay", "1000000"]);
-    let mut client = server.client();
-    client.call("SET key value");
-    assert!(gets_huge_pages(&server));
-    assert_eq!(client.text("BGSAVE"), "Background saving started");
-    becomes("meanwhile there are none", &false, || gets_huge_pages(&server));
-    becomes("there are some again", &true, || gets_huge_pages(&server));
-    assert_eq!(client.info("rdb_last_bgsave_status"), "ok");
+fn what_a_server_grows_by_is_in_huge_pages_unless_they_are_not_wanted() {
+    let modes = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").unwrap_or_default();
+    let has_some = modes.contains("[madvise]") || modes.contains("[always]");
+    for (wants, gets) in [("no", has_some), ("yes", false)] {
+        let server = Server::russet(&["--disable-thp", wants]);
+        let mut client = server.client();
+        client.call("SET key value");
+        let (resident, in_huge_pages) = resident_kb(&server);
+        assert!(resident < 24 << 10 && in_huge_pages == 0, "a small server has {resident} kB");
+        let mut keys = 0;
+        becomes("there are huge pages", &gets, || {
+            set_many(&mut client, keys..keys + 40_000, &[b'x'; 500]);
+            keys += 40_000;
+            resident_kb(&server).1 > 0
+        });
+        if !gets {
+            set_many(&mut client, keys..keys + 160_000, &[b'x'; 500]);
+            assert_eq!(resident_kb(&server).1, 0);
+        }
+    }
 }

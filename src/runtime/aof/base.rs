@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::super::background::{self, Turns, Urgency};
 use super::super::hub::Hub;
-use super::super::{huge_pages, log, saver};
+use super::super::{log, ready_pages, saver};
 use super::disk::{Disk, DiskFile, Files, Mode};
 use super::{Message, reason};
 use crate::engine::aof::RewriteRequest;
@@ -24,7 +24,7 @@ const BYTES_PER_SYNC: u64 = 32 << 20;
 pub fn start(hub: &'static Hub, request: Box<RewriteRequest>, path: &Path) -> io::Result<()> {
     let path = path.to_owned();
     background::spawn("rewrite", Urgency::Unnoticed, move || {
-        let _small_pages = huge_pages::Pause::begin();
+        let _nothing_is_touched = ready_pages::Pause::begin();
         let number = request.number;
         let outcome = write(Files, &request, &path).map_err(|error| reason(&error));
         // The frozen data set may be the last holder of many segments: they are freed here.

@@ -176,7 +176,8 @@ const LIST_BYTES_KEPT: usize = 1024;
 /// second place, if it fits. May raise.
 unsafe fn set_global_list(state: *mut lua_State, (name, table): (c_int, c_int), items: Args<'_>) {
     let table = ffi::lua_upvalueindex(table);
-    let is_kept = items.len() <= LIST_LEN_KEPT && items.iter().map(<[u8]>::len).sum::<usize>() <= LIST_BYTES_KEPT;
+    let is_kept =
+        items.len() <= LIST_LEN_KEPT && items.iter().map(<[u8]>::len).sum::<usize>() <= LIST_BYTES_KEPT;
     // SAFETY: the caller runs under `lua_pcall`, and is `run_body`, beside which the values lie.
     unsafe {
         if is_kept && list_len(state, table) == Some(items.len()) {
