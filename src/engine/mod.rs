@@ -108,7 +108,8 @@ pub struct Engine {
     pub master_client: Option<ClientId>,
     /// Counts the changes of master, so that a link knows when it is out of date.
     pub link_epoch: u64,
-    pub last_replica_ping: UnixMillis,
+    /// How often `replication_cron` has run.
+    pub replication_turns: u64,
 
     pub monitors: Vec<ClientId>,
     pub pubsub: PubSub,
@@ -301,7 +302,7 @@ impl Engine {
             waiting_for_acks: Vec::new(),
             master_client: None,
             link_epoch: 0,
-            last_replica_ping: started_at,
+            replication_turns: 0,
             monitors: Vec::new(),
             pubsub: PubSub::default(),
             scripting: Scripting::default(),

@@ -351,13 +351,12 @@ impl Engine {
         let now = self.now();
         let timeout_seconds = i64::from(self.config.repl_timeout);
         let is_master = self.role.is_master();
-        let ping_period_ms = i64::from(self.config.repl_ping_replica_period) * 1000;
-        if now.0 - self.last_replica_ping.0 >= ping_period_ms {
-            // The period runs on without replicas: one that has just come is not pinged at once.
-            self.last_replica_ping = now;
-            if is_master && self.failover.is_none() && self.role.stream().replicas.count() > 0 {
-                self.append_aside(ack::PING);
-            }
+        // The period runs on without replicas: one that has just come is not pinged at once. It counts turns, not time: one that
+        // comes a millisecond early is not to leave a ping out.
+        self.replication_turns += 1;
+        let is_due = self.replication_turns.is_multiple_of(u64::from(self.config.repl_ping_replica_period));
+        if is_due && is_master && self.failover.is_none() && self.role.stream().replicas.count() > 0 {
+            self.append_aside(ack::PING);
         }
         self.start_full_syncs();
         for id in self.role.stream().replicas.timed_out(timeout_seconds, now) {
@@ -398,5 +397,33 @@ impl Engine {
             ack::write_ack(&mut line, replica.offset(), self.aof.fsynced());
         }
         line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::{ManualClock, UnixMillis};
+    use crate::config::Config;
+    use crate::replication::feed::ReplicaFeed;
+
+    #[test]
+    fn each_period_has_its_ping_even_if_turns_come_a_little_early() {
+        for (period, pings) in [(1, 12), (3, 4)] {
+            let config = Config { repl_ping_replica_period: period, ..Config::default() };
+            let clock = ManualClock::new(UnixMillis(1_000_000));
+            let mut engine = Engine::new(config, Box::new(clock.clone()), 1);
+            engine.role.stream_mut().begin_backlog(&mut engine.rng);
+            let (id, now) = (ReplicaId(7), engine.now());
+            engine.role.stream_mut().replicas.register(id, "127.0.0.1");
+            engine.role.stream_mut().replicas.attach(id, ReplicaFeed::full_resync(now, true), now);
+            let start = engine.role.stream().log.end_offset();
+            for turn in 0..12 {
+                clock.advance_ms(if turn % 2 == 0 { 999 } else { 1001 });
+                engine.replication_cron();
+            }
+            let written = engine.role.stream().log.end_offset().0 - start.0;
+            assert_eq!(written, pings * ack::PING.len() as u64);
+        }
     }
 }
