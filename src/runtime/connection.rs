@@ -2,7 +2,9 @@
 //!
 //! The task is one hand-written poll function, because it waits for three things at once (bytes to read, room to
 //! write, a signal from the engine) and must do so for a few nanoseconds per request. It goes on reading while output
-//! is pending, as clients expect that send all their requests before they read a reply.
+//! is pending, as clients expect that send all their requests before they read a reply. What took a while is answered after
+//! what other connections have to be done at that moment, as Redis does: then most clients are awake when their reply comes,
+//! and to wake one is dear.
 //!
 //! Requests are decoded where they were read, in a buffer that all connections of a thread share; a connection keeps
 //! bytes of its own only while a request is incomplete or may not run yet.
@@ -35,6 +37,9 @@ const SHARED_BUFFER_BYTES: usize = 64 * 1024;
 /// What one stay inside the engine may take: others wait meanwhile.
 const BATCH_REQUESTS_MAX: usize = 256;
 const BATCH_BYTES_MAX: usize = 64 * 1024;
+/// The reply to a batch that took longer is written after what other connections have to be done at that moment
+/// (`docs/performance.md` has what that gains).
+const WRITTEN_AT_ONCE_MAX_NANOS: u64 = 1_000;
 /// An output buffer that grew beyond this is given back once it is written.
 const OUT_BYTES_KEPT: usize = 64 * 1024;
 /// One that is not much larger is kept for ever. A larger one is given back too, after so many writes in a row that have
@@ -98,6 +103,8 @@ pub struct Connection<S> {
     query: BytesMut,
     out: Vec<u8>,
     written: usize,
+    /// The last batch took long: others go first before its replies are written.
+    gives_way: bool,
     /// Writes that have filled little of a large buffer, since the last one that has filled more.
     small_writes: u32,
     /// Output behind `out`: what is long is queued, not copied.
@@ -140,6 +147,7 @@ impl<S: ClientSocket> Connection<S> {
             query: BytesMut::new(),
             out: Vec::new(),
             written: 0,
+            gives_way: false,
             small_writes: 0,
             out_behind: VecDeque::new(),
             is_blocked: false,
@@ -211,6 +219,10 @@ impl<S: ClientSocket> Connection<S> {
             self.traffic.query_bytes.set(self.query.len() as u64);
             if self.query.len() + self.queued_bytes > self.query_bytes_max {
                 self.refuse_query();
+            }
+            if std::mem::take(&mut self.gives_way) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
         }
     }
@@ -323,7 +335,7 @@ impl<S: ClientSocket> Connection<S> {
         }
         let executed = hub.try_enter(|engine| {
             engine.upkeep.copied = copied;
-            let now = engine.now();
+            let (now, begun) = (engine.now(), engine.time.mark());
             let mut executed = 0;
             let mut db_index = 0;
             if let Some(client) = engine.clients.get_mut(self.id) {
@@ -349,6 +361,7 @@ impl<S: ClientSocket> Connection<S> {
                 }
             }
             engine.stats.net_input_bytes += buf.len() as u64;
+            self.gives_way |= engine.time.mark().saturating_sub(begun) > WRITTEN_AT_ONCE_MAX_NANOS;
             self.after_batch(engine);
             (executed, std::mem::take(&mut engine.upkeep.copied))
         });
