@@ -22,10 +22,11 @@ use tikv_jemalloc_sys::extent_hooks_t;
 
 /// What the allocator takes at a time: a huge page of most machines, and where their addresses begin.
 const PIECE_BYTES: usize = 2 << 20;
-/// How many are kept ready while the server grows.
+/// How many are kept ready at most while the server grows.
 const READY_MAX: usize = 4;
-/// So many come in small pages first: a server without much data stays small.
-const SMALL_FIRST: u64 = 16;
+/// One is kept ready for so many that were asked for: what is ready is a few hundredths of the data at most, and a server without
+/// much data stays small.
+const ASKED_PER_READY: u64 = 32;
 /// How long pieces are kept that nobody takes.
 const KEPT_FOR: Duration = Duration::from_secs(1);
 /// As `nice` counts.
@@ -121,7 +122,7 @@ unsafe extern "C" fn extend(
     if at.is_null() && size == PIECE_BYTES && alignment <= PIECE_BYTES {
         let asked = ASKED.fetch_add(1, Ordering::Relaxed);
         let taken = take();
-        if asked >= SMALL_FIRST
+        if asked >= ASKED_PER_READY
             && !is_paused()
             && let Some(thread) = TOUCHING.get()
         {
@@ -161,7 +162,8 @@ fn keep_ready(wants_huge_pages: bool) {
         let mut seen = None;
         while seen != Some(ASKED.load(Ordering::Relaxed)) {
             seen = Some(ASKED.load(Ordering::Relaxed));
-            for slot in READY.iter().filter(|slot| slot.load(Ordering::Relaxed).is_null()) {
+            let wanted = READY.iter().take(wanted());
+            for slot in wanted.filter(|slot| slot.load(Ordering::Relaxed).is_null()) {
                 if is_paused() {
                     break;
                 }
@@ -173,6 +175,11 @@ fn keep_ready(wants_huge_pages: bool) {
             unmap(piece, PIECE_BYTES);
         }
     }
+}
+
+/// How many are to be ready by now.
+fn wanted() -> usize {
+    (ASKED.load(Ordering::Relaxed) / ASKED_PER_READY).min(READY_MAX as u64) as usize
 }
 
 /// New memory, all of whose pages are there; none if the system has none to give.
