@@ -4,8 +4,9 @@
 //! clears 2 MiB, 0.4 ms, and where a host has yet to give that memory to its guest it was seen to take 90 ms: whoever touches it
 //! first makes all clients wait. So while the server grows, a thread of its own keeps a few pieces of memory ready that it has
 //! touched. The allocator takes them when it needs more, through its hook for that; while none is ready, or the server is
-//! small, it gets memory in small pages as they come. So no request ever waits for a huge page. While a snapshot is written,
-//! writers copy what they change into new memory all the time, and who writes it needs the processor: nothing is touched then.
+//! small, it gets memory in small pages as they come. So no request waits for a huge page of the allocator's. While a snapshot
+//! is written, writers copy what they change into new memory all the time, and who writes it needs the processor: nothing is
+//! touched then.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_uint, c_void};
@@ -60,10 +61,12 @@ type Alloc = unsafe extern "C" fn(
 
 /// Starts to keep memory ready, in huge pages if the system gives any and they are wanted.
 pub fn start(wants_huge_pages: bool) -> anyhow::Result<()> {
-    let thread = thread::Builder::new()
-        .name("pages".to_owned())
-        .spawn(move || keep_ready(wants_huge_pages))
-        .context("cannot start a thread")?;
+    if !wants_huge_pages {
+        // Where the system knows nothing of them there are none to be switched off.
+        let _ = rustix::thread::disable_transparent_huge_pages(true);
+    }
+    let thread =
+        thread::Builder::new().name("pages".to_owned()).spawn(keep_ready).context("cannot start a thread")?;
     let _ = TOUCHING.set(thread.thread().clone());
     Ok(())
 }
@@ -82,10 +85,6 @@ impl Drop for Pause {
     fn drop(&mut self) {
         PAUSES.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-fn is_paused() -> bool {
-    PAUSES.load(Ordering::Relaxed) > 0
 }
 
 /// Lets the part of the allocator that serves this thread take what is ready. Without it all goes on with fresh memory.
@@ -123,7 +122,6 @@ unsafe extern "C" fn extend(
         let asked = ASKED.fetch_add(1, Ordering::Relaxed);
         let taken = take();
         if asked >= ASKED_PER_READY
-            && !is_paused()
             && let Some(thread) = TOUCHING.get()
         {
             thread.unpark();
@@ -154,7 +152,7 @@ fn take() -> Option<*mut c_void> {
 }
 
 /// Keeps pieces ready from when it is woken until nobody has asked for any for a while.
-fn keep_ready(wants_huge_pages: bool) {
+fn keep_ready() {
     // Whoever serves clients goes first. A system that refuses this serves them a little later.
     let _ = rustix::process::setpriority_process(None, LEAST_PRIORITY);
     loop {
@@ -162,12 +160,11 @@ fn keep_ready(wants_huge_pages: bool) {
         let mut seen = None;
         while seen != Some(ASKED.load(Ordering::Relaxed)) {
             seen = Some(ASKED.load(Ordering::Relaxed));
-            let wanted = READY.iter().take(wanted());
-            for slot in wanted.filter(|slot| slot.load(Ordering::Relaxed).is_null()) {
-                if is_paused() {
-                    break;
-                }
-                slot.store(touched_piece(wants_huge_pages).unwrap_or(ptr::null_mut()), Ordering::Release);
+            while let Some(slot) =
+                READY[..wanted()].iter().find(|slot| slot.load(Ordering::Relaxed).is_null())
+            {
+                let Some(piece) = touched_piece() else { break };
+                slot.store(piece, Ordering::Release);
             }
             thread::park_timeout(KEPT_FOR);
         }
@@ -179,11 +176,14 @@ fn keep_ready(wants_huge_pages: bool) {
 
 /// How many are to be ready by now.
 fn wanted() -> usize {
+    if PAUSES.load(Ordering::Relaxed) > 0 {
+        return 0;
+    }
     (ASKED.load(Ordering::Relaxed) / ASKED_PER_READY).min(READY_MAX as u64) as usize
 }
 
 /// New memory, all of whose pages are there; none if the system has none to give.
-fn touched_piece(wants_huge_pages: bool) -> Option<*mut c_void> {
+fn touched_piece() -> Option<*mut c_void> {
     let (access, kind) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::NORESERVE);
     // SAFETY: a new private mapping at a place of the kernel's choice touches no memory that is in use.
     let mapped =
@@ -197,9 +197,7 @@ fn touched_piece(wants_huge_pages: bool) -> Option<*mut c_void> {
         // that is a small page, which takes no time.
         let _ = rustix::mm::madvise(mapped, 2 * PIECE_BYTES, Advice::LinuxNoHugepage);
         mapped.cast::<u8>().write_volatile(0);
-        if wants_huge_pages {
-            let _ = rustix::mm::madvise(piece, PIECE_BYTES, Advice::LinuxHugepage);
-        }
+        let _ = rustix::mm::madvise(piece, PIECE_BYTES, Advice::LinuxHugepage);
         for page in (0..PIECE_BYTES).step_by(PAGE_BYTES) {
             piece.cast::<u8>().add(page).write_volatile(0);
         }
@@ -225,16 +223,14 @@ mod tests {
 
     #[test]
     fn a_piece_is_aligned_writable_and_zero() {
-        for wants_huge_pages in [false, true] {
-            let pieces = [(); 3].map(|()| touched_piece(wants_huge_pages).expect("there is memory"));
-            for piece in pieces {
-                assert!(piece.addr().is_multiple_of(PIECE_BYTES));
-                // SAFETY: the piece is mapped for this test alone.
-                let bytes = unsafe { std::slice::from_raw_parts_mut(piece.cast::<u8>(), PIECE_BYTES) };
-                assert!(bytes.iter().all(|&byte| byte == 0));
-                bytes.fill(1);
-            }
-            pieces.iter().for_each(|&piece| unmap(piece, PIECE_BYTES));
+        let pieces = [(); 3].map(|()| touched_piece().expect("there is memory"));
+        for piece in pieces {
+            assert!(piece.addr().is_multiple_of(PIECE_BYTES));
+            // SAFETY: the piece is mapped for this test alone.
+            let bytes = unsafe { std::slice::from_raw_parts_mut(piece.cast::<u8>(), PIECE_BYTES) };
+            assert!(bytes.iter().all(|&byte| byte == 0));
+            bytes.fill(1);
         }
+        pieces.iter().for_each(|&piece| unmap(piece, PIECE_BYTES));
     }
 }
