@@ -201,6 +201,10 @@ impl<S: ClientSocket> Connection<S> {
             if !self.is_blocked && !self.is_done_with() && !self.query.is_empty() {
                 self.process_query();
             }
+            if std::mem::take(&mut self.gives_way) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             if self.held.is_some() && !self.may_speak(cx)? {
                 return Poll::Pending;
             }
@@ -219,10 +223,6 @@ impl<S: ClientSocket> Connection<S> {
             self.traffic.query_bytes.set(self.query.len() as u64);
             if self.query.len() + self.queued_bytes > self.query_bytes_max {
                 self.refuse_query();
-            }
-            if std::mem::take(&mut self.gives_way) {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
             }
         }
     }
