@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::hub::Hub;
 use super::{crash, figures, log};
 use crate::command::{active_expire, dispatch, eviction, sweep};
+use crate::engine::process::MemoryFigures;
 
 /// Processor time is read once in so many turns.
 const TURNS_PER_CPU_READING: u64 = 5;
@@ -21,7 +22,9 @@ pub async fn run(hub: &'static Hub) {
         let cpu = if turn.is_multiple_of(TURNS_PER_CPU_READING) { figures::cpu() } else { None };
         let cached_sockets = hub.sockets.close_idle();
         let (level, reports_crashes, is_master, is_paused) = hub.enter(|engine| {
-            engine.stats.memory = memory;
+            // Others may have seen more since it was measured.
+            let peak = memory.peak.max(engine.stats.memory.peak);
+            engine.stats.memory = MemoryFigures { peak, ..memory };
             engine.migrate_cached_sockets = cached_sockets;
             engine.stats.cpu = cpu.unwrap_or(engine.stats.cpu);
             if !engine.is_cron_paused {
