@@ -33,7 +33,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         "Chooses the protocol version and introduces server and client to each other.",
         "[protover [AUTH username password] [SETNAME clientname]]",
     ),
-    CommandSpec::engine("ping", -1, FAST | SUBSCRIBER, "connection", ping)
+    CommandSpec::engine("ping", -1, FAST | SUBSCRIBER | HEALTH, "connection", ping)
         .docs("1.0.0", "O(1)", "Answers PONG, or its argument: a sign of life.", "[message]")
         .tips(&["request_policy:all_shards", "response_policy:all_succeeded"]),
     CommandSpec::engine("quit", -1, OPEN | NOT_QUEUED | SUBSCRIBER, "connection", quit).docs(

@@ -239,7 +239,7 @@ fn reload(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
         .expect("a vector takes all bytes");
     let keyspace = if flush { engine.empty_keyspace() } else { engine.keyspace.clone() };
     let options = engine.load_options(if merge { Duplicates::Replace } else { Duplicates::Refuse });
-    let loaded = snapshot::read(&bytes[..], keyspace, &options, || ()).map_err(|error| {
+    let loaded = snapshot::read(&bytes[..], keyspace, &options, |_| ()).map_err(|error| {
         engine.log(LogLevel::Warning, error.to_string());
         ErrorReply::fixed("ERR Error trying to load the RDB dump, check server logs.")
     })?;

@@ -123,7 +123,7 @@ pub fn apply(engine: &mut Engine, args: &Args<'_>) {
 /// Whether the master's command is not run because what it changes could not be kept on this replica's disk.
 fn refuses_unsaved(engine: &mut Engine, args: &Args<'_>) -> bool {
     let Lookup::Found(index) = TABLE.lookup_original(args) else { return false };
-    if !TABLE.row(index).has(WRITE) || !engine.has_failed_to_save() {
+    if !TABLE.row(index).has(WRITE) || engine.disk_error().is_none() {
         return false;
     }
     if engine.config.replica_ignore_disk_write_errors {
@@ -241,6 +241,7 @@ fn demands(flags: Flags, transaction: Option<&Transaction>) -> Demands {
     let all = flags & transaction.map_or(Flags::MAX, |transaction| transaction.flags_all);
     Demands {
         is_write: any & WRITE != 0,
+        asks_for_health: flags & HEALTH != 0,
         may_replicate: any & MAY_REPLICATE != 0,
         allowed_while_loading: all & LOADING != 0,
         allowed_when_stale: all & STALE != 0,
@@ -470,13 +471,12 @@ fn conclude(engine: &mut Engine, db_index: usize, args: &Args<'_>) {
         engine.own_expiries.extend(keys.into_iter().map(|key| (db_index, key)));
     }
     if engine.effects.is_propagating {
-        let wanted = match engine.effects.propagation {
-            Propagation::Verbatim => engine.effects.dirty > 0,
-            Propagation::Forced => true,
-            Propagation::Replaced => false,
-        };
-        if wanted {
-            engine.effects.propagate_command(db_index, args.iter());
+        let effects = &mut engine.effects;
+        match effects.propagation {
+            Propagation::Verbatim if effects.dirty == 0 => {}
+            Propagation::Verbatim | Propagation::Forced => effects.propagate_command(db_index, args.iter()),
+            Propagation::ForcedToReplicas => effects.propagate_to_replicas(db_index, args.iter()),
+            Propagation::Replaced => {}
         }
     }
     engine.stats.expired_keys += std::mem::take(&mut engine.effects.expired);

@@ -13,7 +13,6 @@ use crate::replication::link::{Auth, Event, FailureKind, LinkOptions, MasterLink
 use crate::replication::log::ReplOffset;
 use crate::replication::replid::ReplId;
 use crate::resp::request::{Batch, Decoder, Limits};
-use crate::storage::keyspace::Keyspace;
 
 /// What one stay inside the engine may apply.
 const APPLY_REQUESTS_MAX: usize = 256;
@@ -160,13 +159,14 @@ impl Follower {
         })
     }
 
-    /// The snapshot is loaded: it takes the place of the old data, which is handed back to be freed, and the stream begins.
-    pub fn adopt(&mut self, engine: &mut Engine, loaded: Loaded) -> Result<Keyspace, LinkError> {
+    /// The snapshot is loaded: it takes the place of the old data, and the stream begins.
+    pub fn adopt(&mut self, engine: &mut Engine, loaded: Loaded) -> Result<(), LinkError> {
         if engine.link_epoch != self.epoch {
             return Err(LinkError::Superseded);
         }
         let keys = loaded.keyspace.keys_len();
-        let old = engine.adopt_snapshot(loaded.keyspace, self.history.take());
+        engine.note_loaded(loaded.keys, loaded.expired);
+        engine.adopt_snapshot(loaded.keyspace, self.history.take());
         engine.stream_db_index = engine.saved_stream_db_index(&loaded.summary.aux);
         engine.restart_aof();
         engine.log(
@@ -174,7 +174,7 @@ impl Follower {
             format!("MASTER <-> REPLICA sync: Finished with success, {keys} keys loaded"),
         );
         self.stream = Some(StreamApplier::new(engine, self.epoch));
-        Ok(old)
+        Ok(())
     }
 }
 

@@ -204,7 +204,7 @@ fn confirm(engine: &mut Engine, id: ClientId, topic: Topic, event: &'static str,
 /// was replaced; that must not part it from its history.
 fn propagate_message(engine: &mut Engine) {
     if !engine.role.stream().may_stay_silent() {
-        engine.effects.propagation = Propagation::Forced;
+        engine.effects.propagation = Propagation::ForcedToReplicas;
     }
 }
 

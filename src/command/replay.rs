@@ -7,6 +7,19 @@ use crate::engine::client::ClientKind;
 use crate::engine::{ClientId, Engine, LogLevel};
 use crate::resp::args::Args;
 
+/// Where the command is; an error if there is none that is called so, or none with so many arguments.
+pub fn find(args: &Args<'_>) -> Result<Lookup, String> {
+    let lookup = TABLE.lookup_original(args);
+    let name = || String::from_utf8_lossy(args.bytes(0)).into_owned();
+    match TABLE.resolve(lookup, args) {
+        Ok(_) => Ok(lookup),
+        Err(_) if matches!(lookup, Lookup::Found(_)) => {
+            Err(format!("Wrong number of arguments for '{}'", name()))
+        }
+        Err(_) => Err(format!("Unknown command '{}'", name())),
+    }
+}
+
 /// In whose name the commands run.
 #[derive(Debug)]
 pub struct Replay {
@@ -30,17 +43,9 @@ impl Replay {
         }
     }
 
-    /// Runs one command; an error if there is none that is called so.
+    /// Runs one command; an error if there is no such command.
     pub fn run(&self, engine: &mut Engine, args: &Args<'_>) -> Result<(), String> {
-        let lookup = TABLE.lookup_original(args);
-        let name = || String::from_utf8_lossy(args.bytes(0)).into_owned();
-        match TABLE.resolve(lookup, args) {
-            Ok(_) => {}
-            Err(_) if matches!(lookup, Lookup::Found(_)) => {
-                return Err(format!("Wrong number of arguments for '{}'", name()));
-            }
-            Err(_) => return Err(format!("Unknown command '{}'", name())),
-        }
+        let lookup = find(args)?;
         engine.effects.is_propagating = false;
         dispatch::execute_named(engine, self.client, lookup, args);
         let Some(client) = engine.clients.get_mut(self.client) else { return Ok(()) };
@@ -49,7 +54,8 @@ impl Replay {
         client.out.clear();
         client.long_replies.clear();
         if let Some(reply) = reply {
-            engine.log(LogLevel::Warning, format!("the file's command '{}' failed: {reply}", name()));
+            let name = String::from_utf8_lossy(args.bytes(0));
+            engine.log(LogLevel::Warning, format!("the file's command '{name}' failed: {reply}"));
         }
         Ok(())
     }

@@ -9,9 +9,10 @@ use crate::engine::client::ClientKind;
 use crate::engine::failover::FailoverRequest;
 use crate::engine::{ClientId, Engine, LogLevel, TimeoutReply};
 use crate::replication::feed::ReplicaFeed;
-use crate::replication::psync::{NO_MASTER_LINK, Psync, PsyncRequest};
+use crate::replication::psync::{Cause, NO_MASTER_LINK, Psync, PsyncRequest};
 use crate::replication::replica::MasterAddr;
 use crate::replication::replica_manager::{AttachedReplica, ReplicaId, SnapshotFilter};
+use crate::replication::replid::ReplIds;
 use crate::resp::args::Args;
 use crate::resp::error::ErrorReply;
 
@@ -301,11 +302,32 @@ fn psync(engine: &mut Engine, id: ClientId, args: &Args<'_>) -> CommandResult {
             if args.bytes(1) != b"?" {
                 engine.stats.sync_partial_err += 1;
             }
-            engine.log(LogLevel::Notice, format!("Full resync requested by replica {name} ({cause:?})"));
+            let line = refusal_of_partial(cause, &name, request, &engine.role.stream().ids);
+            engine.log(LogLevel::Notice, line);
             engine.begin_full_sync(id, true);
         }
     }
     Ok(Flow::Done)
+}
+
+/// Why a replica gets everything.
+fn refusal_of_partial(cause: Cause, name: &str, request: PsyncRequest<'_>, ids: &ReplIds) -> String {
+    let asked = String::from_utf8_lossy(request.replid);
+    match cause {
+        Cause::Requested => format!("Full resync requested by replica {name}"),
+        Cause::OtherHistory => format!(
+            "Partial resynchronization not accepted: Replication ID mismatch (Replica {name} asked for '{asked}' from \
+             offset {}, my replication IDs are '{}' and, below offset {}, '{}')",
+            request.offset,
+            ids.replid(),
+            ids.second_repl_offset(),
+            ids.replid2(),
+        ),
+        Cause::NotHeld => format!(
+            "Unable to partial resync with replica {name} for lack of backlog (Replica request was: {})",
+            request.offset
+        ),
+    }
 }
 
 /// The master asks this replica to take its place: `PSYNC replicationid offset FAILOVER`.

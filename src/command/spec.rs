@@ -41,6 +41,9 @@ pub const NO_MANDATORY_KEYS: Flags = 1 << 23;
 /// Looks at keys that its arguments do not name: those that have expired leave one by one, not as a transaction.
 pub const TOUCHES_ARBITRARY_KEYS: Flags = 1 << 24;
 
+/// Is refused as writes are while the disk fails: whoever asks whether the server is well learns of that.
+pub const HEALTH: Flags = 1 << 25;
+
 /// How a command uses a key; Redis' names.
 pub type KeyFlags = u16;
 pub const RO: KeyFlags = 1 << 0;

@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use super::blocked::BlockedOn;
 use super::client::ClientId;
-use super::gates::Demands;
 use super::own_effects::OwnEffects;
 use super::persistence::SaveProgress;
 use super::{Engine, Job, LogLevel};
@@ -102,6 +101,8 @@ pub struct Aof {
     pub last_rewrite_is_ok: bool,
     /// Whole seconds; -1 before the first.
     pub last_rewrite_seconds: i64,
+    /// Bytes that writers have copied while it was under way.
+    pub last_copied_bytes: u64,
     pub rewrites: u64,
     pub failures_in_a_row: u32,
     next_automatic_try: UnixMillis,
@@ -509,13 +510,6 @@ impl Engine {
         self.serve_aof_waiters();
     }
 
-    /// Why a write is refused while the file cannot be written.
-    pub(super) fn aof_refusal(&self, demands: Demands) -> Option<ErrorReply> {
-        let reason = self.aof.write_error.as_deref()?;
-        let refuses = demands.is_write && self.aof.phase == Phase::On && self.role.is_master();
-        refuses.then(|| ErrorReply::new(format!("MISCONF Errors writing to the AOF file: {reason}")))
-    }
-
     /// What a client that is told something at this moment has to wait for first.
     #[inline]
     pub fn aof_wait(&self) -> Option<Wait> {
@@ -523,10 +517,12 @@ impl Engine {
         if aof.phase == Phase::Off || aof.write_error.is_some() {
             return None;
         }
-        let end = self.role.stream().log.end_offset();
+        let has_too_much_ahead = aof.untaken_bytes(self.role.stream().log.end_offset()) > AHEAD_BYTES_MAX;
         let until = match self.config.appendfsync {
+            // What is written beside a first base counts when that is there, however soon.
+            _ if aof.phase == Phase::Starting && !has_too_much_ahead => return None,
             AppendFsync::Always if aof.phase == Phase::On => Until::Forced,
-            _ if aof.untaken_bytes(end) > AHEAD_BYTES_MAX => Until::Room,
+            _ if has_too_much_ahead => Until::Room,
             // While the disk is busy with an fsync, nothing is written, and nobody waits for that unless it takes long.
             _ if aof.sync_since.is_some_and(|since| self.now().0 - since.0 < SYNC_PATIENCE_MS) => {
                 return None;

@@ -76,7 +76,7 @@ impl Engine {
     }
 
     /// What a client has not read yet; for a replica that is the stream from its position on.
-    fn unread_bytes(&self, client: &Client) -> u64 {
+    pub(super) fn unread_bytes(&self, client: &Client) -> u64 {
         if client.kind != ClientKind::Replica {
             return client.output_bytes() as u64;
         }

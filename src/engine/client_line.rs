@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::Engine;
 use super::client::{Client, ClientKind, Closing};
+use crate::replication::log::BLOCK_BYTES;
 use crate::resp::reply::Protocol;
 
 /// What a client takes when it holds no buffers.
@@ -22,7 +23,11 @@ impl Engine {
             _ => 0,
         };
         let buffer_bytes = client.out.capacity() + client.out_later.capacity();
-        let omem = unwritten_bytes + client.out_later.len();
+        // A replica's are blocks of the stream, which others read too.
+        let stream_bytes =
+            if client.kind == ClientKind::Replica { self.unread_bytes(client) as usize } else { 0 };
+        let blocks = stream_bytes.div_ceil(BLOCK_BYTES);
+        let omem = unwritten_bytes.max(stream_bytes) + client.out_later.len();
         let total = CLIENT_BYTES + query_bytes + multi_bytes + args_bytes + buffer_bytes + omem;
         let mut line = format!(
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={}",
@@ -48,7 +53,7 @@ impl Engine {
             client.out.capacity(),
             client.out.len(),
             client.out.len(),
-            usize::from(unwritten_bytes > 0),
+            usize::from(unwritten_bytes > 0).max(blocks),
             if unwritten_bytes > 0 { "rw" } else { "r" },
         );
         let _ = write!(

@@ -61,6 +61,8 @@ pub enum Propagation {
     Verbatim,
     /// Even if it changed nothing.
     Forced,
+    /// Even if it changed nothing, and to replicas alone: it leaves nothing behind that a file could have.
+    ForcedToReplicas,
     /// Not at all, or as other effects that the handler recorded.
     Replaced,
 }
@@ -107,6 +109,15 @@ impl Effects {
         for field in &expired.fields {
             self.propagate(db_index, [b"HDEL", &expired.key[..], field]);
         }
+    }
+
+    /// Records what the running command wants replicas alone to be told.
+    pub fn propagate_to_replicas<A: AsRef<[u8]>>(
+        &mut self,
+        db_index: usize,
+        args: impl IntoIterator<Item = A, IntoIter: ExactSizeIterator>,
+    ) {
+        self.propagate_to(ReplicationTargets { aof: false, ..self.targets }, db_index, args);
     }
 
     /// Records what the running command changes.

@@ -13,11 +13,12 @@ use crate::replication::feed::{Framing, ReplicaFeed};
 use crate::replication::log::ReplOffset;
 use crate::replication::replica_manager::{AttachedReplica, ReplicaId, SnapshotFilter};
 use crate::replication::replid::ReplId;
-use crate::storage::Keyspace;
+use crate::storage::{CopyMeter, Keyspace};
 
 /// A frozen data set on its way to replicas, and the place in the stream at which it was frozen.
 #[derive(Debug)]
 pub struct FullSync {
+    pub number: u64,
     pub replicas: Vec<ClientId>,
     pub keyspace: Keyspace,
     /// They tell this place in the stream too.
@@ -26,6 +27,8 @@ pub struct FullSync {
     pub is_eof_framed: bool,
     /// `rdb-key-save-delay`
     pub key_delay_micros: i64,
+    /// What writers have copied since it was frozen.
+    pub copies: CopyMeter,
 }
 
 /// A BGSAVE whose file is for replicas.
@@ -35,6 +38,25 @@ pub struct DiskSync {
     replid: ReplId,
     offset: ReplOffset,
     replicas: Vec<ClientId>,
+}
+
+/// How long replicas that come while a snapshot goes to others wait for its end, so that those who come together share the
+/// next one.
+const SHARING_WAIT_MS: i64 = 1000;
+
+/// The snapshot that was last frozen for replicas, while it is encoded.
+#[derive(Debug)]
+pub struct RunningSync {
+    number: u64,
+    since: UnixMillis,
+    copies: CopyMeter,
+}
+
+impl RunningSync {
+    /// Bytes that writers have copied so far because of it.
+    pub fn copied_bytes(&self) -> u64 {
+        self.copies.bytes()
+    }
 }
 
 /// Those who can be served by the same payload.
@@ -62,7 +84,9 @@ impl Engine {
         }
         self.start_full_syncs();
         let is_queued = self.waiting_groups().iter().any(|group| group.replicas.contains(&ReplicaId(id.0)));
-        if is_queued && self.config.repl_diskless_sync {
+        if is_queued && self.running_sync.is_some() {
+            self.log(LogLevel::Notice, "Current BGSAVE has socket target. Waiting for next BGSAVE for SYNC");
+        } else if is_queued && self.config.repl_diskless_sync {
             self.log(LogLevel::Notice, "Delay next BGSAVE for diskless SYNC");
         } else if is_queued {
             self.log(LogLevel::Notice, "Another save is active. BGSAVE for replication delayed");
@@ -108,15 +132,34 @@ impl Engine {
     fn is_due(&self, group: &Waiting) -> bool {
         let config = &self.config;
         let enough = config.repl_diskless_sync_max_replicas as usize;
+        if !config.repl_diskless_sync {
+            return true;
+        }
+        if self.sharing_until().is_some_and(|until| self.now() < until) {
+            return false;
+        }
         // Only who can be told of the end by a delimiter is made to wait.
-        !config.repl_diskless_sync
-            || !group.all_know_eof
+        !group.all_know_eof
             || (enough > 0 && group.replicas.len() >= enough)
             || self.now() >= self.due_at(group)
     }
 
     fn due_at(&self, group: &Waiting) -> UnixMillis {
-        UnixMillis(group.since.0 + i64::from(self.config.repl_diskless_sync_delay) * 1000)
+        let due = UnixMillis(group.since.0 + i64::from(self.config.repl_diskless_sync_delay) * 1000);
+        self.sharing_until().map_or(due, |until| due.max(until))
+    }
+
+    /// While a snapshot is encoded, the next one is not frozen before this.
+    fn sharing_until(&self) -> Option<UnixMillis> {
+        self.running_sync.as_ref().map(|running| UnixMillis(running.since.0 + SHARING_WAIT_MS))
+    }
+
+    /// A snapshot has been encoded for everybody, or as far as anybody has read it.
+    pub fn full_sync_encoded(&mut self, sync: &FullSync) {
+        self.persistence.last_copied_bytes = sync.copies.bytes();
+        if self.running_sync.take_if(|running| running.number == sync.number).is_some() {
+            self.start_full_syncs();
+        }
     }
 
     /// When the next full resync begins by itself.
@@ -136,13 +179,17 @@ impl Engine {
         };
         let count = group.replicas.len();
         self.log(LogLevel::Notice, format!("Starting BGSAVE for SYNC with target: {count} replicas sockets"));
+        self.last_sync_number += 1;
         let sync = FullSync {
+            number: self.last_sync_number,
             replicas: group.replicas.iter().map(|id| ClientId(id.0)).collect(),
             keyspace,
             options: self.snapshot_options(),
             is_eof_framed: group.all_know_eof,
             key_delay_micros: i64::from(self.config.rdb_key_save_delay),
+            copies: CopyMeter::begin(),
         };
+        self.running_sync = Some(RunningSync { number: sync.number, since: self.now(), copies: sync.copies });
         self.jobs.push(Job::FullSync(Box::new(sync)));
     }
 

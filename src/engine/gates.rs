@@ -18,6 +18,8 @@ pub struct Pause {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Demands {
     pub is_write: bool,
+    /// The client wants to know whether the server is well, and that includes writes.
+    pub asks_for_health: bool,
     pub may_replicate: bool,
     pub allowed_while_loading: bool,
     pub allowed_when_stale: bool,
@@ -85,9 +87,6 @@ impl Engine {
         if let Some(error) = self.disk_refusal(demands) {
             return Some(error);
         }
-        if let Some(error) = self.aof_refusal(demands) {
-            return Some(error);
-        }
         match self.role.as_replica() {
             None if demands.is_write && self.lacks_good_replicas() => return Some(ErrorReply::NO_REPLICAS),
             Some(_) if demands.is_write && self.config.replica_read_only => {
@@ -122,6 +121,7 @@ impl Engine {
             id,
             Demands {
                 is_write: true,
+                asks_for_health: false,
                 may_replicate: false,
                 allowed_while_loading: true,
                 allowed_when_stale: true,

@@ -12,13 +12,15 @@ use crate::resp::args::Args;
 pub struct MasterStream {
     applied: Applied,
     open: Vec<u8>,
+    /// Where the commands begin in `open`, and how long they are, that are not for the append-only file.
+    open_asides: Vec<(usize, usize)>,
 }
 
 impl MasterStream {
     /// Continues at the offset that the engine's replica role has reached.
     pub fn new(engine: &Engine) -> Self {
         let offset = engine.role.as_replica().map(|replica| replica.offset()).unwrap_or_default();
-        Self { applied: Applied::new(offset), open: Vec::new() }
+        Self { applied: Applied::new(offset), open: Vec::new(), open_asides: Vec::new() }
     }
 
     /// A command was run or queued; `raw` are its bytes in the stream.
@@ -30,11 +32,16 @@ impl MasterStream {
         } else {
             Applying::Command
         };
-        if is_aside(args) && self.open.is_empty() {
-            let at = engine.role.stream().log.end_offset();
-            engine.aof.note_aside(at, raw.len());
+        if is_aside(args) {
+            self.open_asides.push((self.open.len(), raw.len()));
         }
         let is_final = self.applied.count(applying, raw.len()) > 0;
+        if is_final {
+            let from = engine.role.stream().log.end_offset();
+            for (at, len) in self.open_asides.drain(..) {
+                engine.aof.note_aside(from.advanced(at), len);
+            }
+        }
         let Some(replica) = engine.role.as_replica_mut() else { return };
         match (is_final, self.open.is_empty()) {
             (true, true) => replica.applied(raw),
@@ -48,9 +55,9 @@ impl MasterStream {
     }
 }
 
-/// Whether a command of the stream concerns the link alone.
+/// Whether a command of the stream leaves nothing behind that a file could have: it concerns the link, or subscribers.
 fn is_aside(args: &Args<'_>) -> bool {
-    args.is(0, "ping") || args.is(0, "replconf")
+    ["ping", "replconf", "publish", "spublish"].iter().any(|name| args.is(0, name))
 }
 
 /// Whether a command of the stream asks how far this replica is.

@@ -53,7 +53,7 @@ pub use client::{Client, ClientId, Clients};
 pub use effects::Effects;
 pub use eviction::{Eviction, MemoryMeter};
 pub use failover::Failover;
-pub use full_sync::{DiskSync, FullSync};
+pub use full_sync::{DiskSync, FullSync, RunningSync};
 pub use gates::{Pause, PauseCause, Pauses};
 pub use job::{InsideJob, Job};
 pub use latency::LatencyMonitor;
@@ -102,6 +102,8 @@ pub struct Engine {
     pub stream_db_index: usize,
     /// The save under way whose file is for replicas.
     pub disk_sync: Option<DiskSync>,
+    pub running_sync: Option<RunningSync>,
+    last_sync_number: u64,
     /// Clients in WAIT.
     pub waiting_for_acks: Vec<ClientId>,
     /// The client in whose name the master's commands run, while there is a link.
@@ -299,6 +301,8 @@ impl Engine {
             log_db_index: None,
             stream_db_index: 0,
             disk_sync: None,
+            running_sync: None,
+            last_sync_number: 0,
             waiting_for_acks: Vec::new(),
             master_client: None,
             link_epoch: 0,

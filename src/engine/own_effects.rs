@@ -69,7 +69,8 @@ impl Engine {
 
     /// Hands the unit's effects to the append-only file. They select their databases, and then the master's again.
     pub(super) fn keep_own_effects(&mut self) {
-        if self.keeps_own_effects() {
+        let are_some = self.effects.iter().any(|(_, targets, _)| targets.aof);
+        if are_some && self.keeps_own_effects() {
             let mut text = Vec::new();
             let several = self.effects.are_several(|targets| targets.aof) && !self.effects.are_separate;
             let select = |text: &mut Vec<u8>, db_index: usize| {

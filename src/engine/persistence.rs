@@ -18,7 +18,7 @@ use crate::replication::log::ReplOffset;
 use crate::replication::replid::ReplId;
 use crate::resp::error::ErrorReply;
 use crate::storage::live::AccessPolicy;
-use crate::storage::{Db, Keyspace};
+use crate::storage::{CopyMeter, Db, Keyspace};
 
 /// A save that failed is not tried again by itself before this has passed.
 const RETRY_MS: i64 = 5_000;
@@ -35,6 +35,8 @@ pub struct Persistence {
     pub save: Option<RunningSave>,
     /// BGSAVE SCHEDULE: to be started when nothing else is under way.
     pub is_save_scheduled: bool,
+    /// Bytes that writers have copied while the last snapshot was written.
+    pub last_copied_bytes: u64,
     pub loading: Option<Loading>,
     /// Of the last load.
     pub keys_loaded: u64,
@@ -68,13 +70,28 @@ pub struct RunningSave {
 }
 
 /// What the writing thread and the engine tell each other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SaveProgress {
     keys: AtomicU64,
     is_cancelled: AtomicBool,
+    copies: CopyMeter,
 }
 
 impl SaveProgress {
+    /// That of a data set which is frozen at this moment.
+    pub fn begin() -> Arc<Self> {
+        Arc::new(Self {
+            keys: AtomicU64::new(0),
+            is_cancelled: AtomicBool::new(false),
+            copies: CopyMeter::begin(),
+        })
+    }
+
+    /// Bytes that writers have copied so far because of it.
+    pub fn copied_bytes(&self) -> u64 {
+        self.copies.bytes()
+    }
+
     /// How many keys are written.
     pub fn keys(&self) -> u64 {
         self.keys.load(Ordering::Relaxed)
@@ -113,6 +130,8 @@ pub struct Loading {
     pub started_at: UnixMillis,
     pub total_bytes: u64,
     pub loaded_bytes: u64,
+    /// What the server had allocated that wrote the file, as far as that is known.
+    pub rdb_used_memory: u64,
 }
 
 impl Persistence {
@@ -125,6 +144,7 @@ impl Persistence {
             saves: 0,
             save: None,
             is_save_scheduled: false,
+            last_copied_bytes: 0,
             loading: None,
             keys_loaded: 0,
             keys_expired: 0,
@@ -158,7 +178,7 @@ impl Engine {
         persistence.last_try = now;
         persistence.last_number += 1;
         persistence.is_save_scheduled = false;
-        let progress = Arc::new(SaveProgress::default());
+        let progress = SaveProgress::begin();
         let request = SaveRequest {
             number: persistence.last_number,
             kind,
@@ -193,6 +213,7 @@ impl Engine {
         let persistence = &mut self.persistence;
         if save.kind == SaveKind::Background {
             persistence.last_save_seconds = (now.0 - save.started_at.0) / 1000;
+            persistence.last_copied_bytes = save.progress.copied_bytes();
         }
         match &outcome {
             Ok(()) => {
@@ -353,18 +374,23 @@ impl Engine {
 
     /// A file begins to be loaded: commands that need data are refused until `loaded`.
     pub fn start_loading(&mut self, total_bytes: u64) {
-        self.persistence.loading = Some(Loading { started_at: self.now(), total_bytes, loaded_bytes: 0 });
+        self.persistence.loading =
+            Some(Loading { started_at: self.now(), total_bytes, loaded_bytes: 0, rdb_used_memory: 0 });
     }
 
     /// The data set that was loaded takes the place of the present one.
     pub fn finish_loading(&mut self, loaded: Loaded) {
         let persistence = &mut self.persistence;
         persistence.loading = None;
-        persistence.keys_loaded = loaded.keys;
-        persistence.keys_expired = loaded.expired;
+        self.note_loaded(loaded.keys, loaded.expired);
         self.stats.expired_keys += loaded.expired;
         self.replace_keyspace(loaded.keyspace);
         self.persistence.dirty = 0;
+    }
+
+    /// What an RDB file had: keys that were taken in, and such as were left out because their time had passed.
+    pub fn note_loaded(&mut self, keys: u64, expired: u64) {
+        (self.persistence.keys_loaded, self.persistence.keys_expired) = (keys, expired);
     }
 
     /// Puts another data set into the place of the present one, whose memory is freed elsewhere.
@@ -405,8 +431,19 @@ impl Engine {
 
     /// MISCONF: after a failed save nothing more may be lost.
     pub(super) fn disk_refusal(&self, demands: Demands) -> Option<ErrorReply> {
-        let refuses = demands.is_write && self.has_failed_to_save() && self.role.is_master();
-        refuses.then_some(ErrorReply::MISCONF)
+        if !demands.is_write && !demands.asks_for_health {
+            return None;
+        }
+        self.disk_error()
+    }
+
+    /// Why what is written now might not be kept on disk, if so.
+    pub fn disk_error(&self) -> Option<ErrorReply> {
+        if self.has_failed_to_save() {
+            return Some(ErrorReply::MISCONF);
+        }
+        let reason = self.aof.write_error.as_deref()?;
+        Some(ErrorReply::new(format!("MISCONF Errors writing to the AOF file: {reason}")))
     }
 
     /// Whether snapshots are wanted, and the last one failed.

@@ -186,6 +186,14 @@ impl Engine {
         self.jobs.push(Job::MasterChanged);
     }
 
+    /// Follows a master as a server that has just started: until a file says otherwise, it has no history to go on from.
+    pub fn follow_from_start(&mut self, master: MasterAddr) {
+        self.follow(master);
+        if let Some(replica) = self.role.as_replica_mut() {
+            replica.lose_history();
+        }
+    }
+
     /// Becomes a master that goes on from where it is.
     pub fn stop_following(&mut self) {
         let now = self.now();
@@ -319,31 +327,23 @@ impl Engine {
         self.start_loading(size.unwrap_or(0));
     }
 
-    /// The master's snapshot has been loaded: it takes the place of the data at hand, which is handed back to be freed.
-    /// The stream goes on in database 0 unless `stream_db_index` is set to another.
-    pub fn adopt_snapshot(&mut self, keyspace: Keyspace, history: Option<(ReplId, ReplOffset)>) -> Keyspace {
+    /// The master's snapshot has been loaded: it takes the place of the data at hand. The stream goes on in database 0 unless
+    /// `stream_db_index` is set to another.
+    pub fn adopt_snapshot(&mut self, keyspace: Keyspace, history: Option<(ReplId, ReplOffset)>) {
         let now = self.now();
         self.persistence.loading = None;
         self.drop_master_client();
         self.stream_db_index = 0;
-        let old = std::mem::replace(&mut self.keyspace, keyspace);
+        // At no other moment of a resync is there so much: the old data and the new.
+        self.glance_at_memory();
+        self.replace_keyspace(keyspace);
         // Whatever has an expiry now has it from the master.
         self.own_expiries.clear();
-        for index in 0..self.keyspace.len() {
-            let (before, after) = (old.db(index), self.keyspace.db(index));
-            self.watched.touch_db(
-                &mut self.clients,
-                index,
-                |key| before.presence(key, now.0),
-                |key| after.presence(key, now.0),
-            );
-        }
         if let Some(replica) = self.role.as_replica_mut() {
             replica.lose_history();
             let leaving = replica.full_synced(history, now, &mut self.rng);
             self.close_replicas(leaving);
         }
-        old
     }
 
     /// Once a second: pings, time limits, and the size of the backlog.
@@ -420,6 +420,7 @@ mod tests {
             let start = engine.role.stream().log.end_offset();
             for turn in 0..12 {
                 clock.advance_ms(if turn % 2 == 0 { 999 } else { 1001 });
+                engine.time.sample();
                 engine.replication_cron();
             }
             let written = engine.role.stream().log.end_offset().0 - start.0;

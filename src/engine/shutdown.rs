@@ -172,7 +172,6 @@ impl Engine {
         if let Some(shutdown) = &mut self.shutdown {
             shutdown.stage = Stage::Exit;
         }
-        self.log(LogLevel::Warning, "Redis is now ready to exit, bye bye...");
         self.jobs.push(Job::Exit { code: 0 });
     }
 

@@ -15,6 +15,7 @@ use super::rdb::{
     WriterOptions,
 };
 use crate::base::clock::UnixMillis;
+use crate::base::number;
 use crate::storage::db::{PREFETCH_KEYS_MAX, RESERVED_PER_KEY_MAX};
 use crate::storage::live::{AccessPolicy, ExpiryPolicy, Upkeep, View};
 use crate::storage::{EncodingLimits, Item, Keyspace, LiveDb};
@@ -120,12 +121,13 @@ pub struct Loaded {
     pub expired_keys: Vec<(usize, Vec<u8>)>,
 }
 
-/// Reads a file into `keyspace`, which is lost on an error. `each_key` is called after every key.
+/// Reads a file into `keyspace`, which is lost on an error. `each_key` is called at every key, with how many bytes the server
+/// had allocated that wrote the file; 0 if it does not say.
 pub fn read(
     source: impl Read,
     keyspace: Keyspace,
     options: &LoadOptions,
-    each_key: impl FnMut(),
+    each_key: impl FnMut(u64),
 ) -> Result<Loaded, RdbError> {
     let mut loader = Loader {
         keyspace,
@@ -138,6 +140,7 @@ pub fn read(
         promised_keys: 0,
         partition_bits: 0,
         partitions: vec![Partition::default()],
+        used_memory: 0,
         each_key,
     };
     let summary = rdb::read(source, &options.limits, &mut loader)?;
@@ -162,6 +165,8 @@ struct Loader<'a, F> {
     /// next to each other.
     partition_bits: u32,
     partitions: Vec<Partition>,
+    /// What the file says of its writer, in bytes.
+    used_memory: u64,
     each_key: F,
 }
 
@@ -227,7 +232,13 @@ impl<F> Loader<'_, F> {
     }
 }
 
-impl<F: FnMut()> RdbSink for Loader<'_, F> {
+impl<F: FnMut(u64)> RdbSink for Loader<'_, F> {
+    fn aux(&mut self, key: &[u8], value: &[u8]) {
+        if key == b"used-mem" {
+            self.used_memory = number::parse_i64(value).map_or(0, |bytes| bytes.max(0) as u64);
+        }
+    }
+
     fn select_db(&mut self, db: u64) -> Result<(), String> {
         self.store_all()?;
         let databases = self.keyspace.len();
@@ -263,7 +274,7 @@ impl<F: FnMut()> RdbSink for Loader<'_, F> {
 
     fn entry(&mut self, entry: RdbEntry<'_>) -> Result<(), String> {
         let RdbEntry { key, value, expires_at, usage } = entry;
-        (self.each_key)();
+        (self.each_key)(self.used_memory);
         let options = self.options;
         if options.drops_expired && expires_at.is_some_and(|at| at <= options.now) {
             self.expired_keys.push((self.db_index, key.to_vec()));
@@ -359,8 +370,12 @@ mod tests {
             db.set_string(b"gone", b"x", NewExpiry::At(NOW));
             more
         };
-        let file = file_of(&with_expired);
-        let loaded = read(&file[..], Keyspace::new(4, 1), &load_options(), || ()).unwrap();
+        let options = SnapshotOptions { aux: vec![("used-mem", "123456".to_owned())], ..options() };
+        let file = write(&with_expired, &options, Vec::new(), || Ok(())).unwrap();
+        let mut told = Vec::new();
+        let loaded =
+            read(&file[..], Keyspace::new(4, 1), &load_options(), |memory| told.push(memory)).unwrap();
+        assert_eq!(told, [123_456; 3]);
         assert_eq!((loaded.keys, loaded.expired), (2, 1));
         assert_eq!(loaded.expired_keys, [(2, b"gone".to_vec())]);
         assert_eq!(digest::of_keyspace(&loaded.keyspace), kept);
@@ -372,10 +387,10 @@ mod tests {
     fn a_key_that_is_there_is_refused_or_replaced() {
         let keyspace = keyspace_with(|db| db.set_string(b"a", b"1", NewExpiry::Clear));
         let file = file_of(&keyspace);
-        let refused = read(&file[..], keyspace.clone(), &load_options(), || ()).unwrap_err();
+        let refused = read(&file[..], keyspace.clone(), &load_options(), |_| ()).unwrap_err();
         assert!(refused.to_string().contains("key 'a' is there twice"), "{refused}");
         let replacing = LoadOptions { duplicates: Duplicates::Replace, ..load_options() };
-        let loaded = read(&file[..], keyspace, &replacing, || ()).unwrap();
+        let loaded = read(&file[..], keyspace, &replacing, |_| ()).unwrap();
         assert_eq!((loaded.keys, loaded.keyspace.keys_len()), (1, 1));
     }
 
@@ -393,7 +408,7 @@ mod tests {
         file.extend([251, 0x81, 0x7f, 255, 255, 255, 255, 255, 255, 255, 0]);
         file.extend(&honest[at + hint.len()..honest.len() - 8]);
         file.extend([0; 8]);
-        let loaded = read(&file[..], Keyspace::new(4, 1), &load_options(), || ()).unwrap();
+        let loaded = read(&file[..], Keyspace::new(4, 1), &load_options(), |_| ()).unwrap();
         assert_eq!(loaded.keys, 1000);
         assert_eq!(digest::of_keyspace(&loaded.keyspace), digest::of_keyspace(&keyspace));
         assert!(loaded.keyspace.db(2).table_bytes() < 12 << 20);
@@ -402,6 +417,6 @@ mod tests {
     #[test]
     fn a_database_that_is_not_there_is_refused() {
         let file = file_of(&keyspace_with(|db| db.set_string(b"a", b"1", NewExpiry::Clear)));
-        assert!(read(&file[..], Keyspace::new(2, 1), &load_options(), || ()).is_err());
+        assert!(read(&file[..], Keyspace::new(2, 1), &load_options(), |_| ()).is_err());
     }
 }

@@ -1,12 +1,13 @@
 //! `russet check`: whether files that a server has written are whole, and how far an append-only file is.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
 use super::aof::text::Text;
+use crate::command::replay;
 use crate::config::CheckOptions;
 use crate::persistence::aof::manifest::Manifest;
 use crate::persistence::aof::reader::{self, Step};
@@ -28,7 +29,7 @@ pub fn check_files(options: &CheckOptions) -> i32 {
 
 fn check(path: &Path, fix: bool) -> anyhow::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    if name.ends_with(".manifest") { check_manifest(path, fix) } else { check_part(path, fix, true) }
+    if name.ends_with(".manifest") { check_manifest(path, fix) } else { check_part(path, fix, Place::Alone) }
 }
 
 /// Checks a manifest and every file that it lists.
@@ -41,7 +42,8 @@ fn check_manifest(path: &Path, fix: bool) -> anyhow::Result<()> {
     let mut broken = 0;
     for (index, part) in manifest.parts().enumerate() {
         let part_path = folder.join(&part.name);
-        if let Err(error) = check_part(&part_path, fix, index + 1 == count) {
+        let place = if index + 1 == count { Place::Last } else { Place::InTheMiddle };
+        if let Err(error) = check_part(&part_path, fix, place) {
             println!("{}: {error:#}", part_path.display());
             broken += 1;
         }
@@ -54,8 +56,10 @@ fn check_manifest(path: &Path, fix: bool) -> anyhow::Result<()> {
 }
 
 /// Checks an RDB file, or an append-only file with or without one at its front.
-fn check_part(path: &Path, fix: bool, is_last: bool) -> anyhow::Result<()> {
+fn check_part(path: &Path, fix: bool, place: Place) -> anyhow::Result<()> {
+    let shown = path.display();
     let file = File::open(path).context("cannot open it")?;
+    let length = file.metadata().context("cannot look at it")?.len();
     let mut text = Text::begin(file)?;
     let is_rdb = text.is_rdb();
     if is_rdb {
@@ -63,39 +67,54 @@ fn check_part(path: &Path, fix: bool, is_last: bool) -> anyhow::Result<()> {
         let source = std::io::Cursor::new(start).chain(&text.file);
         let summary = rdb::read(source, &EncodingLimits::default(), &mut Counting)
             .map_err(|error| anyhow::anyhow!("not valid: an RDB file that is broken at {error}"))?;
+        let rdb::Summary { version, bytes, keys, expires, .. } = summary;
         println!(
-            "{}: an RDB file of version {}, {} bytes, {} keys, {} with an expiry: valid",
-            path.display(),
-            summary.version,
-            summary.bytes,
-            summary.keys,
-            summary.expires
+            "{shown}: an RDB file of version {version}, {bytes} bytes, {keys} keys, {expires} with an expiry: valid"
         );
-        (text.buffer, text.offset) = (summary.read_ahead, summary.bytes);
+        if place == Place::Alone && !summary.is_aof_base() {
+            if length > bytes {
+                println!("{shown}: {} bytes behind its end, which nobody reads", length - bytes);
+            }
+            return Ok(());
+        }
+        (text.buffer, text.offset) = (summary.read_ahead, bytes);
+    }
+    if length == 0 && place == Place::Alone && path.extension().is_some_and(|extension| extension == "rdb") {
+        bail!("not valid: it is empty, and an RDB file begins with REDIS");
     }
     let scan = scan(&mut text)?;
-    let length = text.file.seek(SeekFrom::End(0))?;
     let Some(damage) = scan.damage else {
         if !is_rdb || scan.commands > 0 {
-            println!("{}: an AOF of {length} bytes, {} commands: valid", path.display(), scan.commands);
+            println!("{shown}: an AOF of {length} bytes, {} commands: valid", scan.commands);
         }
         return Ok(());
     };
-    let lost = length - scan.valid;
+    let (what, whole_to, lost) = (damage.what, scan.valid, length - scan.valid);
     if !fix {
-        bail!("not valid: {damage}; whole up to offset {}, {lost} bytes before the end", scan.valid);
+        bail!("not valid: {what}; whole up to offset {whole_to}, {lost} bytes before the end");
     }
-    if !is_last {
-        bail!("not valid: {damage}; it is not cut off because it is not the last file");
+    if !damage.is_missing_end {
+        bail!(
+            "not valid: {what}; not repaired, since it is not its end that is missing: to cut it off at offset \
+             {whole_to} would lose the {lost} bytes behind that, and with them what is whole there"
+        );
+    }
+    if place == Place::InTheMiddle {
+        bail!("not valid: {what}; it is not cut off because it is not the last file");
     }
     let file = File::options().write(true).open(path).context("cannot open it to repair it")?;
-    file.set_len(scan.valid).and_then(|()| file.sync_all()).context("cannot cut it off")?;
-    println!(
-        "{}: {damage}; cut off at offset {}, {lost} bytes before its end: valid",
-        path.display(),
-        scan.valid
-    );
+    file.set_len(whole_to).and_then(|()| file.sync_all()).context("cannot cut it off")?;
+    println!("{shown}: {what}; cut off at offset {whole_to}, {lost} bytes before its end: valid");
     Ok(())
+}
+
+/// Where a file stands among others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Alone,
+    /// In a manifest, with others behind it.
+    InTheMiddle,
+    Last,
 }
 
 /// What the commands of a file are like.
@@ -103,7 +122,13 @@ struct Scan {
     commands: u64,
     /// Up to here it is whole.
     valid: u64,
-    damage: Option<String>,
+    damage: Option<Damage>,
+}
+
+struct Damage {
+    what: String,
+    /// Nothing follows that could be whole: a crash leaves a file like that.
+    is_missing_end: bool,
 }
 
 fn scan(text: &mut Text<File>) -> anyhow::Result<Scan> {
@@ -114,39 +139,56 @@ fn scan(text: &mut Text<File>) -> anyhow::Result<Scan> {
         let rest = &text.buffer[text.used..];
         let step =
             if rest.is_empty() { Step::Incomplete { wanted: 1 } } else { reader::step(rest, &mut ranges) };
-        let bytes = match step {
+        let offset = text.offset;
+        let damage = match step {
             Step::Command { bytes } => {
                 let args = Args::new(rest, &ranges);
-                is_open = args.is(0, "multi") || (is_open && !args.is(0, "exec") && !args.is(0, "discard"));
-                scan.commands += 1;
-                bytes
+                match replay::find(&args) {
+                    Ok(_) => {
+                        is_open =
+                            args.is(0, "multi") || (is_open && !args.is(0, "exec") && !args.is(0, "discard"));
+                        scan.commands += 1;
+                        text.used += bytes;
+                        text.offset += bytes as u64;
+                        None
+                    }
+                    Err(reason) => {
+                        Some(Damage { what: format!("offset {offset}: {reason}"), is_missing_end: false })
+                    }
+                }
             }
-            Step::Annotation { bytes, .. } => bytes,
+            Step::Annotation { bytes, .. } => {
+                text.used += bytes;
+                text.offset += bytes as u64;
+                None
+            }
             Step::Incomplete { wanted } if !text.is_at_end => {
                 text.read_more(wanted)?;
                 continue;
             }
             Step::Incomplete { .. } => {
-                if !rest.is_empty() {
-                    scan.damage = Some(format!("the end is missing from offset {} on", text.offset));
-                } else if is_open {
-                    scan.damage = Some("the EXEC of the last transaction is missing".to_owned());
-                }
-                return Ok(scan);
+                let what = match (rest.is_empty(), is_open) {
+                    (false, _) => format!("the end is missing from offset {offset} on"),
+                    (true, true) => "the EXEC of the last transaction is missing".to_owned(),
+                    (true, false) => return Ok(scan),
+                };
+                Some(Damage { what, is_missing_end: true })
             }
-            Step::Corrupt { at, expected } => {
-                let damage = format!("offset {}: expected {expected}", text.offset + at as u64);
-                scan.damage = Some(match text.is_lost_from(text.used)? {
-                    true => {
-                        format!("nothing but zeros at the end, which is lost from offset {} on", text.offset)
-                    }
-                    false => damage,
-                });
-                return Ok(scan);
-            }
+            Step::Corrupt { at, expected } => Some(match text.is_lost_from(text.used)? {
+                true => Damage {
+                    what: format!("nothing but zeros at the end, which is lost from offset {offset} on"),
+                    is_missing_end: true,
+                },
+                false => Damage {
+                    what: format!("offset {}: expected {expected}", offset + at as u64),
+                    is_missing_end: false,
+                },
+            }),
         };
-        text.used += bytes;
-        text.offset += bytes as u64;
+        if damage.is_some() {
+            scan.damage = damage;
+            return Ok(scan);
+        }
         if !is_open {
             scan.valid = text.offset;
         }

@@ -46,7 +46,7 @@ pub fn load(hub: &Hub, snapshot: SnapshotFile) -> anyhow::Result<()> {
     let source = Counted { file, position: position.clone() };
     let (mut keys, mut delay) = (0, hub.enter(|engine| i64::from(engine.config.key_load_delay)));
     let (mut last_report, mut last_line) = (Instant::now(), Instant::now());
-    let each_key = || {
+    let each_key = |used_memory| {
         keys += 1;
         saver::delay(delay, keys);
         if keys % KEYS_PER_REPORT != 0 && (delay == 0 || last_report.elapsed() < REPORT_INTERVAL) {
@@ -56,6 +56,7 @@ pub fn load(hub: &Hub, snapshot: SnapshotFile) -> anyhow::Result<()> {
         delay = hub.enter(|engine| {
             if let Some(loading) = &mut engine.persistence.loading {
                 loading.loaded_bytes = position.get();
+                loading.rdb_used_memory = used_memory;
             }
             i64::from(engine.config.key_load_delay)
         });
@@ -90,7 +91,7 @@ pub fn reload(engine: &mut Engine, flush: bool, merge: bool) -> anyhow::Result<(
     let options = engine.load_options(if merge { Duplicates::Replace } else { Duplicates::Refuse });
     let loaded = match open(&path)? {
         Some(file) => {
-            snapshot::read(file, keyspace, &options, || ()).map_err(|error| refusal(&path, &error))?
+            snapshot::read(file, keyspace, &options, |_| ()).map_err(|error| refusal(&path, &error))?
         }
         None => return Err(anyhow!("{}: no such file", path.display())),
     };

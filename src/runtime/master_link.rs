@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::hub::{Hub, TaskSignal};
-use super::log;
+use super::{log, memory};
 use crate::command::follower::{Follower, LinkError, Step};
 use crate::engine::ClientId;
 use crate::engine::client::Closing;
@@ -261,8 +261,9 @@ impl Link {
         let (pieces, received) = mpsc::channel(LOAD_PIECES_MAX);
         let result = tokio::task::spawn_blocking(move || {
             let source = PieceReader { pieces: received, piece: Bytes::new() };
-            snapshot::read(source, keyspace, &options, || ())
-                .map_err(|error| anyhow::anyhow!("the master's snapshot cannot be loaded: {error}"))
+            let loaded = snapshot::read(source, keyspace, &options, |_| ());
+            memory::settle();
+            loaded.map_err(|error| anyhow::anyhow!("the master's snapshot cannot be loaded: {error}"))
         });
         self.loading = Some(Loading { pieces, result });
     }
@@ -280,8 +281,7 @@ impl Link {
         let Some(loading) = self.loading.take() else { return Ok(()) };
         drop(loading.pieces);
         let loaded = loading.result.await??;
-        let old = self.hub.enter(|engine| self.follower.adopt(engine, loaded))?;
-        tokio::task::spawn_blocking(move || drop(old));
+        self.hub.enter(|engine| self.follower.adopt(engine, loaded))?;
         Ok(())
     }
 

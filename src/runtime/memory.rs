@@ -54,6 +54,12 @@ pub fn settle() {
     let _ = ACCOUNT.try_with(Account::settle);
 }
 
+/// Bytes that this thread has allocated so far, whatever has become of them.
+pub fn allocated_here() -> u64 {
+    let counter = |account: &Account| account.counters.as_ref().map_or(0, |(allocated, _)| allocated.get());
+    ACCOUNT.try_with(counter).unwrap_or(0)
+}
+
 /// Bytes allocated by all threads.
 pub fn allocated() -> u64 {
     settle();

@@ -132,6 +132,7 @@ async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {
     environment::enter_dir(&mut config)?;
     environment::fit_maxclients(&mut config);
     ready_pages::start(!config.disable_thp)?;
+    storage::count_copies(memory::allocated_here);
     let (doors, unix) = listener::bind(&config)?;
     let pid_file = PidFile::create(&config.pidfile);
 
@@ -140,7 +141,7 @@ async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {
     storage::seed_hashing(fastrand::u64(..));
     let mut engine = command::new_engine(config, Box::new(SystemClock::new()), fastrand::u64(..));
     if let Some(master) = engine.config.replicaof.clone() {
-        engine.follow(MasterAddr { host: master.host, port: master.port });
+        engine.follow_from_start(MasterAddr { host: master.host, port: master.port });
     }
     engine.process = figures::process_info(environment::absolute(config_file.as_deref()), threads > 1);
     engine.long_reads = reads::LIMITS;
@@ -181,6 +182,9 @@ async fn serve(startup: Startup, threads: usize) -> anyhow::Result<i32> {
     // A script that nobody can stop may hold the engine; then there is nothing more to be done.
     hub.try_enter(|engine| saver::remove_temporary(&engine.config.dir));
     pid_file.remove();
+    if matches!(code, Ok(0)) {
+        log::warning("Redis is now ready to exit, bye bye...");
+    }
     code
 }
 

@@ -121,6 +121,7 @@ fn encode(hub: &'static Hub, sync: Arc<FullSync>, takers: Vec<Taker>, skipped_by
     // An error means that the connections are gone, which their tasks report.
     let _ = snapshot::write(&sync.keyspace, &sync.options, writer, each_key)
         .and_then(|mut writer| writer.flush());
+    hub.enter(|engine| engine.full_sync_encoded(&sync));
 }
 
 /// Hands what is written to it to the connections, in pieces; waits while they are behind.
@@ -190,11 +191,13 @@ impl PieceWriter {
         let (hub, skipped_bytes) = (self.hub, self.handed_bytes);
         let all = &self.sync;
         let alone = FullSync {
+            number: all.number,
             replicas: vec![taker.id],
             keyspace: all.keyspace.clone(),
             options: all.options.clone(),
             is_eof_framed: all.is_eof_framed,
             key_delay_micros: all.key_delay_micros,
+            copies: all.copies,
         };
         spawn(hub, &[taker.id], move || encode(hub, Arc::new(alone), vec![taker], skipped_bytes));
     }

@@ -49,14 +49,16 @@ where
     }
 }
 
+/// Whether this server wants the replica's connection; if not, the log has told why.
+fn is_open(engine: &mut Engine, id: ClientId) -> bool {
+    engine.clients.get(id).is_some_and(|client| client.closing == Closing::No)
+}
+
 /// Ends when the replica is to be closed. A replica that has stopped reading keeps `send` from seeing it.
 async fn closed(hub: &Hub, id: ClientId) {
     loop {
         tokio::time::sleep(CLOSED_LOOK_PERIOD).await;
-        let is_open = move |engine: &mut Engine| {
-            engine.clients.get(id).is_some_and(|client| client.closing == Closing::No)
-        };
-        if !hub.visit(is_open).await {
+        if !hub.visit(move |engine| is_open(engine, id)).await {
             return;
         }
     }
@@ -167,9 +169,8 @@ async fn send(
                     send_payload(&mut writer, hub, id, payload).await?;
                 }
             }
-            FeedStep::Lost => {
-                return Err(io::Error::other("the replica lags beyond the backlog, or is closed"));
-            }
+            FeedStep::Lost if !hub.visit(move |engine| is_open(engine, id)).await => return Ok(()),
+            FeedStep::Lost => return Err(io::Error::other("it lags beyond the backlog")),
             FeedStep::Idle => {
                 if let Some(prepared) = hub.take_payload(id) {
                     let size = prepared.size;

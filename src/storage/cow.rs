@@ -10,11 +10,48 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Set from the first clone until the owner has found itself alone again, or has made a copy of its own.
 const MAYBE_SHARED: usize = 1;
+
+/// Tells how many bytes the calling thread has allocated so far.
+type AllocationMeter = fn() -> u64;
+
+static ALLOCATED: OnceLock<AllocationMeter> = OnceLock::new();
+static COPIED_BYTES: AtomicU64 = AtomicU64::new(0);
+
+/// Has the bytes counted that are copied because they are shared. To be called once; without it they count as none.
+pub fn count_copies(allocated: AllocationMeter) {
+    let _ = ALLOCATED.set(allocated);
+}
+
+/// Copies something, and counts what that takes.
+fn counted<R>(copy: impl FnOnce() -> R) -> R {
+    let Some(allocated) = ALLOCATED.get() else { return copy() };
+    let before = allocated();
+    let copied = copy();
+    COPIED_BYTES.fetch_add(allocated().wrapping_sub(before), Ordering::Relaxed);
+    copied
+}
+
+/// How many bytes of all data sets were copied, because they were shared, since this came into being: what a snapshot costs
+/// that was taken then.
+#[derive(Debug, Clone, Copy)]
+pub struct CopyMeter {
+    copied_before: u64,
+}
+
+impl CopyMeter {
+    pub fn begin() -> Self {
+        Self { copied_before: COPIED_BYTES.load(Ordering::Relaxed) }
+    }
+
+    pub fn bytes(self) -> u64 {
+        COPIED_BYTES.load(Ordering::Relaxed) - self.copied_before
+    }
+}
 
 /// Cloning shares the data; a change through one clone copies it first.
 ///
@@ -80,14 +117,15 @@ impl<T: Clone> Cow<T> {
     fn make_own(&mut self) {
         let mut arc = self.arc();
         // Should the clone panic, the old pointer is still this one's.
-        Arc::make_mut(&mut arc);
+        counted(|| Arc::make_mut(&mut arc));
         *self.pointer.get_mut() = Arc::as_ptr(&arc).cast_mut();
     }
 
     /// The data itself; a copy, if it is shared.
     pub fn into_inner(self) -> T {
         let this = ManuallyDrop::new(self);
-        Arc::unwrap_or_clone(ManuallyDrop::into_inner(this.arc()))
+        let arc = ManuallyDrop::into_inner(this.arc());
+        Arc::try_unwrap(arc).unwrap_or_else(|arc| counted(|| T::clone(&arc)))
     }
 }
 

@@ -28,6 +28,7 @@ pub mod stream;
 pub mod table;
 pub mod value;
 
+pub use cow::{CopyMeter, count_copies};
 pub use db::{Db, Item, Presence};
 pub use keyspace::Keyspace;
 pub use limits::EncodingLimits;

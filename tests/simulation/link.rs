@@ -48,7 +48,7 @@ impl Link {
                 Step::Snapshot(chunk) => self.payload.extend_from_slice(chunk),
                 Step::EndSnapshot => {
                     let options = engine.load_options(Duplicates::Refuse);
-                    let loaded = snapshot::read(&self.payload[..], engine.empty_keyspace(), &options, || ())
+                    let loaded = snapshot::read(&self.payload[..], engine.empty_keyspace(), &options, |_| ())
                         .unwrap_or_else(|error| panic!("the master's payload is refused: {error}"));
                     self.follower.adopt(engine, loaded)?;
                     out.extend_from_slice(&engine.ack_line());

@@ -93,7 +93,7 @@ impl Node {
     pub fn load(&mut self, file: &[u8], reached: ReplOffset) {
         let engine = &mut self.engine;
         let options = engine.load_options(Duplicates::Refuse);
-        let loaded = snapshot::read(file, engine.empty_keyspace(), &options, || ())
+        let loaded = snapshot::read(file, engine.empty_keyspace(), &options, |_| ())
             .unwrap_or_else(|error| panic!("the node's own file is refused: {error}"));
         if let Some((replid, offset)) = Engine::saved_history(&loaded.summary.aux) {
             let now = engine.now();
@@ -325,6 +325,7 @@ impl Node {
                 .expect("a vector takes everything");
             let size = (!sync.is_eof_framed).then_some(file.len() as u64);
             self.engine.begin_payload(id, size);
+            self.engine.full_sync_encoded(&sync);
             caller.payload = file.chunks(PAYLOAD_PIECE_BYTES).map(<[u8]>::to_vec).collect();
         }
         loop {

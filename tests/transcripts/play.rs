@@ -374,7 +374,7 @@ impl Server {
                     if flush { self.engine.empty_keyspace() } else { self.engine.keyspace.clone() };
                 let duplicates = if merge { Duplicates::Replace } else { Duplicates::Refuse };
                 let options = self.engine.load_options(duplicates);
-                let loaded = snapshot::read(&file[..], keyspace, &options, || ());
+                let loaded = snapshot::read(&file[..], keyspace, &options, |_| ());
                 let error = ErrorReply::fixed("ERR Error trying to load the RDB dump, check server logs.");
                 (client, loaded.map(|loaded| self.engine.finish_loading(loaded)).map_err(|_| error))
             }

@@ -114,7 +114,7 @@ pub fn check_rdb_round_trip(engine: &Engine, name: &str) {
     let empty = Keyspace::new(engine.keyspace.len(), SEED);
     // Keys that are due were saved like all others.
     let options = LoadOptions { drops_expired: false, ..engine.load_options(Duplicates::Refuse) };
-    let loaded = snapshot::read(&file[..], empty, &options, || ())
+    let loaded = snapshot::read(&file[..], empty, &options, |_| ())
         .unwrap_or_else(|error| panic!("{name}: the saved data set is refused: {error}"));
     let is_equal = digest::of_keyspace(&engine.keyspace) == digest::of_keyspace(&loaded.keyspace);
     assert!(is_equal, "{name}: the data set that was saved and loaded is another one");

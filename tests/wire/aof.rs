@@ -113,7 +113,10 @@ fn redis_reads_what_russet_wrote_and_russet_what_redis_wrote() {
             std::fs::read(incr).is_ok_and(|text| text.windows(12).any(|window| window == b"after:theirs"))
         });
         let again = Server::russet_in(&args, folder_with_aof(theirs.folder()));
-        assert_eq!(digest(&mut again.client()), expected, "{preamble}: russet reads another data set");
+        let mut client = again.client();
+        assert_eq!(digest(&mut client), expected, "{preamble}: russet reads another data set");
+        // Those of the RDB file alone, which are all that it counts.
+        assert_eq!(client.info("rdb_last_load_keys_loaded") != "0", preamble == "yes");
     }
 }
 
@@ -466,6 +469,43 @@ fn check_finds_damage_and_repairs_an_end() {
 }
 
 #[test]
+fn check_repairs_nothing_but_an_end_and_says_of_a_file_what_the_server_would() {
+    let unknown = "*1\r\n$7\r\nNOTHING\r\n".as_bytes();
+    let too_short = "*1\r\n$3\r\nSET\r\n".as_bytes();
+    for (damage, expected) in [
+        (b"garbage\r\n" as &[u8], "expected a command"),
+        (unknown, "Unknown command"),
+        (too_short, "Wrong number"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let text = [WHOLE, damage, WHOLE].concat();
+        let path = write_aof(folder.path(), &text);
+        for args in [&[] as &[&str], &["--fix"]] {
+            let (is_valid, said) = check(args, &path);
+            assert!(!is_valid && said.contains(expected) && said.contains("offset 27"), "{said}");
+            assert_eq!(std::fs::read(&path).unwrap(), text, "it is as it was");
+        }
+        assert!(refused(folder.path(), &[]).contains("offset 27"));
+    }
+
+    let folder = tempfile::tempdir().unwrap();
+    let snapshot = folder.path().join("dump.rdb");
+    std::fs::write(&snapshot, "").unwrap();
+    let (is_valid, said) = check(&[], &snapshot);
+    assert!(!is_valid && said.contains("empty"), "{said}");
+    let server = Server::russet(&[]);
+    let mut client = server.client();
+    fill(&mut client, 20);
+    client.call("SAVE");
+    let bytes = std::fs::read(server.dump()).unwrap();
+    std::fs::write(&snapshot, [&bytes[..], b"and more"].concat()).unwrap();
+    let (is_valid, said) = check(&[], &snapshot);
+    assert!(is_valid && said.contains("8 bytes behind its end"), "{said}");
+    let again = Server::russet(&["--dir", folder.path().to_str().unwrap()]);
+    assert_eq!(digest(&mut again.client()), digest(&mut client));
+}
+
+#[test]
 fn an_old_file_of_one_part_becomes_the_base() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("appendonly.aof"), [WHOLE, MULTI].concat()).unwrap();
@@ -574,5 +614,42 @@ fn a_script_chooses_who_is_told_what_it_writes() {
         let mut reader = again.client();
         reader.call(db);
         assert_eq!(reader.call(keys), told([Some("1"), None, Some("2"), None, Some("1")]));
+    }
+}
+
+#[test]
+fn what_is_published_is_in_no_file() {
+    let always = ["--appendonly", "yes", "--appendfsync", "always"];
+    let master = Server::russet(&always);
+    let address = format!("127.0.0.1 {}", master.port);
+    let replica = Server::russet(&[&always[..], &["--replicaof", &address]].concat());
+    let (mut client, mut of_replica) = (master.client(), replica.client());
+    becomes("the replica's file is there", &"1".to_owned(), || of_replica.info("aof_rewrites"));
+    let mut subscriber = replica.client();
+    subscriber.call("SUBSCRIBE news");
+    client.call("SET key x");
+    client.call("PUBLISH news alone");
+    client.call("SPUBLISH shard alone");
+    client.call("MULTI");
+    client.call("PUBLISH news queued");
+    client.call("SET in:transaction x");
+    client.call("EXEC");
+    client.call_args(&[
+        "EVAL",
+        "redis.call('PUBLISH', 'news', 'scripted') redis.call('SET', 'scripted', 'x')",
+        "0",
+    ]);
+    assert_eq!(client.call("SET last x"), ok());
+    becomes("the replica is there", &bulk("x"), || of_replica.call("GET last"));
+    of_replica.call("PUBLISH news own");
+    for (server, client) in [(&master, &mut client), (&replica, &mut of_replica)] {
+        let text = std::fs::read_to_string(last_incr(server)).unwrap();
+        assert!(!text.contains("PUBLISH") && !text.contains("news"), "{text}");
+        assert_eq!(text.matches("SET\r\n").count(), 4, "{text}");
+        let again = Server::russet_in(&["--appendonly", "yes"], folder_with_aof(server.folder()));
+        assert_eq!(digest(&mut again.client()), digest(client));
+    }
+    for message in ["alone", "queued", "scripted", "own"] {
+        assert_eq!(subscriber.try_read().unwrap().elements().unwrap()[2], bulk(message));
     }
 }

@@ -28,6 +28,26 @@ impl SmallDisk {
     fn ballast(&self) -> PathBuf {
         self.folder.path().join("ballast")
     }
+
+    /// A server that works in it, with room for two megabytes, of one file where nothing can be mounted.
+    fn serve(&self, args: &[&str]) -> Server {
+        let args = [args, &["--dir", self.folder.path().to_str().unwrap()]].concat();
+        if self.is_mounted {
+            std::fs::write(self.ballast(), vec![0; 2 << 20]).unwrap();
+            Server::russet(&args)
+        } else {
+            eprintln!("no filesystem can be mounted here: the size of files is limited instead");
+            Server::russet_with_file_limit(&args, 2 << 20)
+        }
+    }
+
+    fn make_room(&self, server: &Server) {
+        if self.is_mounted {
+            std::fs::remove_file(self.ballast()).unwrap();
+        } else {
+            server.lift_file_limit();
+        }
+    }
 }
 
 impl Drop for SmallDisk {
@@ -61,38 +81,20 @@ fn write_until_refused(client: &mut Client, port: u16, from: u64) -> u64 {
 fn a_full_disk_refuses_writes_until_there_is_room_again() {
     for policy in ["always", "everysec"] {
         let disk = SmallDisk::new();
-        let dir = disk.folder.path().to_str().unwrap();
-        let args = [
-            "--appendonly",
-            "yes",
-            "--appendfsync",
-            policy,
-            "--dir",
-            dir,
-            "--auto-aof-rewrite-percentage",
-            "0",
-        ];
-        let mut server = if disk.is_mounted {
-            std::fs::write(disk.ballast(), vec![0; 2 << 20]).unwrap();
-            Server::russet(&args)
-        } else {
-            eprintln!("no filesystem can be mounted here: the size of files is limited instead");
-            Server::russet_with_file_limit(&args, 2 << 20)
-        };
+        let args = ["--appendonly", "yes", "--appendfsync", policy, "--auto-aof-rewrite-percentage", "0"];
+        let mut server = disk.serve(&args);
         let mut client = server.client();
         let acknowledged = write_until_refused(&mut client, server.port, 0);
         assert!(acknowledged > 100, "{policy}: {acknowledged}");
         assert_eq!(client.info("aof_last_write_status"), "err");
         assert!(client.call("GET key:1").as_bytes().is_some(), "reads go on");
         assert!(client.call("SET other x").is_error());
+        assert!(client.call("PING").is_error(), "who asks whether the server is well learns of it");
 
         // There is room again.
-        if disk.is_mounted {
-            std::fs::remove_file(disk.ballast()).unwrap();
-        } else {
-            server.lift_file_limit();
-        }
+        disk.make_room(&server);
         becomes("it heals", &"ok".to_owned(), || client.info("aof_last_write_status"));
+        assert_eq!(client.text("PING"), "PONG");
         assert_eq!(client.call("SET healed yes"), ok());
         client.call("WAITAOF 1 0 0");
         assert!(server.log().contains("AOF write error looks solved"));
@@ -107,4 +109,31 @@ fn a_full_disk_refuses_writes_until_there_is_room_again() {
         }
         assert_eq!(client.integer("EXISTS healed"), 1);
     }
+}
+
+#[test]
+fn a_first_base_that_cannot_be_written_holds_nobody_up() {
+    let disk = SmallDisk::new();
+    let mut server = disk.serve(&["--appendfsync", "always", "--rdbcompression", "no"]);
+    let mut client = server.client();
+    for number in 0..30 {
+        client.call_args(&["SET", &format!("large:{number}"), &"x".repeat(100_000)]);
+    }
+    assert_eq!(client.call("CONFIG SET appendonly yes"), ok());
+    // By now the next try is a minute away.
+    becomes("it has failed thrice", &true, || server.log().contains("repeatedly failed"));
+    assert_eq!(client.call("SET key x"), ok());
+    assert_eq!(server.client().call("GET key"), client.call("GET key"));
+    assert_eq!(client.info("aof_enabled"), "1");
+    assert_eq!(client.info("aof_last_bgrewrite_status"), "err");
+    assert_eq!(client.info("aof_last_write_status"), "ok");
+
+    disk.make_room(&server);
+    client.call("BGREWRITEAOF");
+    becomes("there is a base", &"ok".to_owned(), || client.info("aof_last_bgrewrite_status"));
+    assert_eq!(client.call("SET later x"), ok());
+    server.kill();
+    let dir = disk.folder.path().to_str().unwrap();
+    let server = Server::russet(&["--appendonly", "yes", "--dir", dir]);
+    assert_eq!(server.client().integer("EXISTS large:0 large:29 key later"), 4);
 }

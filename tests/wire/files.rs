@@ -39,6 +39,24 @@ fn a_save_in_the_background_holds_one_instant_while_writes_go_on() {
     assert_eq!(digest(&mut server.client()), before);
 }
 
+#[test]
+fn what_writers_copy_meanwhile_is_counted() {
+    let server = Server::russet(&["--rdb-key-save-delay", "300"]);
+    let mut client = server.client();
+    client.call("DEBUG POPULATE 3000 key 1000");
+    assert_eq!((client.info("current_cow_size"), client.info("rdb_last_cow_size")), ("0".into(), "0".into()));
+    client.call("BGSAVE");
+    for i in 0..100 {
+        client.call(&format!("SET key:{i} x"));
+    }
+    let copied: u64 = client.info("current_cow_size").parse().unwrap();
+    assert_eq!(client.info("rdb_bgsave_in_progress"), "1");
+    assert!(copied > 100, "{copied}");
+    becomes("the save ends", &"0".to_owned(), || client.info("rdb_bgsave_in_progress"));
+    assert!(client.info("rdb_last_cow_size").parse::<u64>().unwrap() >= copied);
+    assert_eq!(client.info("current_cow_size"), "0");
+}
+
 /// Offers of the processor cost a whole time slice each, so that a save beside one such process took minutes.
 #[test]
 fn a_save_comes_to_its_end_beside_processes_that_never_rest() {

@@ -26,6 +26,66 @@ fn replicas_that_come_within_the_delay_share_one_snapshot() {
 }
 
 #[test]
+fn replicas_that_come_while_one_is_fed_share_the_next_snapshot() {
+    let master = Server::russet(&["--rdb-key-save-delay", "150"]);
+    let mut writer = master.client();
+    fill(&mut writer, 2000);
+    let replicas = [(); 3].map(|()| Server::russet(&[]));
+    let follow = |replica: &Server| replica.client().call(&format!("REPLICAOF 127.0.0.1 {}", master.port));
+    follow(&replicas[0]);
+    becomes("the first is fed", &"1".to_owned(), || writer.info("rdb_bgsave_in_progress"));
+    follow(&replicas[1]);
+    follow(&replicas[2]);
+    all_become_equal(&mut writer, &replicas);
+    let log = master.log();
+    let frozen_for = |count| log.matches(&format!("SYNC with target: {count} replicas sockets")).count();
+    assert_eq!((frozen_for(1), frozen_for(2)), (1, 1), "{log}");
+    // A replica that has just started has no history to go on from.
+    assert_eq!((writer.info("sync_full"), writer.info("sync_partial_err")), ("3".into(), "3".into()));
+    let fresh = Server::russet(&["--replicaof", &format!("127.0.0.1 {}", master.port)]);
+    wait_until_linked(&mut fresh.client());
+    assert_eq!((writer.info("sync_full"), writer.info("sync_partial_err")), ("4".into(), "3".into()));
+}
+
+#[test]
+fn a_full_resync_is_counted_on_both_sides() {
+    let master = Server::russet(&[]);
+    let mut writer = master.client();
+    fill(&mut writer, 100);
+    let replica = Server::russet(&[]);
+    let mut reader = replica.client();
+    fill(&mut reader, 40);
+    let own = reader.integer("DBSIZE");
+    reader.call(&format!("REPLICAOF 127.0.0.1 {}", master.port));
+    wait_until_linked(&mut reader);
+    let in_databases = |client: &mut Client| -> i64 {
+        let text = client.text("INFO keyspace");
+        let counts = text
+            .lines()
+            .filter_map(|line| line.split_once("keys=")?.1.split(',').next()?.parse::<i64>().ok());
+        counts.sum()
+    };
+    assert!(own > 0);
+    assert_eq!(reader.info("rdb_last_load_keys_loaded"), in_databases(&mut writer).to_string());
+    eventually("what it had is freed", || reader.info("lazyfreed_objects").parse::<i64>().unwrap() >= own);
+
+    // What a replica has yet to read shows in its line.
+    let omem = |writer: &mut Client| -> u64 {
+        let line = writer.text("CLIENT LIST TYPE replica");
+        let field = line.split(' ').find_map(|field| field.strip_prefix("omem=")).map(str::to_owned);
+        field.unwrap_or_else(|| panic!("no replica in {line}")).parse().unwrap()
+    };
+    assert!(omem(&mut writer) < 1 << 20);
+    replica.stop();
+    for _ in 0..32 {
+        writer.call_args(&["SET", "large", &"x".repeat(1 << 20)]);
+    }
+    assert!(omem(&mut writer) > 8 << 20);
+    replica.signal("CONT");
+    eventually("it reads on", || omem(&mut writer) < 1 << 20);
+}
+
+#[test]
 fn a_delay_is_waited_for_and_a_shorter_one_applies_at_once() {
     let master = Server::russet(&["--repl-diskless-sync-delay", "3600"]);
     let replica = replica_of(Make::Russet, master.port);

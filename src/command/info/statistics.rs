@@ -2,7 +2,7 @@
 
 use super::super::table::TABLE;
 use super::{Lines, status};
-use crate::engine::Engine;
+use crate::engine::{Engine, RunningSync};
 
 /// Whether a replica is being sent a snapshot, which in Redis is the work of a saving child.
 fn is_feeding_snapshot(engine: &Engine) -> bool {
@@ -25,7 +25,16 @@ pub(super) fn persistence(engine: &Engine, lines: &mut Lines) {
     // A master's snapshot is loaded beside the data, which goes on answering.
     let is_syncing = engine.role.as_replica().is_some_and(|replica| replica.is_syncing());
     lines.flag("async_loading", is_syncing && persistence.loading.is_none());
-    lines.zeros(&["current_cow_peak", "current_cow_size", "current_cow_size_age"]);
+    let copied = [
+        save.map(|save| save.progress.copied_bytes()),
+        engine.aof.rewrite.as_ref().map(|rewrite| rewrite.progress.copied_bytes()),
+        engine.running_sync.as_ref().map(RunningSync::copied_bytes),
+    ];
+    // A snapshot that began earlier has seen whatever a later one has.
+    let copied_bytes = copied.into_iter().flatten().max().unwrap_or(0);
+    lines.field("current_cow_peak", copied_bytes);
+    lines.field("current_cow_size", copied_bytes);
+    lines.field("current_cow_size_age", 0);
     lines.field("current_fork_perc", format!("{percent:.2}"));
     lines.field("current_save_keys_processed", processed);
     lines.field("current_save_keys_total", total);
@@ -36,7 +45,7 @@ pub(super) fn persistence(engine: &Engine, lines: &mut Lines) {
     lines.field("rdb_last_bgsave_time_sec", persistence.last_save_seconds);
     lines.field("rdb_current_bgsave_time_sec", saving_seconds);
     lines.field("rdb_saves", persistence.saves);
-    lines.field("rdb_last_cow_size", 0);
+    lines.field("rdb_last_cow_size", persistence.last_copied_bytes);
     lines.field("rdb_last_load_keys_expired", persistence.keys_expired);
     lines.field("rdb_last_load_keys_loaded", persistence.keys_loaded);
     append_only_file(engine, lines);
@@ -51,7 +60,7 @@ pub(super) fn persistence(engine: &Engine, lines: &mut Lines) {
     };
     lines.field("loading_start_time", loading.started_at.0 / 1000);
     lines.field("loading_total_bytes", loading.total_bytes);
-    lines.field("loading_rdb_used_mem", 0);
+    lines.field("loading_rdb_used_mem", loading.rdb_used_memory);
     lines.field("loading_loaded_bytes", loaded);
     lines.field("loading_loaded_perc", format!("{:.2}", 100.0 * share));
     lines.field("loading_eta_seconds", eta_seconds);
@@ -69,7 +78,8 @@ fn append_only_file(engine: &Engine, lines: &mut Lines) {
     lines.field("aof_rewrites", aof.rewrites);
     lines.field("aof_rewrites_consecutive_failures", aof.failures_in_a_row);
     lines.field("aof_last_write_status", status(aof.write_error.is_none()));
-    lines.zeros(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
+    lines.field("aof_last_cow_size", aof.last_copied_bytes);
+    lines.zeros(&["module_fork_in_progress", "module_fork_last_cow_size"]);
     if !aof.is_enabled() {
         return;
     }

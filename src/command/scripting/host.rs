@@ -90,6 +90,7 @@ impl<'a> ScriptHost<'a> {
         let demands = Demands {
             // A script that has begun to write is not to be stopped half way by what the server's state has become.
             is_write: row.has(WRITE) && !has_written,
+            asks_for_health: false,
             may_replicate: row.has(MAY_REPLICATE) && !has_written,
             allowed_while_loading: true,
             allowed_when_stale: true,

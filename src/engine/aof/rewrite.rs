@@ -1,9 +1,8 @@
 //! Rewrites of the append-only file: a new base from a frozen clone, when one is due, and how often it is tried.
 
-use std::sync::Arc;
-
 use super::{Aof, Order, Phase, RewriteEnd, RewriteRequest, Rotation, RunningRewrite};
 use crate::base::clock::UnixMillis;
+use crate::engine::persistence::SaveProgress;
 use crate::engine::{Engine, LogLevel};
 use crate::persistence::aof::manifest::BaseForm;
 use crate::persistence::snapshot::SnapshotOptions;
@@ -62,7 +61,7 @@ impl Engine {
             dir: self.config.dir.clone(),
             timestamp: self.config.aof_timestamp_enabled.then_some(now.0 / 1000),
             key_delay_micros: i64::from(self.config.rdb_key_save_delay),
-            progress: Arc::default(),
+            progress: SaveProgress::begin(),
         }
     }
 
@@ -95,6 +94,7 @@ impl Engine {
         let now = self.now();
         let aof = &mut self.aof;
         aof.last_rewrite_seconds = (now.0 - rewrite.started_at.0) / 1000;
+        aof.last_copied_bytes = rewrite.progress.copied_bytes();
         match end.outcome {
             Ok(()) => {
                 aof.last_rewrite_is_ok = true;

@@ -83,6 +83,14 @@ pub struct Summary {
     pub read_ahead: Vec<u8>,
 }
 
+impl Summary {
+    /// Whether the file says that an append-only file begins with it, so that commands may follow.
+    pub fn is_aof_base(&self) -> bool {
+        let names: [&[u8]; 2] = [b"aof-base", b"aof-preamble"];
+        self.aux.iter().any(|(name, value)| names.contains(&&name[..]) && value == b"1")
+    }
+}
+
 /// Reads a file up to its end and its checksum.
 pub fn read(
     source: impl Read,

@@ -206,10 +206,15 @@ impl<W: World> Loading<'_, W> {
         let position = Rc::new(Cell::new(0));
         let source = io::Cursor::new(start).chain(Counted { file, position: position.clone() });
         let mut keys = 0;
-        let each_key = || {
+        let each_key = |used_memory| {
             keys += 1;
             saver::delay(delay, keys);
             if keys.is_multiple_of(KEYS_PER_REPORT) || delay > 0 {
+                self.world.enter(|engine| {
+                    if let Some(loading) = &mut engine.persistence.loading {
+                        loading.rdb_used_memory = used_memory;
+                    }
+                });
                 report(self.world, self.plan, self.done_bytes + position.get(), &mut self.last_line);
             }
         };
@@ -221,7 +226,10 @@ impl<W: World> Loading<'_, W> {
             loaded.keys, loaded.expired
         ));
         let behind = (loaded.summary.bytes, loaded.summary.read_ahead.clone());
-        self.world.enter(|engine| engine.replace_keyspace(loaded.keyspace));
+        self.world.enter(|engine| {
+            engine.note_loaded(loaded.keys, loaded.expired);
+            engine.replace_keyspace(loaded.keyspace);
+        });
         Ok(behind)
     }
 

@@ -44,6 +44,8 @@ pub struct Opened<D: Disk = Files> {
 struct Rewriting<D> {
     number: u64,
     rotation: Rotation,
+    /// Where the file begins whose first base it is.
+    first: Option<Place>,
     form: BaseForm,
     folder: Folder<D>,
     manifest: Manifest,
@@ -131,13 +133,17 @@ impl<W: World> Writer<W> {
     }
 
     fn begin_epoch(&mut self, place: Place, incr: Incr<<W::Disk as Disk>::File>) {
-        self.epoch = place.epoch;
-        (self.written, self.fsynced, self.own) = (place.offset, place.offset, place.own);
+        self.begin_at(place);
         (self.error, self.must_sync, self.must_rewrite) = (None, false, false);
         self.pending.clear();
         self.incr = Some(incr);
         self.last_sync = self.world.uptime();
         self.world.gate().open(place);
+    }
+
+    fn begin_at(&mut self, place: Place) {
+        self.epoch = place.epoch;
+        (self.written, self.fsynced, self.own) = (place.offset, place.offset, place.own);
     }
 
     fn report(&self) -> WriterReport {
@@ -376,23 +382,25 @@ impl<W: World> Writer<W> {
 
     fn begin_rewrite(&mut self, request: Box<RewriteRequest>) {
         let (number, form, rotation) = (request.number, request.form, request.rotation);
-        if let Err(error) = self.rotate(&request) {
-            self.rewriting = None;
-            self.report_end(number, Err(format!("{error:#}")));
-            return;
-        }
-        let (folder, manifest) = match rotation {
-            Rotation::Listed => (self.folder.clone(), Manifest::default()),
+        let first = (rotation == Rotation::Unlisted).then_some(request.place);
+        let begun = self.rotate(&request).and_then(|()| match rotation {
+            Rotation::Listed => Ok((self.folder.clone(), Manifest::default())),
             Rotation::None | Rotation::Unlisted => {
                 let folder = self.folder.in_dir(&request.dir);
-                match folder.create().and_then(|()| folder.read_manifest()) {
-                    Ok(manifest) => (folder, manifest),
-                    Err(error) => return self.report_end(number, Err(format!("{error:#}"))),
-                }
+                folder.create()?;
+                let manifest = folder.read_manifest()?;
+                Ok((folder, manifest))
+            }
+        });
+        let (folder, manifest) = match begun {
+            Ok(begun) => begun,
+            Err(error) => {
+                self.rewriting = None;
+                return self.report_end(number, first, Err(format!("{error:#}")));
             }
         };
         let path = folder.temporary_base(number);
-        self.rewriting = Some(Rewriting { number, rotation, form, folder, manifest });
+        self.rewriting = Some(Rewriting { number, rotation, first, form, folder, manifest });
         if let Err(error) = self.world.start_base(request, &path) {
             self.end_rewrite(number, Err(format!("cannot start a thread: {error}")));
         }
@@ -447,7 +455,7 @@ impl<W: World> Writer<W> {
             return;
         };
         let temporary = rewriting.folder.temporary_base(number);
-        let is_first = rewriting.rotation == Rotation::Unlisted;
+        let first = rewriting.first;
         let is_wanted = self.world.enter(|engine| engine.is_rewriting(number));
         let outcome = match outcome {
             Ok(()) if is_wanted => self.install(rewriting, &temporary),
@@ -457,19 +465,12 @@ impl<W: World> Writer<W> {
         if outcome.is_err() {
             // It may not have come into being.
             let _ = self.folder.disk.remove(&temporary);
-            if is_first && let Some(incr) = self.leave_incr() {
-                log::notice(&format!(
-                    "Removing the temp incr aof file {} in the background",
-                    incr.path.display()
-                ));
-                let _ = self.folder.disk.remove(&incr.path);
-            }
         } else if self.must_rewrite {
             (self.must_rewrite, self.error) = (false, None);
             self.fsynced = self.written;
             self.world.gate().open(self.reached());
         }
-        self.report_end(number, outcome);
+        self.report_end(number, first, outcome);
     }
 
     /// Makes a base that is complete the one that counts, in steps of which each leaves a valid file.
@@ -522,13 +523,30 @@ impl<W: World> Writer<W> {
         Ok(())
     }
 
-    fn report_end(&mut self, number: u64, outcome: Result<(), String>) {
+    fn report_end(&mut self, number: u64, first: Option<Place>, outcome: Result<(), String>) {
+        if outcome.is_err()
+            && let Some(place) = first
+        {
+            self.give_up_first(place);
+        }
         let report = self.report();
         let end = RewriteEnd { number, outcome, current_bytes: report.current_bytes };
         self.world.enter(|engine| {
             engine.aof_report(report);
             engine.rewrite_finished(end);
         });
+    }
+
+    /// There is no first base, so that nothing counts that was written beside it. Until the next try what comes goes into no
+    /// file, and nobody waits for one.
+    fn give_up_first(&mut self, place: Place) {
+        if let Some(incr) = self.leave_incr() {
+            let path = incr.path.display();
+            log::notice(&format!("Removing the temp incr aof file {path} in the background"));
+            let _ = self.folder.disk.remove(&incr.path);
+        }
+        self.begin_at(place);
+        self.world.gate().open(Place { offset: ReplOffset(u64::MAX), own: 0, ..place });
     }
 
     /// The process ends: whatever there is goes to disk.
