@@ -3,15 +3,23 @@
 
     run.py BINARY [--redis-replica] [--seconds N]
 
-Each server runs in a network namespace; a bridge in the first one joins them. While a client writes, one scene after the
-other disturbs the links. After each the replicas' data must equal the master's; what INFO counts of full and partial
-resyncs is printed, and compared with what the scene allows. The exit status is 1 if anything is otherwise.
+Each server runs in a network namespace; a bridge in the first one joins them. `tc` shapes what goes to a host; what is
+delayed or lost is so on the wire between the host and the bridge, which is a process here, so that no kernel needs netem.
+While a client writes, one scene after the other disturbs the links. After each the replicas' data must equal the master's;
+what INFO counts of full and partial resyncs is printed, and compared with what the scene allows. The exit status is 1 if
+anything is otherwise.
 """
 
 import argparse
+import fcntl
+import heapq
+import multiprocessing
 import os
+import random
+import select
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -27,17 +35,59 @@ def sh(*words, check=True):
     return subprocess.run(words, check=check, capture_output=True, text=True).stdout
 
 
+def tap(name):
+    """A network device whose frames are read from and written to the returned file."""
+    file = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+    set_interface, is_tap, without_header = 0x400454CA, 0x0002, 0x1000
+    fcntl.ioctl(file, set_interface, struct.pack("16sH14x", name.encode(), is_tap | without_header))
+    return file
+
+
+class Wire(multiprocessing.Process):
+    """Carries frames between two devices, each in its own time, or not at all."""
+
+    def __init__(self, *names):
+        super().__init__(daemon=True)
+        self.ends = [tap(name) for name in names]
+        self.delay_seconds, self.jitter_seconds, self.lost_share = (multiprocessing.Value("d", 0) for _ in range(3))
+
+    def disturb(self, delay_seconds=0.0, jitter_seconds=0.0, lost_share=0.0):
+        self.delay_seconds.value, self.jitter_seconds.value = delay_seconds, jitter_seconds
+        self.lost_share.value = lost_share
+
+    def run(self):
+        first, second = self.ends
+        across, under_way, number = {first: second, second: first}, [], 0
+        while True:
+            wait = max(0, under_way[0][0] - time.monotonic()) if under_way else 1
+            for end in select.select(self.ends, [], [], wait)[0]:
+                frame = os.read(end, 1 << 16)
+                if random.random() >= self.lost_share.value:
+                    jitter = random.uniform(-1, 1) * self.jitter_seconds.value
+                    due = time.monotonic() + self.delay_seconds.value + jitter
+                    heapq.heappush(under_way, (due, number, across[end], frame))
+                    number += 1
+            while under_way and under_way[0][0] <= time.monotonic():
+                _, _, end, frame = heapq.heappop(under_way)
+                try:
+                    os.write(end, frame)
+                except OSError:
+                    pass  # that end is down: its frames are lost
+
+
 class Host:
     """A namespace with one server in it."""
 
     def __init__(self, number, binary, *flags):
         self.name, self.address = f"{PREFIX}n{number}", f"10.77.0.{number}"
-        self.outer, inner = f"rv{os.getpid() % 10000}x{number}", "eth0"
+        self.outer, inner = (f"r{side}{os.getpid() % 10000}x{number}" for side in "oi")
         sh("ip", "netns", "add", self.name)
-        sh("ip", "link", "add", self.outer, "type", "veth", "peer", "name", inner, "netns", self.name)
+        self.wire = Wire(self.outer, inner)
+        sh("ip", "link", "set", inner, "netns", self.name)
         sh("ip", "link", "set", self.outer, "master", BRIDGE, "up")
         self.inside("ip", "addr", "add", f"{self.address}/24", "dev", inner)
         self.inside("ip", "link", "set", inner, "up")
+        self.wire.start()
         self.inside("ip", "link", "set", "lo", "up")
         self.folder = tempfile.mkdtemp(prefix="russet-network-")
         with open(os.path.join(self.folder, "log"), "wb") as log:
@@ -53,6 +103,8 @@ class Host:
     def close(self):
         self.process.kill()
         self.process.wait()
+        self.wire.kill()
+        self.wire.join()
         sh("ip", "netns", "del", self.name, check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -82,12 +134,6 @@ class Host:
         sh("tc", "qdisc", "del", "dev", self.outer, "root", check=False)
         if how:
             sh("tc", "qdisc", "add", "dev", self.outer, "root", *how)
-
-    def knows(self, *how):
-        """Whether the kernel can do that."""
-        made = subprocess.run(["tc", "qdisc", "add", "dev", self.outer, "root", *how], capture_output=True, check=False)
-        self.shape()
-        return made.returncode == 0
 
     def cut(self):
         sh("ip", "link", "set", self.outer, "down")
@@ -168,22 +214,19 @@ def main():
                               lambda: replica.call("DEBUG", "DIGEST") == master.call("DEBUG", "DIGEST"))
             full, partial, refused = (now - then for now, then in zip(syncs(master), before))
             is_right = allows(full, partial)
-            print(f"{name:44} {writer.writes:6} writes  full {full}  partial {partial}  refused {refused}"
+            print(f"{name:50} {writer.writes:6} writes  full {full}  partial {partial}  refused {refused}"
                   f"  {'as it should be' if is_right else 'WRONG'}", flush=True)
             if not is_right:
                 wrong.append(name)
 
         first, all_of_them = replicas[0], replicas
         scene("nothing", lambda: None, lambda: None, lambda full, partial: full == partial == 0)
-        if first.knows("netem", "delay", "1ms"):
-            scene("100 ms +- 30 ms of delay to the replicas",
-                  lambda: [it.shape("netem", "delay", "100ms", "30ms") for it in all_of_them],
-                  lambda: [it.shape() for it in all_of_them], lambda full, partial: full == partial == 0)
-            scene("5 % of the packets lost",
-                  lambda: [it.shape("netem", "loss", "5%") for it in all_of_them],
-                  lambda: [it.shape() for it in all_of_them], lambda full, _: full == 0)
-        else:
-            print("left out: delay and loss, for which this kernel has no netem")
+        scene("100 ms +- 30 ms of delay to and from the replicas",
+              lambda: [it.wire.disturb(delay_seconds=0.1, jitter_seconds=0.03) for it in all_of_them],
+              lambda: [it.wire.disturb() for it in all_of_them], lambda full, partial: full == partial == 0)
+        scene("5 % of the packets lost",
+              lambda: [it.wire.disturb(lost_share=0.05) for it in all_of_them],
+              lambda: [it.wire.disturb() for it in all_of_them], lambda full, _: full == 0)
         scene("one link cut for longer than repl-timeout", first.cut, first.mend,
               lambda full, partial: full == 0 and partial >= 1)
         scene("all links cut", lambda: [it.cut() for it in all_of_them], lambda: [it.mend() for it in all_of_them],

@@ -273,8 +273,9 @@ impl<W: World> Loading<'_, W> {
                     return Ok(valid);
                 }
                 bail!(
-                    "Bad file format reading the append only file {name}: make a backup of your AOF file, then use \
-                     'russet check --fix <filename.manifest>' (offset {offset}: expected {expected})"
+                    "Bad file format reading the append only file {name} (offset {offset}: expected {expected}). It is \
+                     damaged, not cut short, so that nothing can repair it: take it from a replica or a backup, or \
+                     keep a copy and cut the file off at offset {valid}, which gives up all that was written later."
                 );
             }
             if wanted > 0 || text.used == text.buffer.len() {
