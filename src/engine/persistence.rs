@@ -230,9 +230,11 @@ impl Engine {
                 self.log(LogLevel::Warning, "Background saving terminated by signal 10");
             }
             Err(reason) => {
-                persistence.last_save_is_ok = false;
                 let text = match save.kind {
-                    SaveKind::Background => format!("Background saving error: {reason}"),
+                    SaveKind::Background => {
+                        persistence.last_save_is_ok = false;
+                        format!("Background saving error: {reason}")
+                    }
                     SaveKind::Foreground | SaveKind::Flush => format!("Error saving DB on disk: {reason}"),
                 };
                 self.log(LogLevel::Warning, text);

@@ -87,8 +87,7 @@ fn start_save(request: Box<SaveRequest>, hub: &'static Hub) {
             hub.enter(|engine| (engine.is_for_replicas(number), engine.snapshots_are_for_replicas_alone()));
         let file =
             if outcome.is_ok() && is_for_replicas { saver::open(&request, is_for_them_alone) } else { None };
-        // The frozen data set may be the last holder of many segments: they are freed here.
-        drop(request);
+        background::free(request.snapshot, urgency);
         let outcome = outcome.map_err(|error| format!("{error:#}"));
         let replicas = hub.enter(|engine| {
             let replicas = if file.is_some() { engine.take_disk_sync(number) } else { Vec::new() };

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use super::background::{self, Turns, Urgency};
+use super::background::{self, Unhurried, Urgency};
 use super::hub::Hub;
 use super::{log, ready_pages, saver};
 use crate::engine::{ClientId, FullSync};
@@ -106,10 +106,9 @@ fn open(hub: &Hub, replicas: &[ClientId], size: Option<u64>) -> Vec<Taker> {
 
 fn encode(hub: &'static Hub, sync: Arc<FullSync>, takers: Vec<Taker>, skipped_bytes: u64) {
     let _nothing_is_touched = ready_pages::Pause::begin();
-    let (mut keys, mut delay_micros, mut turns) = (0, sync.key_delay_micros, Turns::default());
+    let (mut keys, mut delay_micros) = (0, sync.key_delay_micros);
     let each_key = || {
         keys += 1;
-        turns.after_key();
         saver::delay(delay_micros, keys);
         if keys.is_multiple_of(KEYS_PER_LOOK) {
             delay_micros = hub.enter(|engine| i64::from(engine.config.rdb_key_save_delay));
@@ -119,9 +118,12 @@ fn encode(hub: &'static Hub, sync: Arc<FullSync>, takers: Vec<Taker>, skipped_by
     let piece = BytesMut::with_capacity(PIECE_BYTES);
     let writer = PieceWriter { hub, sync: sync.clone(), takers, piece, handed_bytes: 0, skipped_bytes };
     // An error means that the connections are gone, which their tasks report.
-    let _ = snapshot::write(&sync.keyspace, &sync.options, writer, each_key)
+    let _ = snapshot::write(&sync.keyspace, &sync.options, Unhurried::new(writer), each_key)
         .and_then(|mut writer| writer.flush());
     hub.enter(|engine| engine.full_sync_encoded(&sync));
+    if let Some(sync) = Arc::into_inner(sync) {
+        background::free(sync.keyspace, Urgency::Unnoticed);
+    }
 }
 
 /// Hands what is written to it to the connections, in pieces; waits while they are behind.

@@ -2,18 +2,19 @@
 //! until the new one is.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use super::background::Turns;
+use super::background::{Steady, Unhurried};
 use super::{log, ready_pages};
 use crate::engine::persistence::{SaveKind, SaveRequest};
 use crate::persistence::snapshot;
 
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(3);
+const BUFFER_BYTES: usize = 64 * 1024;
 /// How many keys are written between two looks at the clock.
 const KEYS_PER_LOOK: u64 = 1024;
 
@@ -21,15 +22,12 @@ const KEYS_PER_LOOK: u64 = 1024;
 pub fn save(request: &SaveRequest) -> anyhow::Result<()> {
     let total = request.snapshot.keys_len();
     let mut keys = 0;
-    let (mut last_line, mut turns) = (Instant::now(), Turns::default());
+    let mut last_line = Instant::now();
     let mut each_key = || {
         keys += 1;
         request.progress.note_keys(keys);
         if request.progress.is_cancelled() {
             return Err(io::Error::new(io::ErrorKind::Interrupted, "cancelled"));
-        }
-        if request.kind == SaveKind::Background {
-            turns.after_key();
         }
         delay(request.key_delay_micros, keys);
         if keys % KEYS_PER_LOOK == 0 && last_line.elapsed() >= PROGRESS_INTERVAL {
@@ -41,7 +39,14 @@ pub fn save(request: &SaveRequest) -> anyhow::Result<()> {
     let _nothing_is_touched = ready_pages::Pause::begin();
     let temporary = temporary_name();
     replace_file(&request.dir, &request.filename, &temporary, |file| {
-        snapshot::write(&request.snapshot, &request.options, file, &mut each_key).map(drop)
+        let (snapshot, options) = (&request.snapshot, &request.options);
+        if request.kind == SaveKind::Background {
+            let out = Unhurried::new(BufWriter::with_capacity(BUFFER_BYTES, Steady::new(file)));
+            snapshot::write(snapshot, options, out, &mut each_key)?.flush()
+        } else {
+            let out = BufWriter::with_capacity(BUFFER_BYTES, file);
+            snapshot::write(snapshot, options, out, &mut each_key)?.flush()
+        }
     })
 }
 

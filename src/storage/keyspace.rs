@@ -93,6 +93,12 @@ impl Keyspace {
         self.dbs
     }
 
+    /// Frees in steps; `note` is told how many keys each had.
+    pub fn free(self, mut note: impl FnMut(usize)) {
+        let Self { dbs, libraries: _, lease: _held_to_the_end } = self;
+        dbs.into_iter().for_each(|db| db.free(&mut note));
+    }
+
     pub fn swap(&mut self, a: usize, b: usize) {
         self.dbs.swap(a, b);
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Child, Command};
 
-use crate::harness::{Server, becomes, bulk, digest, eventually, fill, ok};
+use crate::harness::{Client, Server, becomes, bulk, digest, eventually, fill, ok};
 
 #[test]
 fn what_was_saved_survives_a_kill() {
@@ -144,6 +144,24 @@ fn a_save_that_cannot_be_written_is_told_and_leaves_the_old_file() {
     let left: Vec<PathBuf> =
         std::fs::read_dir(server.folder()).unwrap().map(|it| it.unwrap().path()).collect();
     assert_eq!(left.len(), 3, "no temporary file is left: {left:?}");
+}
+
+/// Whoever asks for a SAVE learns of its failure from the reply; nobody would look for that of a BGSAVE.
+#[test]
+fn writes_are_refused_after_a_failed_save_in_the_background_alone() {
+    let server = Server::russet(&["--save", "3600 1000000"]);
+    let mut client = server.client();
+    let is_refused = |client: &mut Client, words| client.text(words).starts_with("MISCONF");
+    std::fs::create_dir(server.dump()).unwrap();
+    assert!(client.call("SAVE").is_error());
+    assert_eq!((client.call("SET key value"), client.text("PING")), (ok(), "PONG".into()));
+    assert_eq!(client.info("rdb_last_bgsave_status"), "ok");
+    client.call("BGSAVE");
+    becomes("the save fails", &"err".to_owned(), || client.info("rdb_last_bgsave_status"));
+    assert!(is_refused(&mut client, "SET key value") && is_refused(&mut client, "PING"));
+    std::fs::remove_dir(server.dump()).unwrap();
+    assert_eq!(client.call("SAVE"), ok());
+    assert_eq!((client.call("SET key value"), client.text("PING")), (ok(), "PONG".into()));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::lzf::Compressor;
 use crate::base::crc64;
 
 /// What is buffered beyond this goes out. The checksum is computed over chunks of this size as well.
-const BUFFER_BYTES: usize = 64 * 1024;
+const BUFFER_BYTES: usize = 2048;
 /// Redis does not try to compress shorter strings.
 const COMPRESSED_STRING_BYTES_MIN: usize = 21;
 /// The digits of a 32-bit integer and its sign.
