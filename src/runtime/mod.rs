@@ -78,6 +78,9 @@ pub fn run(mut startup: Startup) -> anyhow::Result<i32> {
     // One thread, too, must be able to hand its work to another when a script keeps it.
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(threads);
+    // Whose request came first is served first. Tokio would begin with the last one, for tasks that wait for each other.
+    #[cfg(tokio_unstable)]
+    builder.disable_lifo_slot();
     let threads_started = AtomicUsize::new(0);
     builder.on_thread_start(move || {
         // Those that serve connections start first; later ones do other work.
